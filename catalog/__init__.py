@@ -1,0 +1,1 @@
+"""What a listing photo is and where it is kept."""

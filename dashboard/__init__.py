@@ -1,0 +1,1 @@
+"""The Streamlit dashboard for analysts. It knows the API alone."""

@@ -1,0 +1,1 @@
+"""What a vector means: decoding, the model, the embedder."""

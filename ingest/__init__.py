@@ -1,0 +1,1 @@
+"""The batch command: an export goes in, photo records come out."""
