@@ -1,0 +1,96 @@
+"""What can go wrong, in the words of the domain. No HTTP, no exit codes: each edge has its own table for that."""
+
+from typing import ClassVar
+
+
+class MarketlensError(Exception):
+    """Says what is wrong and where (`message`), and how to mend it (`hint`)."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ExportUnreadable(MarketlensError):
+    """The export as a whole cannot be used. Single bad rows are `Rejected` instead."""
+
+    code = "export_unreadable"
+
+
+class PhotoUnusable(MarketlensError):
+    """One photo cannot be read or decoded; `reason` is a short stable code such as `truncated`."""
+
+    code = "photo_unusable"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelMissing(MarketlensError):
+    """There is no model folder where one was expected."""
+
+    code = "model_missing"
+
+
+class ModelBroken(MarketlensError):
+    """A model folder is incomplete, damaged, or not what its fingerprint says."""
+
+    code = "model_broken"
+
+
+class ModelMismatch(MarketlensError):
+    """The collection holds embeddings of another model: comparing would give nonsense."""
+
+    code = "model_mismatch"
+
+
+class StoreUnreachable(MarketlensError):
+    """Milvus does not answer."""
+
+    code = "store_unreachable"
+
+
+class StoreLocked(MarketlensError):
+    """The embedded database file is in use by another process."""
+
+    code = "store_locked"
+
+
+class StoreFailed(MarketlensError):
+    """Milvus answered, but refused or failed."""
+
+    code = "store_failed"
+
+
+class CollectionMissing(MarketlensError):
+    """Nothing has been ingested yet."""
+
+    code = "collection_missing"
+
+
+class InvalidFilter(MarketlensError):
+    """A filter value that no store could be asked about."""
+
+    code = "invalid_filter"
+
+
+class InvalidSetting(MarketlensError):
+    """A setting, option or environment variable with an impossible value."""
+
+    code = "invalid_setting"
+
+
+class NotFound(MarketlensError):
+    """There is no such listing or photo."""
+
+    code = "not_found"
+
+
+class OutputFailed(MarketlensError):
+    """A result could not be written: disk full, folder read-only."""
+
+    code = "output_failed"

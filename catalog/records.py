@@ -1,0 +1,55 @@
+"""StoredPhoto <-> row in Milvus. Pure; the field names here are the contract."""
+
+from typing import Any
+
+from catalog.listing import Listing, Photo, StoredPhoto
+
+FORMAT_VERSION = 1
+UNKNOWN_PRICE = -1.0
+
+# Everything but the embedding: what searches and look-ups return.
+FIELDS = (
+    "photo_id",
+    "listing_id",
+    "category",
+    "subcategory",
+    "title",
+    "price",
+    "currency",
+    "location",
+    "photo_uri",
+    "sha256",
+    "ingested_at",
+)
+
+
+def to_row(stored: StoredPhoto) -> dict[str, Any]:
+    """Give the row without its embedding."""
+    photo, listing = stored.photo, stored.photo.listing
+    return {
+        "photo_id": photo.photo_id,
+        "listing_id": listing.listing_id,
+        "category": listing.category,
+        "subcategory": listing.subcategory,
+        "title": listing.title,
+        "price": UNKNOWN_PRICE if listing.price is None else listing.price,
+        "currency": listing.currency,
+        "location": listing.location,
+        "photo_uri": photo.uri,
+        "sha256": stored.sha256,
+        "ingested_at": stored.ingested_at,
+    }
+
+
+def from_row(row: dict[str, Any]) -> StoredPhoto:
+    """Read what `to_row` wrote."""
+    listing = Listing(
+        listing_id=row["listing_id"],
+        title=row["title"],
+        category=row["category"],
+        subcategory=row["subcategory"],
+        price=None if row["price"] == UNKNOWN_PRICE else row["price"],
+        currency=row["currency"],
+        location=row["location"],
+    )
+    return StoredPhoto(Photo(row["photo_id"], listing, row["photo_uri"]), row["sha256"], row["ingested_at"])

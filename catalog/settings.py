@@ -1,0 +1,80 @@
+"""Settings: environment variables `MARKETLENS_…`, nested with `__`, or a `.env` file. Classes only, no instance."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
+Count = Annotated[int, Field(ge=1)]
+
+
+class MilvusSettings(BaseModel):
+    """Where the photos live: a path is embedded Milvus Lite, an http address a server or cluster."""
+
+    uri: str = "./data/milvus.db"
+    token: SecretStr = SecretStr("")
+    alias: str = "photos"
+    timeout: float = Field(10.0, gt=0, description="seconds to wait for a server's answer")
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether this is the embedded database rather than a server."""
+        return "://" not in self.uri
+
+
+class IndexSettings(BaseModel):
+    """The vector index; metric is always COSINE. `nprobe` and `ef` hold for unfiltered searches."""
+
+    type: IndexType = "IVF_FLAT"
+    nlist: Count = 128
+    nprobe: Count = 64
+    pq_m: Count = 64
+    hnsw_m: Annotated[int, Field(ge=2, le=2048)] = 16
+    ef_construction: Count = 200
+    ef: Count = 128
+
+
+class ModelSettings(BaseModel):
+    """The model folder that ingest and search share."""
+
+    path: Path = Path("models/imagenet-resnet50")
+
+
+class IngestSettings(BaseModel):
+    """How the batch command works."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1000)] = 512
+    max_photo_bytes: Count = 30_000_000
+
+
+class ApiSettings(BaseModel):
+    """The search service."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    max_upload_bytes: Count = 15_000_000
+
+
+class DashboardSettings(BaseModel):
+    """Where the dashboard listens. What it shows comes from `api_url`."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8501
+    api_url: str = "http://127.0.0.1:8080"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Example: `MARKETLENS_MILVUS__URI=http://127.0.0.1:19530`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MARKETLENS_", env_nested_delimiter="__", env_file=".env", extra="ignore"
+    )
+
+    milvus: MilvusSettings = MilvusSettings()
+    index: IndexSettings = IndexSettings()
+    model: ModelSettings = ModelSettings()
+    ingest: IngestSettings = IngestSettings()
+    api: ApiSettings = ApiSettings()
+    dashboard: DashboardSettings = DashboardSettings()

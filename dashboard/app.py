@@ -1,0 +1,18 @@
+"""The dashboard's entry: `streamlit run dashboard/app.py`."""
+
+import streamlit as st
+
+from dashboard.style import STYLE
+
+
+def main() -> None:
+    """Name the pages and draw the one that is asked for."""
+    st.set_page_config(page_title="marketlens", page_icon="🔎", layout="wide")
+    st.html(STYLE)
+    search = st.Page("search_page.py", title="Search", icon=":material/image_search:", default=True)
+    clusters = st.Page("clusters_page.py", title="Clusters", icon=":material/bubble_chart:", url_path="clusters")
+    st.navigation([search, clusters], position="top").run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The grid of tiles, each a photo with what is known of its listing."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from search_api.schemas import ListingFields
+
+PHOTO_PIXELS = 400
+SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile. `key` tells it from the others of its grid."""
+
+    key: str
+    listing_id: str
+    photo: str
+    title: str
+    facts: tuple[str, ...]
+
+
+def listing_facts(listing: ListingFields) -> tuple[str, ...]:
+    """Price, category and place, as far as they are known."""
+    facts = (price_in_words(listing.price, listing.currency), listing.category, listing.location)
+    return tuple(fact for fact in facts if fact)
+
+
+def price_in_words(price: float | None, currency: str) -> str:
+    """Spell a price as people write it: `£1,150.00`."""
+    if price is None:
+        return "price unknown"
+    symbol = SYMBOLS.get(currency)
+    return f"{symbol}{price:,.2f}" if symbol else f"{price:,.2f} {currency}".rstrip()
+
+
+def draw_tiles(tiles: Iterable[Tile], on_more: Callable[[str], None]) -> None:
+    """Draw a grid; `on_more` gets the listing whose "More like this" was pressed."""
+    grid = st.grid(columns=6, min_column_width=165)
+    for tile in tiles:
+        with grid.container(key=f"tile-{tile.key}", height="stretch", gap="xsmall"):
+            _draw_tile(tile, on_more)
+
+
+def _draw_tile(tile: Tile, on_more: Callable[[str], None]) -> None:
+    st.image(tile.photo, width="stretch", alt=tile.title)
+    # st.text, here and wherever a seller's words are drawn: it reads no Markdown, HTML or LaTeX.
+    with st.container(key=f"title-{tile.key}"):
+        st.text(tile.title)
+    with st.container(key=f"facts-{tile.key}", gap=None):
+        for fact in tile.facts:
+            st.text(fact, wrap=False)
+    st.button("More like this", key=f"more-{tile.key}", on_click=on_more, args=(tile.listing_id,), width="stretch")

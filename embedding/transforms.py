@@ -1,0 +1,49 @@
+"""Image -> what the model reads. Pixels stay uint8 here; scaling and normalising are the model's first layer."""
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+
+class TransformConfig(BaseModel):
+    """Part of the model: embeddings made with another transform do not compare.
+
+    `squeeze` scales both sides to `size`: a seller's photo is seldom centred, and cropping loses its edges.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = 224
+    resize: Literal["squeeze"] = "squeeze"
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+def embed_transform(config: TransformConfig) -> v2.Compose:
+    """PIL image -> uint8 tensor (3, size, size), for ingest and query alike."""
+    return v2.Compose(
+        [
+            v2.Resize((config.size, config.size), InterpolationMode(config.interpolation), antialias=True),
+            v2.PILToTensor(),
+        ]
+    )
+
+
+class Normalize(torch.nn.Module):
+    """uint8 (n, 3, h, w) -> float, scaled to 0..1 and normalised: nobody can forget it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: TransformConfig) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scale and normalise."""
+        return (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std

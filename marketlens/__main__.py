@@ -1,0 +1,5 @@
+"""`python -m marketlens` is the command."""
+
+from marketlens.cli import main
+
+main()

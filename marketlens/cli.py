@@ -1,0 +1,259 @@
+"""The `marketlens` command. Every room is imported only when it is entered, so that --help is quick."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from catalog.collection import Consistency, PhotoCollection
+    from catalog.settings import Settings
+    from embedding.embedder import Embedder
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Visual search for marketplaces: a photo finds the listings that look like it.",
+)
+model_app = typer.Typer(no_args_is_help=True, help="Model folders.")
+app.add_typer(model_app, name="model")
+
+ExportArgument = Annotated[Path, typer.Argument(help="Export folder, or a manifest (.csv, .parquet).")]
+UriOption = Annotated[str | None, typer.Option("--uri", help="Milvus: a path (embedded) or http://… [env settings]")]
+ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder. [env settings]")]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), not a download.")
+]
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends in a message, not in a traceback."""
+    from catalog.errors import MarketlensError
+
+    try:
+        app()
+    except MarketlensError as error:
+        from marketlens.terminal import fail
+
+        sys.exit(fail(error))
+
+
+@app.command()
+def ingest(
+    export: ExportArgument,
+    uri: UriOption = None,
+    model: ModelOption = None,
+    max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 above this share.")] = 0.05,
+    report: Annotated[Path, typer.Option(help="Where the report goes, as JSON.")] = Path("data/report.json"),
+) -> None:
+    """Bring the catalogue up to date with an export: embed new photos, write them to Milvus."""
+    from catalog.exports import open_export
+    from ingest import pipeline
+    from ingest.report import Report
+    from marketlens.terminal import EXIT_REJECTED, out, progress
+
+    settings = load_settings(uri=uri, model=model)
+    rows = open_export(export)
+    embedder, photos = open_catalogue(settings, consistency="Session")
+    result = Report(export=str(export))
+    try:
+        with progress("Ingesting", rows.photos) as advance:
+            pipeline.ingest(rows, embedder, photos, settings.ingest, result, advance)
+    finally:
+        # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
+        out.print(result.render())
+        result.save(report)
+        out.print(f"Report: {report}", soft_wrap=True)
+        photos.close()
+    if result.rejected_share > max_rejected:
+        out.print(f"Rejected {result.rejected_share:.1%} of the rows, more than --max-rejected {max_rejected:.1%}.")
+        raise typer.Exit(EXIT_REJECTED)
+
+
+@app.command()
+def embed(
+    export: ExportArgument,
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    model: ModelOption = None,
+) -> None:
+    """Write photo_id, listing_id, category and embedding of every usable photo to Parquet."""
+    from catalog.exports import open_export
+    from embedding.embedder import Embedder
+    from ingest.report import Report
+    from ingest.vectors import embed_export
+    from marketlens import terminal
+
+    settings = load_settings(model=model)
+    rows = open_export(export)
+    embedder = Embedder.load(settings.model.path)
+    report = Report(export=str(export))
+    with terminal.progress("Embedding", rows.photos) as advance:
+        embed_export(rows, embedder, out, settings.ingest, report, advance)
+    terminal.out.print(report.render())
+    terminal.out.print(f"Embeddings: {out}", soft_wrap=True)
+
+
+@app.command()
+def search(
+    photo: Annotated[Path, typer.Argument(help="A photo: JPEG, PNG, WebP, GIF or BMP.")],
+    uri: UriOption = None,
+    model: ModelOption = None,
+    category: Annotated[list[str] | None, typer.Option(help="Root category; may be given several times.")] = None,
+    price_min: Annotated[float | None, typer.Option(min=0)] = None,
+    price_max: Annotated[float | None, typer.Option(min=0)] = None,
+    location: Annotated[str, typer.Option(help="What the location begins with.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 10,
+) -> None:
+    """Print the listings that look like a photo."""
+    from catalog.filters import SearchFilter
+    from catalog.storage import read_photo
+    from embedding.photos import open_photo
+    from marketlens.tables import hits_table
+    from marketlens.terminal import out
+
+    settings = load_settings(uri=uri, model=model)
+    image = open_photo(read_photo(str(photo), settings.ingest.max_photo_bytes))
+    where = SearchFilter(tuple(category or ()), price_min, price_max, location)
+    embedder, photos = open_catalogue(settings)
+    try:
+        photos.require(embedder.fingerprint)
+        hits = photos.search(embedder.embed([image]), where, limit)
+    finally:
+        photos.close()
+    out.print(hits_table(f"Listings like {photo.name}", hits) if hits else "No listing passes these filters.")
+
+
+@app.command()
+def serve(
+    uri: UriOption = None,
+    model: ModelOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [env settings]")] = None,
+    port: Annotated[int | None, typer.Option(help="[env settings]")] = None,
+) -> None:
+    """Run the search API; its documentation is at /docs."""
+    import uvicorn
+
+    from catalog.errors import CollectionMissing
+    from marketlens.processes import require_free_port
+    from marketlens.terminal import out
+    from search_api.app import create_app
+
+    settings = load_settings(uri=uri, model=model, api={"host": host, "port": port})
+    require_free_port(settings.api.host, settings.api.port)
+    embedder, photos = open_catalogue(settings)
+    try:
+        photos.require(embedder.fingerprint)
+    except CollectionMissing as error:
+        # It may come: another process can ingest into a server at any time.
+        out.print(f"Not ready yet: {error.message} {error.hint}", soft_wrap=True)
+    except BaseException:
+        photos.close()
+        raise
+    uvicorn.run(create_app(settings.api, embedder, photos), host=settings.api.host, port=settings.api.port)
+
+
+@app.command()
+def dashboard(
+    api_url: Annotated[str | None, typer.Option(help="Where the API is. [env settings]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [env settings]")] = None,
+    port: Annotated[int | None, typer.Option(help="[env settings]")] = None,
+) -> None:
+    """Run the Streamlit dashboard; it needs the API."""
+    from marketlens.processes import dashboard_command, require_free_port
+
+    settings = load_settings(dashboard={"host": host, "port": port, "api_url": api_url})
+    require_free_port(settings.dashboard.host, settings.dashboard.port)
+    os.environ["MARKETLENS_DASHBOARD__API_URL"] = settings.dashboard.api_url
+    command = dashboard_command(settings.dashboard)
+    os.execv(command[0], command)  # noqa: S606 - our own interpreter, no shell
+
+
+@app.command()
+def up(uri: UriOption = None, model: ModelOption = None) -> None:
+    """Run API and dashboard together on this machine; Ctrl-C stops both."""
+    from marketlens.processes import run_together
+
+    raise typer.Exit(run_together(load_settings(uri=uri, model=model)))
+
+
+@app.command()
+def doctor(uri: UriOption = None, model: ModelOption = None) -> None:
+    """Say what is missing or does not fit together, and how to mend it."""
+    from marketlens.doctor import examine
+    from marketlens.terminal import EXIT_SURROUNDINGS, out
+
+    table, healthy = examine(load_settings(uri=uri, model=model))
+    out.print(table)
+    if not healthy:
+        raise typer.Exit(EXIT_SURROUNDINGS)
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Your own: export, manifest or folder of photos.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the contact sheet.")] = False,
+    weights: WeightsOption = None,
+) -> None:
+    """Ingest real product photos, search, draw a contact sheet, then run API and dashboard."""
+    from marketlens.demo import run
+    from marketlens.processes import run_together
+
+    settings = run(load_settings(), data, weights)
+    if not once:
+        raise typer.Exit(run_together(settings))
+
+
+@model_app.command("import")
+def model_import(
+    weights: WeightsOption = None,
+    out: Annotated[Path | None, typer.Option(help="The model folder to make. [env settings]")] = None,
+) -> None:
+    """Make a model folder from torchvision's ImageNet ResNet50, downloaded or from a file."""
+    from embedding.importing import import_model
+    from marketlens import terminal
+
+    folder = out or load_settings().model.path
+    card = import_model(folder, weights)
+    terminal.out.print(f"Model {card.fingerprint[:12]} in {folder}: {card.parent}. Licence: {card.licence}.")
+
+
+def load_settings(*, uri: str | None = None, model: Path | None = None, **groups: dict[str, Any]) -> "Settings":
+    """Settings from the environment and `.env`, with what the command line says on top. Raises InvalidSetting."""
+    from pydantic import ValidationError
+
+    from catalog.errors import InvalidSetting
+    from catalog.settings import Settings
+
+    groups |= {"milvus": {"uri": uri}, "model": {"path": model}}
+    try:
+        settings = Settings()
+        given = {name: {k: v for k, v in values.items() if v is not None} for name, values in groups.items()}
+        changes = {
+            name: type(getattr(settings, name)).model_validate(getattr(settings, name).model_dump() | values)
+            for name, values in given.items()
+            if values
+        }
+    except ValidationError as error:
+        lines = [
+            f"MARKETLENS_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise InvalidSetting("; ".join(lines), hint="The settings are described in .env.example.") from error
+    return settings.model_copy(update=changes)
+
+
+def open_catalogue(
+    settings: "Settings", *, consistency: "Consistency" = "Bounded"
+) -> tuple["Embedder", "PhotoCollection"]:
+    """Load the model and open the store. Raises what either raises."""
+    from catalog.collection import PhotoCollection
+    from embedding.embedder import Embedder
+    from marketlens.terminal import hush_faiss
+
+    embedder = Embedder.load(settings.model.path)
+    if settings.milvus.is_lite:
+        hush_faiss()
+    return embedder, PhotoCollection.connect(settings.milvus, settings.index, consistency=consistency)

@@ -1,0 +1,149 @@
+"""`marketlens demo`: the main job once, on real product photos or on the user's own."""
+
+import csv
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from catalog.collection import PhotoCollection
+from catalog.errors import ExportUnreadable
+from catalog.exports import MANIFEST_COLUMNS, Export, open_export
+from catalog.filters import SearchFilter
+from catalog.listing import Photo
+from catalog.settings import Settings
+from catalog.storage import read_photo
+from embedding.checkpoint import CARD
+from embedding.embedder import Embedder
+from embedding.importing import import_model
+from embedding.photos import open_photo
+from ingest import pipeline
+from ingest.report import Report
+from marketlens.cli import open_catalogue
+from marketlens.sheet import Cell, contact_sheet
+from marketlens.tables import hits_table, price_text
+from marketlens.terminal import out, progress
+
+HOME = Path("data/demo")
+PACKAGE = "@vendure/create"
+QUERIES, NEAREST = 5, 5
+_PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+
+
+def run(settings: Settings, data: Path | None, weights: Path | None) -> Settings:
+    """Ingest, search, draw the sheet. Returns the settings under which API and dashboard show the result."""
+    if not (settings.model.path / CARD).exists():
+        out.print(f"Making the model folder {settings.model.path} …")
+        import_model(settings.model.path, weights)
+    # A database of its own: the demo never mixes with the user's catalogue.
+    settings = settings.model_copy(
+        update={"milvus": settings.milvus.model_copy(update={"uri": str(HOME / ("own.db" if data else "milvus.db"))})}
+    )
+    export = own_export(data) if data else vendure_export()
+    embedder, photos = open_catalogue(settings, consistency="Session")
+    try:
+        report = Report(export=str(export.path))
+        with progress("Ingesting", export.photos) as advance:
+            pipeline.ingest(export, embedder, photos, settings.ingest, report, advance)
+        out.print(report.render())
+        _search(export, embedder, photos)
+    finally:
+        photos.close()
+    return settings
+
+
+def vendure_export() -> Export:
+    """54 product photos with names, categories and prices, from the npm package of a shop system (Unsplash licence)."""
+    folder = HOME / "vendure"
+    if not folder.exists():
+        out.print(f"Fetching 54 product photos: npm pack {PACKAGE} …")
+        _fetch(folder)
+    manifest = HOME / "manifest.csv"
+    _write_manifest(manifest, _vendure_rows(folder / "assets" / "products.csv"))
+    return open_export(manifest, root=folder)
+
+
+def own_export(data: Path) -> Export:
+    """The user's own: an export, a manifest, or a folder of photos, whose sub-folders are taken for categories."""
+    if data.is_file() or (data / "Products.csv").exists():
+        return open_export(data)
+    photos = sorted(path for path in data.rglob("*") if path.suffix.lower() in _PHOTO_SUFFIXES)
+    if not photos:
+        raise ExportUnreadable(
+            f"There are no photos in {data}.", hint="Give an export, a manifest or a folder with photos."
+        )
+    manifest = HOME / "own.csv"
+    names = [path.relative_to(data).as_posix() for path in photos]
+    _write_manifest(
+        manifest,
+        ([name, name, Path(name).stem, Path(name).parent.as_posix().strip("."), "", "", "", name] for name in names),
+    )
+    return open_export(manifest, root=data)
+
+
+def _fetch(folder: Path) -> None:
+    npm = shutil.which("npm")
+    hint = "The demo also runs on your own photos: marketlens demo --data FOLDER"
+    if npm is None:
+        raise ExportUnreadable("The demo's photos come from an npm package, but there is no npm.", hint=hint)
+    with tempfile.TemporaryDirectory() as scratch:
+        packed = subprocess.run(  # noqa: S603 - a fixed command
+            [npm, "pack", "--silent", "--pack-destination", scratch, PACKAGE],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        archives = list(Path(scratch).glob("*.tgz"))
+        if packed.returncode or not archives:
+            raise ExportUnreadable(f"npm pack {PACKAGE} failed: {packed.stderr.strip()[-500:]}", hint=hint)
+        with tarfile.open(archives[0]) as archive:
+            archive.extractall(scratch, filter="data")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Moved when complete: an interrupted fetch starts over.
+        shutil.move(Path(scratch) / "package", folder)
+
+
+def _vendure_rows(products: Path) -> Iterator[list[str]]:
+    with products.open(encoding="utf-8", newline="") as file:
+        for padded in csv.DictReader(file):
+            row = {key.strip(): (value or "").strip() for key, value in padded.items() if key}
+            if not row["name"]:
+                continue  # a further variant of the product above
+            facets = [facet.partition(":") for facet in row["facets"].split("|")]
+            category = " / ".join(value for kind, _, value in facets if kind == "category")
+            for asset in row["assets"].split("|"):
+                listing = [row["slug"], row["name"], category, row["price"], "USD", ""]
+                yield [Path(asset).stem, *listing, f"assets/images/{asset}"]
+
+
+def _write_manifest(path: Path, rows: Iterable[list[str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(MANIFEST_COLUMNS)
+        writer.writerows(rows)
+
+
+def _search(export: Export, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Search with a few photos, evenly spread; print tables, write the sheet."""
+    ids = [row.photo_id for row in export.rows() if isinstance(row, Photo)]
+    lines: list[list[Cell]] = []
+    for query in photos.stored(ids[:: max(1, len(ids) // QUERIES)][:QUERIES]).values():
+        image = open_photo(read_photo(query.photo.uri, 100_000_000))
+        own = query.photo.listing
+        where = SearchFilter(exclude_listing_ids=(own.listing_id,))
+        hits = photos.search(embedder.embed([image]), where, NEAREST)
+        out.print(hits_table(f"Listings like {own.title or own.listing_id}", hits))
+        found = photos.stored([hit.photo_id for hit in hits])
+        cells: list[Cell] = [(image, own.title, f"query: {own.category}")]
+        for hit in hits:
+            picture = open_photo(read_photo(found[hit.photo_id].photo.uri, 100_000_000))
+            cells.append((picture, hit.listing.title, f"{hit.score:.3f}  {price_text(hit.listing)}"))
+        lines.append(cells)
+    if not lines:
+        raise ExportUnreadable(f"Not one photo of {export.path} could be used.", hint="The table above says why.")
+    sheet = HOME / "contact-sheet.png"
+    contact_sheet(lines, sheet)
+    out.print(f"Contact sheet: {sheet.resolve()}", soft_wrap=True)

@@ -1,0 +1,102 @@
+"""`marketlens doctor`: look at everything a run needs, and say how to mend what is not right."""
+
+import importlib
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from catalog.collection import PhotoCollection
+from catalog.errors import MarketlensError
+from catalog.lite import free_bytes
+from catalog.settings import Settings
+from embedding.checkpoint import load_model
+from marketlens.terminal import hush_faiss
+
+_NEEDED_BYTES = 2_000_000_000
+
+# What was looked at, whether it is right, what was found, how to mend it.
+Finding = tuple[str, bool, str, str]
+
+
+def examine(settings: Settings) -> tuple[Table, bool]:
+    """Run every check. Returns the table, and whether all is well."""
+    findings: list[Finding] = []
+    for check in (_packages, _dashboard, _disk, _model_and_collection):
+        findings.extend(check(settings))
+    table = Table(title="marketlens doctor")
+    for heading in ("", "what", "found", "how to mend it"):
+        table.add_column(heading, overflow="fold")
+    for what, well, found, cure in findings:
+        mark = Text("ok", style="green") if well else Text("!!", style="bold red")
+        table.add_row(mark, what, Text(found), Text("" if well else cure))
+    return table, all(well for _, well, _, _ in findings)
+
+
+def _packages(_: Settings) -> Iterator[Finding]:
+    reinstall = "Install both from one place: pip install --force-reinstall torch torchvision"
+    try:
+        torchvision = importlib.import_module("torchvision")
+        importlib.import_module("torchvision.ops").nms  # noqa: B018 - loads the compiled operators
+        yield "torch, torchvision", True, f"{version('torch')}, {torchvision.__version__}", ""
+    except (ImportError, RuntimeError, AttributeError) as error:
+        yield "torch, torchvision", False, f"do not fit together: {error}", reinstall
+    for name in ("faiss-cpu", "onnxruntime", "pymilvus", "milvus-lite"):
+        yield name, True, version(name), ""
+
+
+def _dashboard(_: Settings) -> Iterator[Finding]:
+    try:
+        yield "streamlit", True, version("streamlit"), ""
+    except importlib.metadata.PackageNotFoundError:
+        yield "streamlit", False, "not installed: there is no dashboard", 'pip install "marketlens[dashboard]"'
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    if settings.milvus.is_lite:
+        free = free_bytes(Path(settings.milvus.uri))
+        yield "disk", free > _NEEDED_BYTES, f"{free / 1e9:.1f} GB free", "Make room, or set MARKETLENS_MILVUS__URI."
+
+
+def _model_and_collection(settings: Settings) -> Iterator[Finding]:
+    fingerprint = ""
+    try:
+        _, card = load_model(settings.model.path)
+        fingerprint = card.fingerprint
+        yield "model", True, f"{settings.model.path}: {card.name}, {fingerprint[:12]}, as it was saved", ""
+    except MarketlensError as error:
+        yield "model", False, error.message, error.hint
+
+    if settings.milvus.is_lite and not Path(settings.milvus.uri).exists():
+        yield "catalogue", False, f"there is none at {settings.milvus.uri}", "marketlens ingest EXPORT"
+        return
+    if settings.milvus.is_lite:
+        hush_faiss()
+    try:
+        photos = PhotoCollection.connect(settings.milvus, settings.index)
+    except MarketlensError as error:
+        yield "Milvus", False, error.message, error.hint
+        return
+    try:
+        yield "Milvus", True, f"{settings.milvus.uri}: {photos.server_version()}", ""
+        yield from _catalogue(photos, fingerprint)
+    finally:
+        photos.close()
+
+
+def _catalogue(photos: PhotoCollection, fingerprint: str) -> Iterator[Finding]:
+    try:
+        info = photos.info()
+        yield "catalogue", True, f"{info.name}: {photos.count():,} photos, index {info.index.type}", ""
+        if fingerprint:
+            photos.require(fingerprint)
+            yield "model and catalogue", True, "belong together", ""
+        found = photos.probe()
+        yield "search", found, "a real search found something" if found else "a real search found nothing", _INGEST
+    except MarketlensError as error:
+        yield error.code.replace("_", " "), False, error.message, error.hint
+
+
+_INGEST = "Ingest an export: marketlens ingest EXPORT"

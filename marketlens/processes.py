@@ -1,0 +1,123 @@
+"""API and dashboard as processes of this machine, started together and stopped together."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+from catalog.errors import InvalidSetting
+from catalog.settings import DashboardSettings, Settings
+from marketlens.terminal import out
+
+_STOP_SECONDS = 15.0
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise InvalidSetting when the port is taken, or the address is not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As servers do, so that a port of a server that just stopped counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InvalidSetting(
+                f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+                hint="Stop what listens there, or choose another with --port, MARKETLENS_API__PORT or "
+                "MARKETLENS_DASHBOARD__PORT.",
+            ) from error
+
+
+def dashboard_command(settings: DashboardSettings) -> list[str]:
+    """The command that runs Streamlit. Raises InvalidSetting when it is not installed."""
+    if importlib.util.find_spec("streamlit") is None:
+        raise InvalidSetting("Streamlit is not installed.", hint='pip install "marketlens[dashboard]"')
+    import dashboard
+
+    script = Path(dashboard.__file__).with_name("app.py")
+    options = {
+        "server.address": settings.host,
+        "server.port": str(settings.port),
+        "server.headless": "true",
+        "browser.gatherUsageStats": "false",
+    }
+    return [sys.executable, "-m", "streamlit", "run", str(script), *(f"--{k}={v}" for k, v in options.items())]
+
+
+def run_together(settings: Settings) -> int:
+    """Run API and dashboard until Ctrl-C, SIGTERM or the end of either. Returns the exit status."""
+    api, dashboard = settings.api, settings.dashboard
+    require_free_port(api.host, api.port)
+    require_free_port(dashboard.host, dashboard.port)
+    api_url = f"http://{_reachable(api.host)}:{api.port}"
+    dashboard_url = f"http://{_reachable(dashboard.host)}:{dashboard.port}"
+    environment = os.environ | {
+        "MARKETLENS_MILVUS__URI": settings.milvus.uri,
+        "MARKETLENS_MODEL__PATH": str(settings.model.path),
+        "MARKETLENS_DASHBOARD__API_URL": api_url,
+    }
+    children: list[subprocess.Popen[bytes]] = []
+    with _stop_requests(), _stopped_at_the_end(children):
+        children.append(subprocess.Popen([sys.executable, "-m", "marketlens", "serve"], env=environment))
+        if _answers(f"{api_url}/livez", children):
+            children.append(subprocess.Popen(dashboard_command(dashboard), env=environment))  # noqa: S603
+            if _answers(f"{dashboard_url}/_stcore/health", children):
+                out.print(f"\n  Dashboard  {dashboard_url}\n  API        {api_url}/docs\n\n  Ctrl-C stops both.\n")
+        while all(child.poll() is None for child in children):
+            time.sleep(0.2)
+        return next((child.returncode for child in children if child.returncode), 0)
+    return 0
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not listened on
+
+
+def _answers(url: str, children: list[subprocess.Popen[bytes]]) -> bool:
+    """Wait until the address answers; False when a child ends first."""
+    while all(child.poll() is None for child in children):
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own http address
+                return True
+        except (URLError, OSError):
+            time.sleep(0.2)
+    return False
+
+
+@contextmanager
+def _stop_requests() -> Iterator[None]:
+    """Make SIGTERM end the wait as Ctrl-C does, and make either a quiet way to stop."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        out.print("Stopped.")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _stopped_at_the_end(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for child in reversed(children):
+            child.terminate()
+        for child in children:
+            try:
+                child.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()

@@ -1,0 +1,28 @@
+"""Hits as a table for the terminal."""
+
+from rich.table import Table
+from rich.text import Text
+
+from catalog.listing import Hit, Listing
+
+
+def hits_table(title: str, hits: list[Hit]) -> Table:
+    """One row per listing, nearest first."""
+    table = Table(title=Text(title))
+    table.add_column("score", justify="right")
+    table.add_column("title")
+    table.add_column("category")
+    table.add_column("price", justify="right")
+    table.add_column("location")
+    table.add_column("listing", overflow="fold")
+    for hit in hits:
+        listing = hit.listing
+        cells = (listing.title, listing.category, price_text(listing), listing.location, listing.listing_id)
+        # Text, not str: a seller's [square brackets] are no markup.
+        table.add_row(f"{hit.score:.3f}", *(Text(cell) for cell in cells))
+    return table
+
+
+def price_text(listing: Listing) -> str:
+    """`1,150.00 GBP`, or `unknown`."""
+    return "unknown" if listing.price is None else f"{listing.price:,.2f} {listing.currency}".strip()

@@ -1,0 +1,93 @@
+"""What a person sees: progress bars, tables, errors without tracebacks."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from catalog.errors import (
+    ExportUnreadable,
+    InvalidFilter,
+    InvalidSetting,
+    MarketlensError,
+    ModelMismatch,
+    ModelMissing,
+    NotFound,
+    PhotoUnusable,
+)
+from ingest.pipeline import Advance
+
+# What was asked for is wrong; everything else (Milvus, disk, model file) is the surroundings' fault.
+_USAGE_ERRORS = (ExportUnreadable, InvalidFilter, InvalidSetting, ModelMismatch, ModelMissing, NotFound, PhotoUnusable)
+EXIT_REJECTED, EXIT_USAGE, EXIT_SURROUNDINGS = 1, 2, 3
+
+out = Console()
+
+
+def fail(error: MarketlensError) -> int:
+    """Print what is wrong and how to mend it; give the exit status."""
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(Text("Error: ", style="bold red") + Text(error.message, style="default"))
+    if error.hint:
+        console.print(Text("Hint:  ", style="bold") + Text(error.hint, style="default"))
+    return EXIT_USAGE if isinstance(error, _USAGE_ERRORS) else EXIT_SURROUNDINGS
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Advance]:
+    """Show a bar with photos/s and time left on stderr; yields the function that moves it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    # speed_estimate_period: a batch takes seconds, and the default forgets what is older than half a minute.
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} photos/s" if speed else "… photos/s")
+
+
+def hush_faiss() -> None:
+    """Drop FAISS' advice about training points, which it prints for every small segment that Milvus Lite indexes.
+
+    It comes from C, from a background thread, so the process's stderr goes through a pipe from here on. Python's own
+    `sys.stderr` keeps the terminal.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
+    reader, writer = os.pipe()
+    os.dup2(writer, 2)
+    os.close(writer)
+
+    def forward() -> None:
+        with os.fdopen(reader, "rb") as lines:
+            for line in lines:
+                if not line.startswith(b"WARNING clustering"):
+                    os.write(terminal, line)
+
+    threading.Thread(target=forward, daemon=True, name="stderr").start()
