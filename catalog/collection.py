@@ -43,8 +43,9 @@ _NOT_FOUND_CODES = {100, 1600}  # collection, alias
 _WRITE_TIMEOUT = 120.0
 _INFO_SECONDS = 2.0
 
-# Every error is translated below; pymilvus would print a traceback for each as well.
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+# Every error is translated below; these would print a traceback for each as well.
+for noisy in ("pymilvus", "milvus_lite"):
+    logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,10 @@ class PhotoCollection:
         return int(self._query("", ("count(*)",))[0]["count(*)"])
 
     def categories(self) -> list[CategorySize]:
-        """Size of every root category, largest first. Reads a column of every row: keep the answer for a while."""
+        """Size of every root category, largest first.
+
+        Reads two columns of every row: keep the answer for a while. A 2.3 server leaves out the last second's writes.
+        """
         photos: Counter[str] = Counter()
         listings: defaultdict[str, set[str]] = defaultdict(set)
         for rows in self._scan(("category", "listing_id"), batch_size=MAX_TOP_K):
@@ -208,7 +212,7 @@ class PhotoCollection:
         return [CategorySize(name, len(listings[name]), count) for name, count in photos.most_common()]
 
     def sample(self, limit: int) -> tuple[list[StoredPhoto], Embeddings]:
-        """Up to `limit` photos, evenly spread over the ids, with their embeddings (n, dim)."""
+        """Up to `limit` photos, evenly spread over the ids, with their embeddings (n, dim). As fresh as categories."""
         ids = sorted(row["photo_id"] for rows in self._scan(("photo_id",), batch_size=MAX_TOP_K) for row in rows)
         step = max(len(ids) / limit, 1.0)
         chosen = [ids[int(position * step)] for position in range(min(limit, len(ids)))]

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import streamlit as st
 
 from dashboard.api import Api
+from dashboard.categories import category_colours, category_counts_html, choose_categories
 from dashboard.fetching import connect, fetch_map
-from dashboard.map_chart import category_colours, category_counts_html, chosen, map_chart, points_frame
+from dashboard.map_chart import chosen, map_chart, points_frame
 from dashboard.notices import api_errors_shown
 from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, listing_facts
 from search_api.schemas import MapPoint, MapResponse
@@ -50,9 +51,7 @@ def draw_category_choice(points: Sequence[MapPoint], counts: Mapping[str, int]) 
     """Let the user limit the map to some categories; return the points left."""
     with st.sidebar:
         st.header("Filters")
-        wanted = st.multiselect(
-            "Category", list(counts), key="map_category", format_func=lambda name: f"{name} ({counts[name]:,})"
-        )
+        wanted = choose_categories(counts, key="map_category")
     return [point for point in points if not wanted or point.category in wanted]
 
 

@@ -1,8 +1,6 @@
 """The map as a chart, and which of its photos a selection chose."""
 
-import html
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -15,25 +13,6 @@ from search_api.schemas import MapPoint
 HOVER_PIXELS = 160
 HEIGHT = 560
 DRAG = "[pointerdown[{}], window:pointerup] > window:pointermove!"
-# tableau20 with its ten strong colours first, so that the categories with most photos are told apart best.
-COLOURS = [
-    *("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9d7660", "#499894", "#d37295", "#b6992d", "#79706e"),
-    *("#a0cbe8", "#ffbe7d", "#8cd17d", "#ff9d9a", "#d4a6c8", "#d7b5a6", "#86bcb6", "#fabfd2", "#f1ce63", "#bab0ac"),
-]
-
-
-def category_colours(categories: Iterable[str]) -> dict[str, str]:
-    """Give each category its colour; past twenty they repeat."""
-    return dict(zip(categories, itertools.cycle(COLOURS), strict=False))
-
-
-def category_counts_html(counts: Mapping[str, int], colours: Mapping[str, str]) -> str:
-    """Spell counts as a legend that wraps to any width. Category names are sellers' words, so they are escaped."""
-    items = (
-        f'<span><i style="background: {colours[category]}"></i>{html.escape(category)} ({count:,})</span>'
-        for category, count in counts.items()
-    )
-    return f'<div class="category-counts">{"".join(items)}</div>'
 
 
 def points_frame(points: Sequence[MapPoint], api: Api) -> pd.DataFrame:

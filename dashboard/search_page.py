@@ -2,14 +2,24 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
+from streamlit.typing import UploadedFile
 
 from dashboard.api import Api
 from dashboard.asked import Asked
+from dashboard.categories import choose_categories
 from dashboard.fetching import connect, fetch_categories
+from dashboard.link import (
+    ask_about,
+    drop_filters,
+    forget_listing,
+    forget_photo,
+    photo_key,
+    put_in_link,
+    start_again,
+    take_over_link,
+)
 from dashboard.notices import api_errors_shown
 from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, listing_facts
 from search_api.schemas import MAX_LIMIT, CategoryCount, ListingResponse, SearchHit, SearchResponse
@@ -40,53 +50,25 @@ def main() -> None:
             draw_invitation()
 
 
-def take_over_link() -> None:
-    """Set the widgets as the URL says: on arrival, after going back, and where a widget was not drawn last time."""
-    params = _params()
-    is_new = params != st.session_state.get("link")
-    asked = Asked.from_params(params)
-    for name, value in asdict(asked).items():
-        if is_new or name not in st.session_state:
-            st.session_state[name] = value
-    st.session_state.setdefault("upload", 0)
-    if is_new and asked.listing_id:
-        _forget_photo()
-
-
-def put_in_link() -> Asked:
-    """Put what the widgets say into the URL, so that a reload or a shared link gives the same page."""
-    state = {field.name: st.session_state[field.name] for field in fields(Asked)}
-    state |= {"listing_id": state["listing_id"].strip(), "category": tuple(state["category"])}
-    asked = Asked(**state)
-    if asked.to_params() != _params():
-        st.query_params.from_dict(asked.to_params())
-    st.session_state["link"] = _params()
-    return asked
-
-
 def draw_question_inputs() -> UploadedFile | None:
     """Ask for a photo or a listing; the one given last counts."""
     upload, listing = st.columns([3, 2], gap="medium")
     photo = upload.file_uploader(
         "Upload a photo",
         type=["jpg", "jpeg", "png", "webp"],
-        # An uploader is emptied by drawing another in its place.
-        key=f"photo-{st.session_state['upload']}",
-        on_change=_forget_listing,
+        key=photo_key(),
+        on_change=forget_listing,
     )
-    listing.text_input("or give a listing's id", key="listing_id", on_change=_forget_photo)
-    listing.button("Clear", key="clear", icon=":material/close:", on_click=_start_again)
+    listing.text_input("or give a listing's id", key="listing_id", on_change=forget_photo)
+    listing.button("Clear", key="clear", icon=":material/close:", on_click=start_again)
     return photo
 
 
 def draw_filters(categories: Sequence[CategoryCount]) -> None:
     """Draw the filters in the side bar."""
-    counts = {count.category: count.listings for count in categories}
-    # A shared link may ask for a category that is gone: showing it beats searching without it.
-    names = list(counts) + [name for name in st.session_state["category"] if name not in counts]
     with st.sidebar:
         st.header("Filters")
-        st.multiselect("Category", names, key="category", format_func=lambda name: f"{name} ({counts.get(name, 0):,})")
+        choose_categories({count.category: count.listings for count in categories}, key="category")
         low, high = st.columns(2)
         low.number_input("Lowest price", min_value=0.0, value=None, key="price_min")
         high.number_input("Highest price", min_value=0.0, value=None, key="price_max")
@@ -136,7 +118,7 @@ def draw_answer(api: Api, asked: Asked, answer: SearchResponse) -> None:
         return
     took = answer.timings_ms.embed + answer.timings_ms.search
     st.caption(f"{len(answer.hits)} listings, nearest first, in {took:.0f} ms")
-    draw_tiles([_tile(api, hit) for hit in answer.hits], _ask_about)
+    draw_tiles([_tile(api, hit) for hit in answer.hits], ask_about)
 
 
 def draw_no_hits(asked: Asked) -> None:
@@ -148,7 +130,7 @@ def draw_no_hits(asked: Asked) -> None:
     st.info("No listing passes these filters. Loosen one of them:", icon=":material/search_off:")
     for phrase in filters:
         st.text(phrase)
-    st.button("Drop the filters", key="drop-filters", on_click=_drop_filters)
+    st.button("Drop the filters", key="drop-filters", on_click=drop_filters)
 
 
 def _tile(api: Api, hit: SearchHit) -> Tile:
@@ -157,33 +139,6 @@ def _tile(api: Api, hit: SearchHit) -> Tile:
         match.append(f"{hit.matched_photos} photos match")
     photo = api.photo_address(hit.photo_url, PHOTO_PIXELS)
     return Tile(hit.listing_id, hit.listing_id, photo, hit.title, (*match, *listing_facts(hit)))
-
-
-def _params() -> dict[str, list[str]]:
-    return {name: st.query_params.get_all(name) for name in st.query_params}
-
-
-def _ask_about(listing_id: str) -> None:
-    st.session_state["listing_id"] = listing_id
-    _forget_photo()
-
-
-def _forget_photo() -> None:
-    st.session_state["upload"] += 1
-
-
-def _forget_listing() -> None:
-    st.session_state["listing_id"] = ""
-
-
-def _drop_filters() -> None:
-    listing_id = st.session_state["listing_id"]
-    st.session_state.update(asdict(Asked(listing_id=listing_id)))
-
-
-def _start_again() -> None:
-    st.session_state.update(asdict(Asked()))
-    _forget_photo()
 
 
 if __name__ == "__main__":

@@ -77,13 +77,14 @@ class Report(BaseModel):
     def render(self) -> Group:
         """Tables for the terminal."""
         counts = Table(title=f"Ingest of {self.export}" + ("" if self.finished else " (not finished)"))
-        for heading in ("read", "written", "of these updated", "unchanged", "rejected", "photos/s", "seconds"):
+        for heading in ("read", "written", "updated", "unchanged", "rejected", "photos/s", "seconds"):
             counts.add_column(heading, justify="right")
         counts.add_row(
             *(f"{n:,}" for n in (self.read, self.written, self.updated, self.unchanged, self.rejected)),
             f"{self.photos_per_second:.1f}",
             f"{self.seconds:.1f}",
         )
+        counts.caption = "read = written + unchanged + rejected; updated: of those written, with the embedding kept"
         parts: list[Table | Text] = [counts]
         if self.rejected_rows:
             parts.append(self._rejected_table())

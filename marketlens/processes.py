@@ -36,7 +36,7 @@ def require_free_port(host: str, port: int) -> None:
             ) from error
 
 
-def dashboard_command(settings: DashboardSettings) -> list[str]:
+def dashboard_command(settings: DashboardSettings, max_upload_bytes: int) -> list[str]:
     """The command that runs Streamlit. Raises InvalidSetting when it is not installed."""
     if importlib.util.find_spec("streamlit") is None:
         raise InvalidSetting("Streamlit is not installed.", hint='pip install "marketlens[dashboard]"')
@@ -47,6 +47,8 @@ def dashboard_command(settings: DashboardSettings) -> list[str]:
         "server.address": settings.host,
         "server.port": str(settings.port),
         "server.headless": "true",
+        "server.maxUploadSize": str(max_upload_bytes // 1_000_000),
+        "client.toolbarMode": "minimal",
         "browser.gatherUsageStats": "false",
     }
     return [sys.executable, "-m", "streamlit", "run", str(script), *(f"--{k}={v}" for k, v in options.items())]
@@ -68,7 +70,7 @@ def run_together(settings: Settings) -> int:
     with _stop_requests(), _stopped_at_the_end(children):
         children.append(subprocess.Popen([sys.executable, "-m", "marketlens", "serve"], env=environment))
         if _answers(f"{api_url}/livez", children):
-            children.append(subprocess.Popen(dashboard_command(dashboard), env=environment))  # noqa: S603
+            children.append(subprocess.Popen(dashboard_command(dashboard, api.max_upload_bytes), env=environment))  # noqa: S603
             if _answers(f"{dashboard_url}/_stcore/health", children):
                 out.print(f"\n  Dashboard  {dashboard_url}\n  API        {api_url}/docs\n\n  Ctrl-C stops both.\n")
         while all(child.poll() is None for child in children):

@@ -1,0 +1,195 @@
+"""Real store, fake model: the fake looks at the pixels, so that like photos are near, and counts its calls."""
+
+import csv
+import io
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+from torchvision.models import resnet50
+
+from catalog.collection import PhotoCollection
+from catalog.settings import IndexSettings, MilvusSettings
+from embedding.checkpoint import ModelCard
+from embedding.embedder import Embedder
+from embedding.importing import import_model
+from embedding.model import ArchitectureConfig
+from embedding.transforms import TransformConfig
+from tests.milvus_server import running_server
+
+SHARED = Path(__file__).parents[2] / "shared"
+LISTINGS = SHARED / "listings"
+WEIGHTS = SHARED / "weights" / "resnet50-imagenet.safetensors.xz"
+
+DIM = 2048
+CELLS = 26
+
+
+class FakeEngine:
+    """26 x 26 average colours, centred, unit length, in 2,048 dimensions."""
+
+    def __init__(self) -> None:
+        self.photos = 0
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.photos += len(pixels)
+        edges = np.linspace(0, pixels.shape[-1], CELLS + 1).astype(int)[:-1]
+        cells = np.add.reduceat(np.add.reduceat(pixels.astype(np.float32), edges, axis=2), edges, axis=3)
+        flat = cells.reshape(len(pixels), -1)
+        flat -= flat.mean(axis=1, keepdims=True)
+        embeddings = np.zeros((len(pixels), DIM), np.float32)
+        embeddings[:, : flat.shape[1]] = flat
+        embeddings[:, -1] = 1.0  # a photo of one colour has a direction as well
+        return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+
+def fake_embedder(fingerprint: str = "fa4e" * 16) -> Embedder:
+    card = ModelCard(
+        name="fake",
+        architecture=ArchitectureConfig(),
+        transform=TransformConfig(),
+        parent="none",
+        licence="none",
+        fingerprint=fingerprint,
+    )
+    return Embedder(card, FakeEngine())
+
+
+@pytest.fixture
+def embedder() -> Embedder:
+    return fake_embedder()
+
+
+@pytest.fixture
+def engine(embedder: Embedder) -> FakeEngine:
+    """What the embedder runs on, for counting."""
+    engine = embedder._engine
+    assert isinstance(engine, FakeEngine)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Milvus server: a container where a Docker engine answers, else the PyPI package."""
+    with running_server(tmp_path_factory.mktemp("milvus")) as uri:
+        yield uri
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> MilvusSettings:
+    return MilvusSettings(uri=str(tmp_path / "milvus.db"))
+
+
+@pytest.fixture
+def photos(lite: MilvusSettings) -> Iterator[PhotoCollection]:
+    """An empty embedded store."""
+    collection = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    yield collection
+    collection.close()
+
+
+def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A photo-like picture: shapes in colours that belong to this seed."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", size, tuple(random.integers(0, 256, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    for _ in range(6):
+        x, y = random.integers(0, size[0]), random.integers(0, size[1])
+        box = (int(x), int(y), int(x + size[0] // 3), int(y + size[1] // 3))
+        draw.ellipse(box, fill=tuple(random.integers(0, 256, 3).tolist()))
+    return image
+
+
+def jpeg(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=92, **options)
+    return buffer.getvalue()
+
+
+MakeExport = Callable[..., Path]
+
+
+@pytest.fixture
+def make_export(tmp_path: Path) -> MakeExport:
+    """Write an export folder: `listings` of `photos_each` photos, ids l0, l1 and so on, l0-0, l0-1 and so on."""
+
+    def make(
+        listings: int = 6, photos_each: int = 2, *, name: str = "export", categories: Sequence[str] = ("Home", "Garden")
+    ) -> Path:
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        products, images = [], []
+        for number in range(listings):
+            category = f"{categories[number % len(categories)]} / Things"
+            title = f"Thing {number} | in Leeds, West Yorkshire | Gumtree"
+            products.append(
+                [number, f"l{number}", title, category, "Nice.", f"£{number + 1}.00", "Leeds, West Yorkshire"]
+            )
+            for which in range(photos_each):
+                photo_id = f"l{number}-{which}"
+                images.append([len(images), photo_id, f"l{number}"])
+                # The photos of a listing are alike: the same picture in another size.
+                image = picture(number).resize((64 + 8 * which, 48 + 8 * which))
+                (folder / "images" / f"{photo_id}.jpg").write_bytes(jpeg(image))
+        header = ["", "id", "product_name", "category", "product_description", "price", "location"]
+        write_csv(folder / "Products.csv", header, products)
+        write_csv(folder / "Images.csv", ["", "id", "product_id"], images)
+        return folder
+
+    return make
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with a real ResNet50 of random weights: as fast as a trained one, and always at hand."""
+    import torch
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    save_file(resnet50().half().state_dict(), folder / "random.safetensors")
+    import_model(folder / "model", folder / "random.safetensors")
+    Embedder.load(folder / "model")  # exports model.onnx once for all tests
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def imagenet_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with ImageNet weights."""
+    if not WEIGHTS.exists():
+        pytest.skip(f"needs {WEIGHTS}, which is not part of the repository")
+    folder = tmp_path_factory.mktemp("imagenet") / "model"
+    import_model(folder, WEIGHTS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def listings_part(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 120 listings of the real export, as an export of their own."""
+    if not LISTINGS.exists():
+        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
+    return part_of_listings(tmp_path_factory.mktemp("listings"), 120)
+
+
+def part_of_listings(folder: Path, count: int) -> Path:
+    products = (LISTINGS / "Products.csv").read_bytes().split(b"\n")[: count + 1]
+    (folder / "Products.csv").write_bytes(b"\n".join(products) + b"\n")
+    wanted = {line.split(b",")[1].decode() for line in products[1:]}
+    with (LISTINGS / "Images.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.reader(file) if row[2] in wanted]
+    write_csv(folder / "Images.csv", ["", "id", "product_id"], rows)
+    (folder / "images").mkdir()
+    for row in rows:
+        shutil.copy(LISTINGS / "images" / f"{row[1]}.jpg", folder / "images")
+    return folder

@@ -1,0 +1,42 @@
+"""One status per domain error, in one table."""
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from catalog import errors as domain
+from catalog.errors import MarketlensError, PhotoUnusable
+from search_api import errors
+
+
+def make(error: type[MarketlensError]) -> MarketlensError:
+    return error("cut", "half a photo") if error is PhotoUnusable else error("what", hint="how")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (domain.NotFound, 404),
+        (domain.PhotoUnusable, 422),
+        (domain.InvalidFilter, 422),
+        (domain.CollectionMissing, 503),
+        (domain.ModelMismatch, 503),
+        (domain.StoreUnreachable, 503),
+        (domain.StoreLocked, 503),
+        (domain.StoreFailed, 502),
+        (domain.ModelBroken, 500),
+    ],
+)
+def test_each_error_has_its_status(error: type[MarketlensError], status: int) -> None:
+    """The status says whose turn it is: the caller's, the operator's, or ours."""
+    app = FastAPI()
+    errors.install(app)
+
+    @app.get("/")
+    def fail() -> None:
+        raise make(error)
+
+    response = TestClient(app, raise_server_exceptions=False).get("/")
+    assert response.status_code == status
+    body = response.json()
+    assert (body["status"], body["code"], body["detail"]) == (status, error.code, make(error).message)

@@ -1,0 +1,405 @@
+"""The contract of catalog.collection: one file, run on embedded Milvus Lite and on a real server."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from catalog.collection import PhotoCollection
+from catalog.errors import (
+    CollectionMissing,
+    InvalidFilter,
+    InvalidSetting,
+    ModelMismatch,
+    NotFound,
+    StoreFailed,
+    StoreLocked,
+    StoreUnreachable,
+)
+from catalog.filters import SearchFilter
+from catalog.listing import Listing, Photo, StoredPhoto
+from catalog.settings import IndexSettings, MilvusSettings
+
+DIM = 32
+MODEL = "ab" * 32
+EVERYTHING = SearchFilter()
+
+Connect = Callable[..., PhotoCollection]
+
+
+@pytest.fixture(params=["lite", "server"])
+def milvus(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
+    """Where this test's own catalogue goes, on either store."""
+    return _place(request, tmp_path)
+
+
+def _place(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
+    if request.param == "lite":
+        return MilvusSettings(uri=str(tmp_path / "milvus.db"))
+    return MilvusSettings(uri=request.getfixturevalue("milvus_server"), alias=f"photos_{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def connect(milvus: MilvusSettings) -> Iterator[Connect]:
+    opened: list[PhotoCollection] = []
+
+    def connect(index: IndexSettings | None = None) -> PhotoCollection:
+        opened.append(PhotoCollection.connect(milvus, index or IndexSettings(), consistency="Session"))
+        return opened[-1]
+
+    yield connect
+    for collection in opened:
+        collection.close()
+
+
+@pytest.fixture
+def photos(connect: Connect) -> PhotoCollection:
+    """An empty catalogue."""
+    collection = connect()
+    collection.ensure(MODEL, DIM)
+    return collection
+
+
+def unit_vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
+    vectors = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def stored(number: int, listing: Listing | None = None) -> StoredPhoto:
+    listing = listing or Listing(f"l{number}", f"Thing {number}", "Home", "Beds / Other", 10.0 + number, "GBP", "Leeds")
+    return StoredPhoto(Photo(f"p{number}", listing, f"/photos/{number}.jpg"), f"{number:064x}", 1_700_000_000)
+
+
+def listing_ids(photos: PhotoCollection, where: SearchFilter, limit: int = 50, query: int = 0) -> list[str]:
+    hits = photos.search(unit_vectors(20)[query : query + 1], where, limit)
+    return [hit.listing.listing_id for hit in hits]
+
+
+def test_what_is_written_is_found_as_it_was(photos: PhotoCollection) -> None:
+    """Every field comes back unchanged, an unknown price as unknown, emoji and line breaks included."""
+    odd = Listing('l"0\\', "Sofa 🛋️\nnew\ttab 'quoted' \"twice\"", "Home", "", None, "", "Zürich, 東京")
+    photos.upsert([stored(0, odd), stored(1)], unit_vectors(2))
+    assert photos.stored(["p0", "p1", "none"]) == {"p0": stored(0, odd), "p1": stored(1)}
+    assert photos.listing_photos(odd.listing_id) == [stored(0, odd)]
+    assert photos.count() == 2
+
+
+def test_writing_twice_keeps_one(photos: PhotoCollection) -> None:
+    """A photo id is there once, with what was written last, whatever its category was before."""
+    photos.upsert([stored(0), stored(1)], unit_vectors(2))
+    moved = stored(0, replace(stored(0).photo.listing, category="Garden"))
+    photos.upsert([moved], unit_vectors(1))
+    assert photos.count() == 2
+    assert photos.photo("p0") == moved
+    assert listing_ids(photos, SearchFilter(categories=("Home",))) == ["l1"]
+    assert listing_ids(photos, SearchFilter(categories=("Garden",))) == ["l0"]
+
+
+def test_nearest_first_with_cosine_scores(photos: PhotoCollection) -> None:
+    """Hits come nearest first, their scores are the cosines."""
+    vectors = unit_vectors(20)
+    photos.upsert([stored(number) for number in range(20)], vectors)
+    hits = photos.search(vectors[3:4], EVERYTHING, 5)
+    cosines = vectors @ vectors[3]
+    assert [hit.photo_id for hit in hits] == [f"p{number}" for number in np.argsort(-cosines)[:5]]
+    assert [hit.score for hit in hits] == pytest.approx(np.sort(cosines)[::-1][:5], abs=1e-4)
+
+
+def test_one_listing_never_crowds_out_the_others(photos: PhotoCollection) -> None:
+    """A full page of listings comes back though the 300 nearest photos are all of one listing."""
+    near = np.zeros((300, DIM), np.float32)
+    near[:, 0] = 1.0
+    near[:, 1] = np.linspace(0, 0.1, 300)
+    vectors = np.concatenate([near / np.linalg.norm(near, axis=1, keepdims=True), unit_vectors(20)])
+    crowd = Listing("crowd", "Crowd", "Home")
+    photos.upsert([stored(n, crowd) for n in range(300)] + [stored(n) for n in range(300, 320)], vectors)
+    hits = photos.search(vectors[:1], EVERYTHING, 10)
+    assert len(hits) == 10
+    assert len({hit.listing.listing_id for hit in hits}) == 10
+    assert (hits[0].listing.listing_id, hits[0].matched_photos) == ("crowd", 300)
+
+
+def test_several_query_photos_take_the_best_score(photos: PhotoCollection) -> None:
+    """Looking for a listing with two photos finds what is near either of them."""
+    vectors = unit_vectors(10)
+    photos.upsert([stored(number) for number in range(10)], vectors)
+    hits = photos.search(vectors[[2, 7]], EVERYTHING, 2)
+    assert {hit.photo_id for hit in hits} == {"p2", "p7"}
+
+
+@pytest.fixture(scope="module", params=["lite", "server"])
+def four_listings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PhotoCollection]:
+    """For reading only: a server takes three seconds to make a collection."""
+    collection = PhotoCollection.connect(
+        _place(request, tmp_path_factory.mktemp("four")), IndexSettings(), consistency="Session"
+    )
+    collection.ensure(MODEL, DIM)
+    listings = [LEEDS, LONDON, NO_PRICE, FREE]
+    collection.upsert([stored(number, listing) for number, listing in enumerate(listings)], unit_vectors(4))
+    yield collection
+    collection.close()
+
+
+LEEDS = Listing("a", "A", "Home", "", 5.0, "GBP", "Leeds, West Yorkshire")
+LONDON = Listing("b", "B", "Garden", "", 50.0, "GBP", "London")
+NO_PRICE = Listing("c", "C", "Home", "", None, "", "100% Wool_Street")
+FREE = Listing('d" or 1 == 1 or "', "D", 'Odds & "Ends" \\', "", 0.0, "GBP", "leeds")
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (EVERYTHING, {LEEDS, LONDON, NO_PRICE, FREE}),
+        (SearchFilter(categories=("Home",)), {LEEDS, NO_PRICE}),
+        (SearchFilter(categories=("Home", "Garden")), {LEEDS, LONDON, NO_PRICE}),
+        (SearchFilter(categories=('Odds & "Ends" \\',)), {FREE}),
+        (SearchFilter(categories=('" or 1 == 1 or "',)), set()),
+        (SearchFilter(price_min=5), {LEEDS, LONDON}),
+        (SearchFilter(price_max=5), {LEEDS, FREE}),
+        (SearchFilter(price_min=1, price_max=49.99), {LEEDS}),
+        (SearchFilter(location="Leeds"), {LEEDS}),
+        (SearchFilter(location="100% Wool_"), {NO_PRICE}),
+        (SearchFilter(location="%"), set()),
+        (SearchFilter(location="L"), {LEEDS, LONDON}),
+        (SearchFilter(exclude_listing_ids=("a", "b")), {NO_PRICE, FREE}),
+        (SearchFilter(exclude_listing_ids=('d" or 1 == 1 or "',)), {LEEDS, LONDON, NO_PRICE}),
+        (SearchFilter(categories=("Home",), price_max=10, location="Leeds", exclude_listing_ids=("a",)), set()),
+    ],
+)
+def test_a_filter_keeps_what_passes_and_nothing_else(
+    four_listings: PhotoCollection, where: SearchFilter, expected: set[Listing]
+) -> None:
+    """Each filter is there without, gone with; hostile values are values."""
+    hits = four_listings.search(unit_vectors(1), where, 50)
+    assert {hit.listing for hit in hits} == expected
+
+
+@pytest.mark.parametrize("index", ["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW"])
+def test_filtered_searches_find_the_true_neighbours(connect: Connect, index: str) -> None:
+    """Recall@10 against exact search is at least 0.95 with all, 10 % and 1 % of the photos passing the filter."""
+    photos = connect(IndexSettings.model_validate({"type": index}))
+    photos.ensure(MODEL, DIM)
+    count = 3_000
+    vectors = unit_vectors(count)
+    listings = [Listing(f"l{n}", "", "Home", "", float(n % 100), "GBP", "") for n in range(count)]
+    photos.upsert([stored(n, listing) for n, listing in enumerate(listings)], vectors)
+    photos.flush()
+    for passing in (100, 10, 1):
+        allowed = np.flatnonzero(np.arange(count) % 100 < passing)
+        where = EVERYTHING if passing == 100 else SearchFilter(price_max=passing - 1)
+        found = 0
+        for query in unit_vectors(20, seed=1):
+            true = {f"p{n}" for n in allowed[np.argsort(-(vectors[allowed] @ query))[:10]]}
+            found += len(true & {hit.photo_id for hit in photos.search(query[None], where, 10)})
+        assert found / 200 >= 0.95, f"{passing} % pass"
+
+
+def test_categories_count_listings_and_photos(photos: PhotoCollection) -> None:
+    """Every root category is counted once per listing and once per photo, largest first."""
+    listings = [LEEDS, LONDON, NO_PRICE, FREE, LEEDS]
+    photos.upsert([stored(number, listing) for number, listing in enumerate(listings)], unit_vectors(5))
+    deadline = time.monotonic() + 10
+    # A 2.3 server's iterators see what is more than a second old.
+    while sum(size.photos for size in photos.categories()) < 5 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    sizes = [(size.category, size.listings, size.photos) for size in photos.categories()]
+    assert sizes[0] == ("Home", 2, 3)
+    assert sorted(sizes[1:]) == [("Garden", 1, 1), ('Odds & "Ends" \\', 1, 1)]
+
+
+def test_a_sample_is_spread_and_keeps_rows_together(photos: PhotoCollection) -> None:
+    """A sample has no photo twice, and each photo comes with its own embedding."""
+    vectors = unit_vectors(30)
+    photos.upsert([stored(number) for number in range(30)], vectors)
+    deadline = time.monotonic() + 10
+    while len(photos.sample(100)[0]) < 30 and time.monotonic() < deadline:  # as above
+        time.sleep(0.2)
+    sample, embeddings = photos.sample(10)
+    assert len({one.photo.photo_id for one in sample}) == 10
+    for one, embedding in zip(sample, embeddings, strict=True):
+        assert embedding == pytest.approx(vectors[int(one.photo.photo_id[1:])], abs=1e-6)
+    assert len(photos.sample(100)[0]) == 30
+
+
+def test_embeddings_come_in_the_order_asked_for(photos: PhotoCollection) -> None:
+    """Row i belongs to id i, and an id that is not there is an error rather than a gap."""
+    vectors = unit_vectors(5)
+    photos.upsert([stored(number) for number in range(5)], vectors)
+    assert photos.embeddings(["p3", "p0"]) == pytest.approx(vectors[[3, 0]], abs=1e-6)
+    with pytest.raises(NotFound, match="p9"):
+        photos.embeddings(["p3", "p9"])
+
+
+def test_what_is_not_there_is_not_found(photos: PhotoCollection) -> None:
+    """Unknown listings and photos are NotFound; an empty catalogue gives no hits."""
+    with pytest.raises(NotFound, match="nobody"):
+        photos.photo("nobody")
+    with pytest.raises(NotFound, match="nobody"):
+        photos.listing_photos("nobody")
+    assert photos.search(unit_vectors(1), EVERYTHING, 5) == []
+    assert not photos.probe()
+    assert photos.count() == 0
+
+
+def test_nothing_ingested_is_said_so(connect: Connect) -> None:
+    """Before the first ingest there is no collection, and the message says how to get one."""
+    empty = connect()
+    with pytest.raises(CollectionMissing) as caught:
+        empty.info()
+    assert "marketlens ingest" in caught.value.hint
+
+
+def test_another_model_is_refused(photos: PhotoCollection) -> None:
+    """A collection made by one model is neither searched nor written by another."""
+    photos.upsert([stored(0)], unit_vectors(1))
+    with pytest.raises(ModelMismatch, match="cdcdcdcdcdcd"):
+        photos.require("cd" * 32)
+    with pytest.raises(ModelMismatch):
+        photos.ensure("cd" * 32, DIM)
+    assert photos.require(MODEL).fingerprint == MODEL
+
+
+def test_it_survives_closing(milvus: MilvusSettings) -> None:
+    """What was confirmed is there after the store was closed and opened again, index settings included."""
+    first = PhotoCollection.connect(milvus, IndexSettings(type="HNSW", hnsw_m=8), consistency="Session")
+    first.ensure(MODEL, DIM)
+    vectors = unit_vectors(20)
+    first.upsert([stored(number) for number in range(20)], vectors)
+    first.flush()
+    first.close()
+    second = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
+    try:
+        assert second.count() == 20
+        assert second.search(vectors[4:5], EVERYTHING, 1)[0].photo_id == "p4"
+        assert (second.info().index.type, second.info().index.hnsw_m) == ("HNSW", 8)
+    finally:
+        second.close()
+
+
+@pytest.mark.parametrize("spoil", ["nan", "zero", "twice", "dim"])
+def test_bad_embeddings_never_reach_the_store(photos: PhotoCollection, spoil: str) -> None:
+    """Milvus would take NaN and zero vectors; they are refused before, and nothing of the batch is written."""
+    vectors = unit_vectors(2)
+    rows = [stored(0), stored(1)]
+    if spoil == "nan":
+        vectors[1, 0] = np.nan
+    if spoil == "zero":
+        vectors[1] = 0
+    if spoil == "twice":
+        rows[1] = rows[0]
+    if spoil == "dim":
+        vectors = vectors[:, :-1]
+    with pytest.raises(ValueError):
+        photos.upsert(rows, vectors)
+    assert photos.count() == 0
+
+
+def test_a_control_character_in_a_filter_is_refused(four_listings: PhotoCollection) -> None:
+    """NUL in a filter is the caller's mistake, not the store's."""
+    with pytest.raises(InvalidFilter):
+        four_listings.search(unit_vectors(1), SearchFilter(categories=("a\x00b",)), 5)
+
+
+def test_searches_while_writing(photos: PhotoCollection) -> None:
+    """Readers beside one writer see whole batches and no errors."""
+    vectors = unit_vectors(400)
+    photos.upsert([stored(number) for number in range(100)], vectors[:100])
+    failures: list[Exception] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                assert photos.search(vectors[5:6], EVERYTHING, 3)[0].photo_id == "p5"
+            except Exception as error:  # noqa: BLE001 - any failure of a reader is one
+                failures.append(error)
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for start in range(100, 400, 100):
+        photos.upsert([stored(number) for number in range(start, start + 100)], vectors[start : start + 100])
+    done.set()
+    reader.join()
+    assert failures == []
+    assert photos.count() == 400
+
+
+def test_no_server_is_said_so_quickly() -> None:
+    """An address where nothing listens gives an error that names it and says what to check."""
+    with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1:9") as caught:
+        PhotoCollection.connect(MilvusSettings(uri="http://127.0.0.1:9", timeout=1), IndexSettings())
+    assert "--uri" in caught.value.hint
+
+
+def test_lite_names_the_process_that_holds_it(lite: MilvusSettings) -> None:
+    """A second process is told who has the embedded database open."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, lite.uri],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(StoreLocked, match=str(holder.pid)):
+            PhotoCollection.connect(lite, IndexSettings())
+    finally:
+        holder.kill()
+        holder.wait()
+    PhotoCollection.connect(lite, IndexSettings()).close()
+
+
+_HOLD = """
+import sys
+from catalog.collection import PhotoCollection
+from catalog.settings import IndexSettings, MilvusSettings
+photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings())
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_lite_mends_a_cut_index(lite: MilvusSettings) -> None:
+    """An index file that a kill cut short is built anew without the user."""
+    first = PhotoCollection.connect(lite, IndexSettings())
+    first.ensure(MODEL, DIM)
+    vectors = unit_vectors(200)
+    first.upsert([stored(number) for number in range(200)], vectors)
+    first.close()
+    files = list(Path(lite.uri).rglob("*.idx"))
+    assert files
+    for file in files:
+        os.truncate(file, 10)
+    second = PhotoCollection.connect(lite, IndexSettings())
+    try:
+        assert second.search(vectors[7:8], EVERYTHING, 1)[0].photo_id == "p7"
+    finally:
+        second.close()
+
+
+def test_lite_refuses_an_index_it_does_not_have(lite: MilvusSettings) -> None:
+    """Lite would take IVF_PQ, search by brute force, and fail at the next start."""
+    with pytest.raises(InvalidSetting, match="IVF_PQ"):
+        PhotoCollection.connect(lite, IndexSettings(type="IVF_PQ"))
+
+
+def test_lite_refuses_a_file(tmp_path: Path) -> None:
+    """A path that is a file is named, not overwritten."""
+    path = tmp_path / "milvus.db"
+    path.write_text("not a database")
+    with pytest.raises(StoreFailed, match="is a file"):
+        PhotoCollection.connect(MilvusSettings(uri=str(path)), IndexSettings())
+    assert path.read_text() == "not a database"
