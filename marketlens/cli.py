@@ -1,4 +1,4 @@
-"""The `marketlens` command. Every room is imported only when it is entered, so that --help is quick."""
+"""The `marketlens` command. A room is imported only when it is entered: torch and Milvus take seconds."""
 
 import os
 import sys
@@ -51,12 +51,14 @@ def ingest(
 ) -> None:
     """Bring the catalogue up to date with an export: embed new photos, write them to Milvus."""
     from catalog.exports import open_export
+
+    settings = load_settings(uri=uri, model=model)
+    rows = open_export(export)
+
     from ingest import pipeline
     from ingest.report import Report
     from marketlens.terminal import EXIT_REJECTED, out, progress
 
-    settings = load_settings(uri=uri, model=model)
-    rows = open_export(export)
     embedder, photos = open_catalogue(settings, consistency="Session")
     result = Report(export=str(export))
     try:
@@ -81,13 +83,15 @@ def embed(
 ) -> None:
     """Write photo_id, listing_id, category and embedding of every usable photo to Parquet."""
     from catalog.exports import open_export
+
+    settings = load_settings(model=model)
+    rows = open_export(export)
+
     from embedding.embedder import Embedder
     from ingest.report import Report
     from ingest.vectors import embed_export
     from marketlens import terminal
 
-    settings = load_settings(model=model)
-    rows = open_export(export)
     embedder = Embedder.load(settings.model.path)
     report = Report(export=str(export))
     with terminal.progress("Embedding", rows.photos) as advance:
@@ -248,12 +252,17 @@ def load_settings(*, uri: str | None = None, model: Path | None = None, **groups
 def open_catalogue(
     settings: "Settings", *, consistency: "Consistency" = "Bounded"
 ) -> tuple["Embedder", "PhotoCollection"]:
-    """Load the model and open the store. Raises what either raises."""
+    """Open the store and load the model. Raises what either raises."""
     from catalog.collection import PhotoCollection
     from embedding.embedder import Embedder
     from marketlens.terminal import hush_faiss
 
-    embedder = Embedder.load(settings.model.path)
     if settings.milvus.is_lite:
         hush_faiss()
-    return embedder, PhotoCollection.connect(settings.milvus, settings.index, consistency=consistency)
+    # The store first: it is quick to say that it is in use or away, the model takes seconds to load.
+    photos = PhotoCollection.connect(settings.milvus, settings.index, consistency=consistency)
+    try:
+        return Embedder.load(settings.model.path), photos
+    except BaseException:
+        photos.close()
+        raise

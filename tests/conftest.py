@@ -2,7 +2,10 @@
 
 import csv
 import io
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,8 +29,23 @@ SHARED = Path(__file__).parents[2] / "shared"
 LISTINGS = SHARED / "listings"
 WEIGHTS = SHARED / "weights" / "resnet50-imagenet.safetensors.xz"
 
+COMMAND = Path(sys.executable).with_name("marketlens")
+
 DIM = 2048
 CELLS = 26
+
+
+def marketlens(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, on a terminal wide enough that tables are not folded."""
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 class FakeEngine:

@@ -52,7 +52,7 @@ def running_server(folder: Path) -> Iterator[str]:
 
 
 def _package_server(command: Path, folder: Path) -> Iterator[str]:
-    ports = _free_ports(len(_PORTS) + 1)
+    ports = free_ports(len(_PORTS) + 1)
     options = [f"--{name}={port}" for name, port in zip(_PORTS, ports, strict=False)]
     # The embedded etcd keeps its peer port to itself; without a file of its own, two servers meet on 2380.
     etcd = folder / "etcd.yaml"
@@ -95,7 +95,8 @@ def _wait(uri: str, process: subprocess.Popen[bytes], folder: Path) -> None:
     pytest.fail(f"the Milvus server did not come up:\n{(folder / 'server.log').read_text()[-3000:]}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -1,0 +1,198 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import embedding.checkpoint
+from catalog.errors import ModelBroken, ModelMissing, OutputFailed
+from embedding.checkpoint import ModelCard, fingerprint, load_model, read_card, save_model
+from embedding.model import ArchitectureConfig
+from embedding.transforms import TransformConfig
+
+WEIGHTS = {"a": torch.arange(6, dtype=torch.float16).reshape(2, 3), "b": torch.tensor(7)}
+
+
+def save(folder: Path, weights: dict[str, Tensor] = WEIGHTS) -> ModelCard:
+    return save_model(
+        folder,
+        weights,
+        name="tiny",
+        parent="nothing",
+        licence="MIT",
+        architecture=ArchitectureConfig(),
+        transform=TransformConfig(),
+    )
+
+
+def edit(folder: Path, **changes: object) -> None:
+    """Change model.json by hand."""
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | changes))
+
+
+@pytest.fixture
+def copy(random_model: Path, tmp_path: Path) -> Path:
+    """A model folder of one's own to damage."""
+    return Path(shutil.copytree(random_model, tmp_path / "copy", ignore=shutil.ignore_patterns("*.onnx")))
+
+
+def test_round_trip(random_model: Path, tmp_path: Path) -> None:
+    """A model that is loaded and saved again is the same model, and its folder explains itself."""
+    model, card = load_model(random_model)
+    weights = {name: tensor for name, tensor in model.trunk.state_dict().items() if tensor.ndim}
+    assert {"conv1.weight", "bn1.running_mean"} <= weights.keys()
+    half = {name: t.half() if t.is_floating_point() else t for name, t in model.trunk.state_dict().items()}
+    saved = save(tmp_path / "deep" / "again", half)
+    assert saved.fingerprint == card.fingerprint
+    again, read = load_model(tmp_path / "deep" / "again")
+    assert read == saved
+    assert all(torch.equal(tensor, again.trunk.state_dict()[name]) for name, tensor in weights.items())
+
+
+def test_evaluation_mode(random_model: Path) -> None:
+    """A loaded model is in evaluation mode: a photo's embedding does not depend on what is embedded beside it."""
+    model, _ = load_model(random_model)
+    pixels = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        together, alone, again = model(pixels), model(pixels[:1]), model(pixels[:1])
+    assert not any(module.training for module in model.modules())
+    assert torch.allclose(together[:1], alone, atol=1e-5)
+    assert torch.equal(alone, again)
+
+
+def test_no_pickle(random_model: Path, copy: Path) -> None:
+    """A model folder holds no pickle, and one in the place of the weights is refused, not run."""
+    assert {path.name for path in random_model.iterdir()} <= {"model.safetensors", "model.json", "model.onnx", "plots"}
+    torch.save(WEIGHTS, copy / "model.safetensors")
+    with pytest.raises(ModelBroken):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("place", [-1, -20_000_000])
+def test_changed_weight(copy: Path, place: int) -> None:
+    """One changed byte among the weights is noticed, and the fingerprint that they should have is named."""
+    expected = read_card(copy).fingerprint
+    data = bytearray((copy / "model.safetensors").read_bytes())
+    data[place] ^= 1
+    (copy / "model.safetensors").write_bytes(data)
+    with pytest.raises(ModelBroken, match=expected[:12]) as error:
+        load_model(copy)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"transform": TransformConfig(size=256).model_dump()},
+        {"transform": TransformConfig(mean=(0.5, 0.5, 0.5)).model_dump()},
+        {"transform": TransformConfig(interpolation="bilinear").model_dump()},
+        {"transform": {"resize": "crop"}},
+        {"architecture": {"trunk": "resnet18"}},
+        {"fingerprint": "0" * 64},
+        {"surprise": 1},
+        {"name": None},
+    ],
+)
+def test_changed_card(copy: Path, change: dict[str, object]) -> None:
+    """A model.json that says something else than what the weights were made with is refused."""
+    edit(copy, **change)
+    with pytest.raises(ModelBroken):
+        load_model(copy)
+
+
+def test_changed_words(copy: Path) -> None:
+    """Name, licence and metrics may be edited: they decide no embedding."""
+    edit(copy, name="Möbel", metrics={"recall": 0.5}, licence="other")
+    assert load_model(copy)[1].name == "Möbel"
+
+
+@pytest.mark.parametrize("part", [0, 4, 100, 1_000_000, 40_000_000])
+def test_cut_weights(copy: Path, part: int) -> None:
+    """Weights that were not copied to their end are refused."""
+    with (copy / "model.safetensors").open("r+b") as file:
+        file.truncate(part)
+    with pytest.raises(ModelBroken, match=r"model\.safetensors"):
+        load_model(copy)
+
+
+def test_incomplete_folder(copy: Path) -> None:
+    """A folder without its weights is broken, one without model.json is no model."""
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelBroken):
+        load_model(copy)
+    (copy / "model.json").unlink()
+    with pytest.raises(ModelMissing):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
+def test_garbled_card(tmp_path: Path, text: str) -> None:
+    """A model.json that cannot be read is a broken model, named by its path."""
+    (tmp_path / "model.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ModelBroken, match=r"model\.json"):
+        read_card(tmp_path)
+
+
+def test_missing(tmp_path: Path) -> None:
+    """Where there is no model, the error says how to make one."""
+    with pytest.raises(ModelMissing) as error:
+        load_model(tmp_path / "none")
+    assert "marketlens model import" in error.value.hint
+
+
+def test_never_overwritten(tmp_path: Path) -> None:
+    """A folder that is there already stays as it is, empty or not."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputFailed, match="exists already"):
+        save(tmp_path / "m")
+    assert [path.name for path in tmp_path.rglob("*")] == ["m", "notes.txt"]
+
+
+def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk is full half-way, no half-written folder stays."""
+
+    def fill(_weights: dict[str, Tensor], path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(embedding.checkpoint, "save_file", fill)
+    with pytest.raises(OutputFailed, match="No space left"):
+        save(tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_in_the_way(tmp_path: Path) -> None:
+    """A folder that cannot be made is an error in words, and the file in its way stays."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputFailed):
+        save(tmp_path / "file" / "m")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_after_a_kill(tmp_path: Path) -> None:
+    """What an interrupted save left behind is neither in the way nor in the model."""
+    (tmp_path / "m.part").mkdir()
+    (tmp_path / "m.part" / "junk").write_text("x")
+    save(tmp_path / "m")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["m", "model.json", "model.safetensors"]
+
+
+def test_fingerprint() -> None:
+    """Every change that decides an embedding changes the fingerprint; the order of the weights does not."""
+    architecture, transform = ArchitectureConfig(), TransformConfig()
+    changed = [
+        fingerprint(WEIGHTS, architecture, transform),
+        fingerprint(WEIGHTS | {"a": WEIGHTS["a"] + 1}, architecture, transform),
+        fingerprint(WEIGHTS | {"a": WEIGHTS["a"].float()}, architecture, transform),
+        fingerprint(WEIGHTS | {"a": WEIGHTS["a"].reshape(3, 2)}, architecture, transform),
+        fingerprint({"a2": WEIGHTS["a"], "b": WEIGHTS["b"]}, architecture, transform),
+        fingerprint({"a": WEIGHTS["a"]}, architecture, transform),
+        fingerprint(WEIGHTS, architecture, TransformConfig(size=225)),
+        fingerprint(WEIGHTS, architecture, TransformConfig(std=(0.229, 0.224, 0.226))),
+    ]
+    assert len(set(changed)) == len(changed)
+    assert fingerprint(dict(reversed(WEIGHTS.items())), architecture, transform) == changed[0]

@@ -1,0 +1,152 @@
+"""The command as a user meets it: what went wrong, where, how to mend it, and never a traceback."""
+
+import json
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import MakeExport, jpeg, marketlens, picture
+
+
+def failed(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    """The exit status is this, the message has these words, and there is no traceback."""
+    assert result.returncode == status, result.stdout + result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ingest"], ["ingest", "x", "--max-rejected", "2"], ["search"], ["fly"], ["serve", "--port", "many"]],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
+    """Missing arguments, impossible options and unknown commands."""
+    failed(marketlens(*arguments, cwd=tmp_path), 2)
+
+
+def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport) -> None:
+    """What is missing of an export is named, before a model or a store is looked for."""
+    failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "Products.csv")
+    export = make_export()
+    (export / "Images.csv").unlink()
+    failed(marketlens("ingest", export, cwd=tmp_path), 2, "no Images.csv", "manifest")
+    (tmp_path / "m.csv").write_text("photo_id,title\n1,a\n")
+    failed(marketlens("ingest", tmp_path / "m.csv", cwd=tmp_path), 2, "listing_id, category")
+
+
+def test_no_model_says_how_to_get_one(tmp_path: Path, make_export: MakeExport) -> None:
+    """Without a model folder the message gives the command that makes one."""
+    failed(marketlens("ingest", make_export(), cwd=tmp_path), 2, "marketlens model import", "--weights")
+
+
+def test_no_milvus_at_the_address(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """A server address where nothing listens is named, for ingest and serve alike."""
+    options = ("--uri", "http://127.0.0.1:9", "--model", random_model)
+    environment = {"MARKETLENS_MILVUS__TIMEOUT": "1"}
+    failed(marketlens("ingest", make_export(), *options, cwd=tmp_path, **environment), 3, "http://127.0.0.1:9")
+    failed(marketlens("serve", *options, cwd=tmp_path, **environment), 3, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("INDEX__TYPE", "DISKANN"), ("API__PORT", "0"), ("INGEST__BATCH_SIZE", "many"), ("INDEX__TYPE", "IVF_PQ")],
+)
+def test_an_impossible_setting_is_named(
+    tmp_path: Path, make_export: MakeExport, random_model: Path, name: str, value: str
+) -> None:
+    """A setting with a wrong value is named as the environment variable that it is."""
+    result = marketlens("ingest", make_export(), "--model", random_model, cwd=tmp_path, **{f"MARKETLENS_{name}": value})
+    failed(result, 2, f"MARKETLENS_{name}")
+
+
+def test_too_many_rejected_is_1(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """The share of rejected rows decides between 0 and 1; good rows are written either way, rejected ones reported."""
+    export = make_export(listings=5, photos_each=1)
+    (export / "images" / "l1-0.jpg").write_bytes(b"[bold]no photo[/bold]")
+    result = marketlens("ingest", export, "--model", random_model, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "not_an_image" in result.stdout
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    assert (report["read"], report["written"], report["rejected"]) == (5, 4, 1)
+    assert report["rejected_rows"][0]["row"] == "Images.csv row 3"
+    again = marketlens("ingest", export, "--model", random_model, "--max-rejected", "0.2", cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_a_catalogue_of_another_model(
+    tmp_path: Path, make_export: MakeExport, random_model: Path, imagenet_model: Path
+) -> None:
+    """Ingest, search and serve refuse a collection that another model made; doctor says so as well."""
+    export = make_export(listings=2)
+    assert marketlens("ingest", export, "--model", random_model, cwd=tmp_path).returncode == 0
+    other = ("--model", imagenet_model)
+    failed(marketlens("ingest", export, *other, cwd=tmp_path), 2, "was made by the model", "--model FOLDER")
+    photo = export / "images" / "l0-0.jpg"
+    failed(marketlens("search", photo, *other, cwd=tmp_path), 2, "was made by the model")
+    failed(marketlens("serve", *other, cwd=tmp_path), 2, "was made by the model")
+    doctor = marketlens("doctor", *other, cwd=tmp_path)
+    assert doctor.returncode == 3
+    assert "model mismatch" in doctor.stdout
+
+
+def test_search_with_what_is_no_photo(tmp_path: Path, random_model: Path) -> None:
+    """A missing file, a text file, an empty catalogue: said before anything is made."""
+    failed(marketlens("search", "gone.jpg", "--model", random_model, cwd=tmp_path), 2, "gone.jpg")
+    (tmp_path / "text.jpg").write_text("no photo")
+    failed(marketlens("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
+    (tmp_path / "good.jpg").write_bytes(jpeg(picture(1)))
+    failed(marketlens("search", "good.jpg", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path) -> None:
+    """serve, dashboard and up do not start half."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for command in (["serve", "--model", random_model, "--port", port], ["dashboard", "--port", port], ["up"]):
+            result = marketlens(*command, cwd=tmp_path, MARKETLENS_DASHBOARD__PORT=port, MARKETLENS_API__PORT=port)
+            failed(result, 2, port, "in use")
+
+
+def test_doctor_looks_at_everything(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """All well is 0; without a model or a catalogue it says how to get them."""
+    poor = marketlens("doctor", cwd=tmp_path)
+    assert poor.returncode == 3
+    for words in ("marketlens model import", "marketlens ingest EXPORT"):
+        assert words in poor.stdout
+    assert marketlens("ingest", make_export(2), "--model", random_model, cwd=tmp_path).returncode == 0
+    well = marketlens("doctor", "--model", random_model, cwd=tmp_path)
+    assert well.returncode == 0, well.stdout
+    assert "4 photos" in well.stdout
+
+
+def test_demo_on_ones_own_photos(tmp_path: Path, random_model: Path) -> None:
+    """A folder of photos, sub-folders as categories, becomes a catalogue and a contact sheet."""
+    for number in range(8):
+        folder = tmp_path / "mine" / ("cups" if number % 2 else "plates")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number, (300, 200)).save(folder / f"photo {number}.jpg")
+    (tmp_path / "mine" / "broken.jpg").write_bytes(b"no photo")
+    result = marketlens("demo", "--data", "mine", "--once", cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "cups" in result.stdout
+    assert "not_an_image" in result.stdout
+    sheet = Image.open(tmp_path / "data" / "demo" / "contact-sheet.png")
+    assert sheet.width > 1_000
+
+
+def test_a_model_is_not_overwritten(tmp_path: Path, random_model: Path) -> None:
+    """`model import` never replaces a folder; weights that are none are named."""
+    weights = random_model.parent / "random.safetensors"
+    failed(
+        marketlens("model", "import", "--weights", weights, "--out", random_model, cwd=tmp_path), 3, "exists already"
+    )
+    (tmp_path / "w.safetensors").write_bytes(b"none")
+    failed(marketlens("model", "import", "--weights", "w.safetensors", cwd=tmp_path), 3, "w.safetensors")
+    assert not (tmp_path / "models").exists()

@@ -1,0 +1,102 @@
+import ast
+import re
+
+import pytest
+
+from catalog.errors import InvalidFilter
+from catalog.filters import SearchFilter, is_quotable, one_of, quote
+
+
+@pytest.mark.parametrize(
+    ("asked", "expression"),
+    [
+        (SearchFilter(), ""),
+        (SearchFilter(categories=("Home", "Garden")), '(category in ["Home", "Garden"])'),
+        (SearchFilter(price_min=5), "(price >= 5.0)"),
+        (SearchFilter(price_max=20), "(price >= 0.0) and (price <= 20.0)"),
+        (SearchFilter(price_max=0), "(price >= 0.0) and (price <= 0.0)"),
+        (SearchFilter(price_min=-5), "(price >= 0.0)"),
+        (SearchFilter(price_min=0.1, price_max=1e6), "(price >= 0.1) and (price <= 1000000.0)"),
+        (SearchFilter(exclude_listing_ids=("l1",)), '(not (listing_id in ["l1"]))'),
+        (
+            SearchFilter(categories=("Home",), price_min=1, exclude_listing_ids=("a", "b")),
+            '(category in ["Home"]) and (price >= 1.0) and (not (listing_id in ["a", "b"]))',
+        ),
+    ],
+)
+def test_expression(asked: SearchFilter, expression: str) -> None:
+    """Each field narrows, all together narrow most, and a price filter leaves out unknown prices, stored as -1."""
+    assert asked.expression() == expression
+
+
+@pytest.mark.parametrize(
+    ("location", "found"),
+    [
+        ("Leeds, West Yorkshire", True),
+        ("Leeds", True),
+        ("Leeds🎹", True),
+        ("Leed", False),
+        ("Leedt", False),
+        ("leeds", False),
+        ("North Leeds", False),
+    ],
+)
+def test_location_is_a_beginning(location: str, found: bool) -> None:
+    """A location filter takes what begins with it and nothing else."""
+    expression = SearchFilter(location="Leeds").expression()
+    match = re.fullmatch(r"\(location >= (\".*\")\) and \(location < (\".*\")\)", expression)
+    assert match
+    low, high = (ast.literal_eval(text) for text in match.groups())
+    assert (low <= location < high) is found
+
+
+HOSTILE = [
+    '" or 1 == 1 or category == "',
+    "\\",
+    '\\"',
+    '\\\\" or price > 0 //',
+    "trailing\\",
+    "two\nlines\r\nand\ta tab",
+    "100%_",
+    "it's",
+    "{category} [x] (y)",
+    "🎹 Ünï 日本",
+    "\u2028",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_strings(text: str) -> None:
+    """A value stays one string literal, whatever it holds, and reads back as it was."""
+    assert is_quotable(text)
+    assert re.fullmatch(r'"([^"\\\n\r\t]|\\["\\nrt])*"', quote(text))
+    assert ast.literal_eval(quote(text)) == text
+    assert one_of("photo_id", ["a", text]) == f'photo_id in ["a", {quote(text)}]'
+
+
+@pytest.mark.parametrize("character", ["\0", "\x07", "\x0b", "\x1b", "\x7f", "\ud800"])
+@pytest.mark.parametrize("field", ["categories", "location", "exclude_listing_ids"])
+def test_control_characters(field: str, character: str) -> None:
+    """A control character is refused in every field, and an id that holds one is not stored."""
+    value = f"a{character}b"
+    with pytest.raises(InvalidFilter):
+        SearchFilter(**{field: value if field == "location" else (value,)}).expression()
+    assert not is_quotable(value)
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        {"price_min": float("nan")},
+        {"price_max": float("nan")},
+        {"price_min": float("inf")},
+        {"price_max": float("inf")},
+        {"price_max": float("-inf")},
+        {"price_min": 1.0, "price_max": float("nan")},
+    ],
+)
+def test_no_number(prices: dict[str, float]) -> None:
+    """NaN and infinity are no prices to compare with."""
+    with pytest.raises(InvalidFilter):
+        SearchFilter(**prices).expression()

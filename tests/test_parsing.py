@@ -1,0 +1,75 @@
+import math
+
+import pytest
+
+from catalog.parsing import parse_category, parse_price, parse_title
+
+
+@pytest.mark.parametrize(
+    ("text", "price", "currency"),
+    [
+        ("£1,150.00", 1150.0, "GBP"),
+        ("€5", 5.0, "EUR"),
+        ("$7.50", 7.5, "USD"),
+        ("GBP 12", 12.0, "GBP"),
+        ("12 EUR", 12.0, "EUR"),
+        (" £ 5 ", 5.0, "GBP"),
+        ("1,150,000.5", 1150000.5, ""),
+        ("1150", 1150.0, ""),
+        ("0.00", 0.0, ""),
+    ],
+)
+def test_price(text: str, price: float, currency: str) -> None:
+    """A price is read with its currency, and nothing is made up where no currency stands."""
+    assert parse_price(text) == (price, currency)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "free", "-5", "1,15", "1,1500", "£", "nan", "inf", "1e5", "5.", "5 to 7", "£5 ono"]
+)
+def test_no_price(text: str) -> None:
+    """What is not a price is unknown, never 0 and never a guess."""
+    assert parse_price(text) == (None, "")
+
+
+def test_endless_price() -> None:
+    """A price is finite or unknown: infinity could neither be stored nor shown."""
+    price, _ = parse_price("9" * 400)
+    assert price is None or math.isfinite(price)
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "rest"),
+    [
+        (
+            "Home & Garden / Dining, Living Room Furniture / Other",
+            "Home & Garden",
+            "Dining, Living Room Furniture / Other",
+        ),
+        ("Home & Garden / Beds", "Home & Garden", "Beds"),
+        ("Home & Garden", "Home & Garden", ""),
+        ("DVDs/Blu-ray / Films", "DVDs/Blu-ray", "Films"),
+        ("", "", ""),
+    ],
+)
+def test_category(text: str, root: str, rest: str) -> None:
+    """Only ' / ' separates a category from its subcategory; a bare slash belongs to a name."""
+    assert parse_category(text) == (root, rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Sun loungers | in Skegness, Lincolnshire | Gumtree", "Sun loungers"),
+        ("Digital Piano | 88 Weighted Keys | in Wimbledon, London | Gumtree", "Digital Piano | 88 Weighted Keys"),
+        ("Bed | in white | in Leeds, West Yorkshire | Gumtree", "Bed | in white"),
+        ("Lamp\n| in Leeds, West Yorkshire | Gumtree\n", "Lamp"),
+        ("Table in white", "Table in white"),
+        ("Table | in white", "Table | in white"),
+        ("Piano | 88 keys", "Piano | 88 keys"),
+        ("", ""),
+    ],
+)
+def test_title(text: str, title: str) -> None:
+    """A title loses the place and the site's name, and nothing that the seller wrote."""
+    assert parse_title(text) == title

@@ -1,0 +1,145 @@
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import PhotoUnusable
+from catalog.storage import is_url, read_photo
+
+BODY = bytes(range(256)) * 2_000
+LIMIT = 1_000_000
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        kind, _, value = self.path.strip("/").partition("/")
+        self.send_response(int(value) if kind == "status" else 200)
+        if kind == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", "0" if kind == "status" else str(len(BODY)))
+        if kind == "no_ranges":
+            self.send_header("Accept-Ranges", "none")
+        self.end_headers()
+        if kind == "status" or self.command == "HEAD":
+            return
+        if kind != "chunked":
+            self.wfile.write(BODY)
+            return
+        for start in range(0, len(BODY), 64_000):
+            part = BODY[start : start + 64_000]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_args: object) -> None:
+        """A client that has read enough hangs up."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def reason(uri: str, limit: int = LIMIT) -> str:
+    with pytest.raises(PhotoUnusable) as error:
+        read_photo(uri, limit)
+    return error.value.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "a b.jpg", "a*b?.jpg", "[x]{y}.jpg", "a#b%20.jpg", "~a.jpg", "🎹:a.jpg", "a.jpg.gz"]
+)
+def test_file(tmp_path: Path, name: str) -> None:
+    """A file is read byte for byte, whatever its name looks like."""
+    (tmp_path / name).write_bytes(BODY)
+    assert read_photo(str(tmp_path / name), LIMIT) == BODY
+
+
+def test_file_with_double_colon(tmp_path: Path) -> None:
+    """An id such as urn::1 makes a file name like any other, not a chain of protocols."""
+    (tmp_path / "urn::1.jpg").write_bytes(BODY)
+    assert read_photo(str(tmp_path / "urn::1.jpg"), LIMIT) == BODY
+
+
+def test_limit(tmp_path: Path) -> None:
+    """A photo of exactly the limit is read, one byte more is too large."""
+    (tmp_path / "a.jpg").write_bytes(b"x" * 100)
+    assert len(read_photo(str(tmp_path / "a.jpg"), 100)) == 100
+    assert reason(str(tmp_path / "a.jpg"), 99) == "too_large"
+
+
+def test_unusable_files(tmp_path: Path) -> None:
+    """A missing file, an empty one and a folder are told apart."""
+    (tmp_path / "empty.jpg").touch()
+    assert reason(str(tmp_path / "none.jpg")) == "missing"
+    assert reason(str(tmp_path / "empty.jpg")) == "empty"
+    assert reason(str(tmp_path)) == "unreadable"
+
+
+@pytest.mark.parametrize("kind", ["plain", "no_ranges", "chunked"])
+def test_http(server: str, kind: str) -> None:
+    """A photo comes whole over http, however the server sends it."""
+    assert read_photo(f"{server}/{kind}", LIMIT) == BODY
+    assert reason(f"{server}/{kind}", 1_000) == "too_large"
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "missing"), (403, "unreadable"), (500, "unreadable")])
+def test_http_error(server: str, status: int, code: str) -> None:
+    """Only a photo that is not there is missing; a server in trouble is not taken for that."""
+    assert reason(f"{server}/status/{status}") == code
+
+
+def test_connection_refused() -> None:
+    """A server that is not there makes its photos unreadable, not missing, and does not end the run."""
+    with socket.socket() as taken:  # bound, not listening: nobody else can take the port meanwhile
+        taken.bind(("127.0.0.1", 0))
+        assert reason(f"http://127.0.0.1:{taken.getsockname()[1]}/a.jpg") == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "foo://x/a.jpg",
+        "sftp://x/a.jpg",
+        "github://x/a.jpg",
+        "dir://x/a.jpg",
+        "reference://x/a.jpg",
+        "zip://a.jpg::/none",
+    ],
+)
+def test_other_protocols(uri: str) -> None:
+    """A protocol that is unknown, not installed or wanting arguments costs one photo, not the run."""
+    assert reason(uri) in {"unreadable", "missing"}
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("https://cdn.example/a.jpg", True),
+        ("s3://bucket/a.jpg", True),
+        ("images/a.jpg", False),
+        ("/images/a.jpg", False),
+        ("C:\\images\\a.jpg", False),
+        ("c://images/a.jpg", False),
+        ("", False),
+    ],
+)
+def test_is_url(location: str, url: bool) -> None:
+    """Paths are not URLs, with a drive letter neither."""
+    assert is_url(location) is url
