@@ -39,14 +39,14 @@ _PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return dict.fromkeys((*statuses, 503), _PROBLEM)
+    return dict.fromkeys((*statuses, 422, 503), _PROBLEM)
 
 
 router = APIRouter()
 v1 = APIRouter(prefix="/v1")
 
 
-@v1.post("/search", tags=["search"], responses=_problems(404, 411, 413, 415, 422), openapi_extra=REQUEST_BODY)
+@v1.post("/search", tags=["search"], responses=_problems(404, 411, 413, 415), openapi_extra=REQUEST_BODY)
 async def search(query: QueryDep, embedder: EmbedderDep, photos: PhotosDep) -> SearchResponse:
     """Find the listings that look like a photo.
 
@@ -129,7 +129,7 @@ def image(photo_id: str, photos: PhotosDep, size: Annotated[int, Query(ge=32, le
     return Response(buffer.getvalue(), media_type="image/jpeg", headers=headers)
 
 
-@v1.get("/map", tags=["catalogue"], responses=_problems(422))
+@v1.get("/map", tags=["catalogue"], responses=_problems())
 def photo_map(
     photos: PhotosDep, overview: OverviewDep, limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS)] = 5_000
 ) -> MapResponse:
@@ -149,6 +149,9 @@ def photo_map(
     return MapResponse(points=points, total_photos=total, collection=info.name, model_fingerprint=info.fingerprint)
 
 
+router.include_router(v1)
+
+
 @router.get("/livez", tags=["operations"])
 def livez() -> Health:
     """Whether the process answers."""
@@ -162,9 +165,6 @@ def readyz(embedder: EmbedderDep, photos: PhotosDep) -> Health:
     if not photos.probe():
         raise CollectionMissing("The catalogue is empty.", hint="Ingest something first: marketlens ingest EXPORT")
     return Health(status="ready", collection=info.name, model_fingerprint=info.fingerprint, photos=photos.count())
-
-
-router.include_router(v1)
 
 
 def _hit(hit: Hit) -> SearchHit:

@@ -1,0 +1,42 @@
+# Two commands do all on a fresh machine: `make demo` and `make test`. Each makes .venv first when it is not there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Where torchvision cannot download its weights: a resnet50() state dict in safetensors.
+WEIGHTS ?= $(wildcard ../shared/weights/resnet50-imagenet.safetensors.xz)
+ARGS ?=
+
+.PHONY: demo test check format lock clean
+
+demo: .venv/installed
+	$(BIN)/marketlens demo $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+# Everything that needs no run: style, types, and who imports whom.
+check: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# New versions of everything, within the ranges of pyproject.toml; no addresses in the file.
+lock: .venv/installed
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+# The lock constrains versions; what is installed follows from pyproject.toml, so it serves every platform.
+.venv/installed: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "marketlens needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@echo "Installing into .venv: about 3 GB to fetch on Linux, mostly torch. This takes minutes, once."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[dashboard,dev]"
+	touch $@

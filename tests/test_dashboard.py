@@ -1,0 +1,153 @@
+"""The dashboard's pages, driven with AppTest, against the real API in a server of its own."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import streamlit as st
+import uvicorn
+from streamlit.testing.v1 import AppTest
+
+from catalog.collection import PhotoCollection
+from catalog.exports import open_export
+from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings
+from ingest.pipeline import ingest
+from ingest.report import Report
+from search_api.app import create_app
+from tests.conftest import MakeExport, fake_embedder, jpeg, picture
+from tests.milvus_server import free_ports
+
+APP = Path(__file__).parents[1] / "dashboard" / "app.py"
+
+
+@pytest.fixture
+def api(make_export: MakeExport, lite: MilvusSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A running API over ten listings of two photos; its address is the dashboard's setting."""
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    export = open_export(make_export(listings=10, photos_each=2))
+    embedder = fake_embedder()
+    ingest(export, embedder, photos, IngestSettings(), Report(export=""), lambda _: None)
+    port = free_ports(1)[0]
+    app = create_app(ApiSettings(), embedder, photos)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    address = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", address)
+    st.cache_data.clear()
+    yield address
+    server.should_exit = True
+    thread.join()
+
+
+def page() -> AppTest:
+    return AppTest.from_file(str(APP), default_timeout=60)
+
+
+def tiles(app: AppTest) -> list[str]:
+    """Listing ids of the tiles, in order."""
+    assert not app.exception, app.exception[0].message
+    return [button.key.removeprefix("more-") for button in app.button if (button.key or "").startswith("more-")]
+
+
+def tile_texts(app: AppTest, listing_id: str) -> list[str]:
+    return [text.value for text in app.get_by_key(f"tile-{listing_id}").text]
+
+
+@pytest.mark.usefixtures("api")
+def test_an_empty_page_invites() -> None:
+    """Before anything is asked there is no grid and no error."""
+    app = page().run()
+    assert tiles(app) == []
+    assert not app.error
+
+
+def test_an_upload_shows_its_listing_first(api: str) -> None:
+    """The uploaded photo's listing is the first tile, with score, price and category; the picture can be loaded."""
+    app = page().run()
+    app.file_uploader[0].upload("p.jpg", jpeg(picture(4)), "image/jpeg").run()
+    assert tiles(app)[0] == "l4"
+    texts = tile_texts(app, "l4")
+    assert any("Thing 4" in text for text in texts)
+    assert any("£5.00" in text for text in texts)
+    assert any("Home" in text for text in texts)
+    url = app.get_by_key("tile-l4").image[0].value[0]
+    assert url.startswith(api)
+    assert httpx.get(url).headers["content-type"] == "image/jpeg"
+
+
+@pytest.mark.usefixtures("api")
+def test_more_like_this_goes_on_from_a_tile() -> None:
+    """The button asks for listings like that tile's, and the address bar holds it for sharing."""
+    app = page().run()
+    app.file_uploader[0].upload("p.jpg", jpeg(picture(4)), "image/jpeg").run()
+    app.button(key="more-l4").click().run()
+    assert "l4" not in tiles(app)
+    assert len(tiles(app)) == 9
+    assert app.query_params["listing_id"] == "l4"
+
+
+@pytest.mark.usefixtures("api")
+def test_filters_narrow_and_are_in_the_address() -> None:
+    """A shared link opens with its listing and filters; taking the filter away brings the others back."""
+    app = page()
+    app.query_params["listing_id"] = "l4"
+    app.query_params["category"] = "Garden"
+    app.run()
+    assert set(tiles(app)) == {"l1", "l3", "l5", "l7", "l9"}
+    app.multiselect(key="category").set_value([]).run()
+    assert len(tiles(app)) == 9
+    app.number_input(key="price_max").set_value(2.0).run()
+    assert set(tiles(app)) == {"l0", "l1"}
+    assert app.query_params["price_max"] == "2"
+
+
+@pytest.mark.usefixtures("api")
+def test_no_hits_is_said() -> None:
+    """An empty answer names the filters instead of showing nothing."""
+    app = page()
+    app.query_params["listing_id"] = "l4"
+    app.query_params["location"] = "Atlantis"
+    app.run()
+    assert tiles(app) == []
+    assert any("Atlantis" in text.value for text in [*app.text, *app.markdown, *app.info, *app.caption])
+
+
+@pytest.mark.usefixtures("api")
+def test_an_unknown_listing_is_said() -> None:
+    """A link to a listing that is gone shows the API's message, not a traceback."""
+    app = page()
+    app.query_params["listing_id"] = "nobody"
+    app.run()
+    assert not app.exception
+    assert any("nobody" in text.value for text in app.text)
+
+
+@pytest.mark.usefixtures("api")
+def test_the_map_page_draws_every_photo() -> None:
+    """The Clusters page shows the map of all twenty photos without an error."""
+    app = page().run()
+    app.switch_page("clusters_page.py").run()
+    assert not app.exception
+    assert not app.error
+    assert any("20" in text.value for text in [*app.caption, *app.text, *app.markdown])
+
+
+def test_no_api_is_said_and_it_recovers(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the API down the page says how to start it; once it answers, the same page works."""
+    monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
+    app = page()
+    app.query_params["listing_id"] = "l4"
+    app.run()
+    assert not app.exception
+    assert app.error
+    assert any("marketlens serve" in text.value for text in app.text)
+    monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", api)
+    app.button(key="retry").click().run()
+    assert not app.error
+    assert len(tiles(app)) == 9
