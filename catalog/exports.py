@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import ExportUnreadable
-from catalog.filters import is_quotable
+from catalog.errors import ExportUnreadable, PhotoUnusable
+from catalog.filters import is_quotable, make_quotable
 from catalog.listing import Listing, Photo, Rejected
 from catalog.parsing import parse_category, parse_price, parse_title
-from catalog.storage import is_url
+from catalog.storage import PROTOCOLS, is_url
 from catalog.tables import Row, count_rows, csv_rows, parquet_rows, require_columns
 
 LISTING_COLUMNS = ("id", "product_name", "category", "price", "location")
@@ -106,7 +106,7 @@ def _folder_rows(folder: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]
 def _manifest_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]]:
     rows: Iterator[Row] = parquet_rows(path, MANIFEST_COLUMNS) if path.suffix.lower() == ".parquet" else csv_rows(path)
     for where, row in rows:
-        yield where, _malformed(where) if row is None else row
+        yield where, _malformed(where) if row is None else {name: row[name] for name in MANIFEST_COLUMNS}
 
 
 def _photo(where: str, row: dict[str, str], root: Path) -> Photo | Rejected:
@@ -120,15 +120,29 @@ def _photo(where: str, row: dict[str, str], root: Path) -> Photo | Rejected:
         return rejected(*problem)
     if any(len(text.encode(errors="replace")) > MAX_TEXT_BYTES for text in row.values()):
         return rejected("field_too_long", f"a field has more than {MAX_TEXT_BYTES:,} bytes")
+    try:
+        uri = _locate(location, root)
+    except PhotoUnusable as error:
+        return rejected(error.reason, error.message)
+    listing, warnings = _listing({name: make_quotable(text) for name, text in row.items()})
+    return Photo(photo_id, listing, uri, where, warnings)
+
+
+def _locate(location: str, root: Path) -> str:
+    """Give the absolute path, or the address, of a row's photo. Raises PhotoUnusable."""
     if not location:
-        return rejected("no_photo", "the row names no photo")
-    if not is_url(location):
+        raise PhotoUnusable("no_photo", "the row names no photo")
+    if "://" in location:
+        if not is_url(location):
+            raise PhotoUnusable("unsupported_address", f"{location} is no address of {', '.join(sorted(PROTOCOLS))}")
+        return location
+    try:
         path = (root / location).resolve()
-        if not path.is_relative_to(root.resolve()):
-            return rejected("outside_root", f"{location} lies outside the export's folder {root}")
-        location = str(path)
-    listing, warnings = _listing(row)
-    return Photo(photo_id, listing, location, where, warnings)
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
+        raise PhotoUnusable("bad_path", f"{location!r} is no path: {error}") from error
+    if not path.is_relative_to(root.resolve()):
+        raise PhotoUnusable("outside_root", f"{location} lies outside the export's folder {root}")
+    return str(path)
 
 
 def _listing(row: dict[str, str]) -> tuple[Listing, tuple[str, ...]]:

@@ -36,7 +36,7 @@ class SearchFilter:
             clauses.append(one_of("category", self.categories))
         # An unknown price is stored as -1: a price filter of any kind leaves those listings out.
         if self.price_min is not None or self.price_max is not None:
-            clauses.append(f"price >= {_number(max(self.price_min or 0.0, 0.0))}")
+            clauses.append(f"price >= {_number(self.price_min or 0.0, at_least=0.0)}")
         if self.price_max is not None:
             clauses.append(f"price <= {_number(self.price_max)}")
         if self.location:
@@ -68,7 +68,12 @@ def is_quotable(text: str) -> bool:
     return not _UNQUOTABLE.search(text)
 
 
-def _number(value: float) -> str:
+def make_quotable(text: str) -> str:
+    """Put a space for each character that no expression may hold, so that what is stored can be asked for."""
+    return _UNQUOTABLE.sub(" ", text).strip()
+
+
+def _number(value: float, at_least: float = -math.inf) -> str:
     if not math.isfinite(value):
         raise InvalidFilter(f"The price {value} is not a number that can be compared.")
-    return repr(float(value))
+    return repr(max(float(value), at_least))

@@ -1,5 +1,6 @@
 """What sellers write -> what is stored. Plain functions, no reading."""
 
+import math
 import re
 
 _SYMBOLS = {"£": "GBP", "€": "EUR", "$": "USD"}
@@ -16,7 +17,8 @@ def parse_price(text: str) -> tuple[float | None, str]:
     if not found:
         return None, ""
     sign = found["before"] or found["after"] or ""
-    return float(found["number"].replace(",", "")), _SYMBOLS.get(sign, sign)
+    price = float(found["number"].replace(",", ""))
+    return (price if math.isfinite(price) else None), _SYMBOLS.get(sign, sign)
 
 
 def parse_category(text: str) -> tuple[str, str]:

@@ -3,14 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
 Count = Annotated[int, Field(ge=1)]
 
 
-class MilvusSettings(BaseModel):
+class Group(BaseModel):
+    """A group of settings; one that does not exist, misspelt perhaps, is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class MilvusSettings(Group):
     """Where the photos live: a path is embedded Milvus Lite, an http address a server or cluster."""
 
     uri: str = "./data/milvus.db"
@@ -24,7 +30,7 @@ class MilvusSettings(BaseModel):
         return "://" not in self.uri
 
 
-class IndexSettings(BaseModel):
+class IndexSettings(Group):
     """The vector index; metric is always COSINE. `nprobe` and `ef` hold for unfiltered searches."""
 
     type: IndexType = "IVF_FLAT"
@@ -36,20 +42,20 @@ class IndexSettings(BaseModel):
     ef: Count = 128
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(Group):
     """The model folder that ingest and search share."""
 
     path: Path = Path("models/imagenet-resnet50")
 
 
-class IngestSettings(BaseModel):
+class IngestSettings(Group):
     """How the batch command works."""
 
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 512
     max_photo_bytes: Count = 30_000_000
 
 
-class ApiSettings(BaseModel):
+class ApiSettings(Group):
     """The search service."""
 
     host: str = "127.0.0.1"
@@ -57,7 +63,7 @@ class ApiSettings(BaseModel):
     max_upload_bytes: Count = 15_000_000
 
 
-class DashboardSettings(BaseModel):
+class DashboardSettings(Group):
     """Where the dashboard listens. What it shows comes from `api_url`."""
 
     host: str = "127.0.0.1"

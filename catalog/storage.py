@@ -1,27 +1,37 @@
-"""Bytes of a photo, from wherever fsspec reaches: folder, http, s3."""
+"""Bytes of a photo: from a file, or from wherever fsspec reaches over the network."""
 
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import aiohttp
 import fsspec
 
 from catalog.errors import PhotoUnusable
+
+# What a manifest may name beside paths. fsspec knows dozens more, some of which reach this machine's own files.
+PROTOCOLS = frozenset({"http", "https", "s3", "gs", "az", "abfs"})
+_NETWORK_SECONDS = 60.0
+
+
+def is_url(location: str) -> bool:
+    """Whether this is an address of one of the PROTOCOLS, and no chain of them (`::`)."""
+    protocol, separator, _ = location.partition("://")
+    return bool(separator) and protocol.lower() in PROTOCOLS and "::" not in location
 
 
 def read_photo(uri: str, max_bytes: int) -> bytes:
     """Read a photo's bytes. Raises PhotoUnusable (`missing`, `unreadable`, `too_large`, `empty`)."""
     try:
-        with fsspec.open(uri, "rb") as file:
-            data: bytes = file.read(max_bytes + 1)
+        with _open(uri) as file:
+            data = _read(file, max_bytes + 1)
     except FileNotFoundError as error:
+        # fsspec says so of every trouble over http; what it was is the cause.
+        if isinstance(error.__cause__, aiohttp.ClientError | TimeoutError):
+            raise PhotoUnusable("unreadable", f"{uri} could not be read: {error.__cause__}") from error
         raise PhotoUnusable("missing", f"No photo at {uri}.") from error
-    # ValueError: fsspec's word for an unknown protocol; ImportError: a protocol whose package is not installed.
-    except (OSError, ValueError, ImportError) as error:
-        raise PhotoUnusable("unreadable", f"{uri} could not be read: {error}") from error
-    except Exception as error:
-        # aiohttp's client errors are no OSErrors, and aiohttp is fsspec's affair, not ours.
-        if not type(error).__module__.startswith("aiohttp"):
-            raise
-        raise PhotoUnusable("unreadable", f"{uri} could not be read: {error}") from error
+    # ValueError: an address that is none; ImportError: a protocol whose package is not installed.
+    except (OSError, ValueError, ImportError, aiohttp.ClientError) as error:
+        raise PhotoUnusable("unreadable", f"{uri} could not be read: {error or type(error).__name__}") from error
     if len(data) > max_bytes:
         raise PhotoUnusable("too_large", f"{uri} has more than {max_bytes:,} bytes.")
     if not data:
@@ -29,6 +39,20 @@ def read_photo(uri: str, max_bytes: int) -> bytes:
     return data
 
 
-def is_url(location: str) -> bool:
-    """Whether this names a place outside the file system."""
-    return "://" in location and len(urlsplit(location).scheme) > 1
+def _open(uri: str) -> Any:
+    if not is_url(uri):
+        return Path(uri).open("rb")
+    if not uri.lower().startswith("http"):
+        return fsspec.open(uri, "rb")
+    # block_size 0: one stream, where fsspec would ask for the ranges of a large file one by one.
+    timeout = aiohttp.ClientTimeout(total=_NETWORK_SECONDS)
+    return fsspec.open(uri, "rb", block_size=0, client_kwargs={"timeout": timeout})
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    """Read up to `size` bytes; a stream gives what has arrived, which need not be all."""
+    parts = []
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

@@ -1,7 +1,9 @@
 """Rows of a CSV or Parquet file, as real exports hold them."""
 
 import csv
+import math
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,17 +21,28 @@ _BARE_RETURN = "\u2028"
 def csv_rows(path: Path) -> Iterator[Row]:
     """Read record by record; line breaks and emoji inside fields survive. Raises ExportUnreadable."""
     csv.field_size_limit(16_000_000)
+    record: list[str] = []
+
+    def lines(file: Iterable[str]) -> Iterator[str]:
+        for line in file:
+            record.append(line.replace("\r\n", "\n").replace("\r", _BARE_RETURN))
+            yield record[-1]
+
     try:
         # utf-8-sig: spreadsheets write a byte order mark. newline: \n alone ends a line, see _BARE_RETURN.
         with path.open(encoding="utf-8-sig", newline="\n") as file:
-            reader = csv.reader(line.replace("\r\n", "\n").replace("\r", _BARE_RETURN) for line in file)
+            reader = csv.reader(lines(file))
             header = [name.strip() for name in next(reader, [])]
+            last: list[str] = []
             for number, values in enumerate(reader, start=2):
+                last = record.copy()
+                record.clear()
                 if len(values) == len(header):
                     texts = (value.replace(_BARE_RETURN, "\n").strip() for value in values)
                     yield f"{path.name} row {number}", dict(zip(header, texts, strict=True))
                 elif values:
                     yield f"{path.name} row {number}", None
+            _require_closed_quotes(path, last)
     except UnicodeDecodeError as error:
         raise ExportUnreadable(f"{path} is not UTF-8: {error}", hint="Save it as UTF-8 and run again.") from error
     except (OSError, csv.Error) as error:
@@ -39,10 +52,13 @@ def csv_rows(path: Path) -> Iterator[Row]:
 def parquet_rows(path: Path, columns: Iterable[str]) -> Iterator[Row]:
     """Read these columns batch by batch, every value as text. Raises ExportUnreadable."""
     number = 0
-    for batch in _open_parquet(path).iter_batches(columns=list(columns)):
-        for values in batch.to_pylist():
-            number += 1
-            yield f"{path.name} row {number}", {name: _text(value) for name, value in values.items()}
+    try:
+        for batch in _open_parquet(path).iter_batches(columns=list(columns)):
+            for values in batch.to_pylist():
+                number += 1
+                yield f"{path.name} row {number}", {name: _text(value) for name, value in values.items()}
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise ExportUnreadable(f"{path} is damaged after row {number}: {error}") from error
 
 
 def count_rows(path: Path) -> int:
@@ -76,6 +92,23 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise ExportUnreadable(f"{path} is not a Parquet file that can be read: {error}") from error
 
 
+def _require_closed_quotes(path: Path, last_record: list[str]) -> None:
+    """A quote that is never closed swallows all rows after it: everything from there on is one last record."""
+    try:
+        list(csv.reader(last_record, strict=True))
+    except csv.Error as error:
+        if "end of data" in str(error):
+            start = last_record[0].strip()[:60]
+            raise ExportUnreadable(
+                f"{path} has a quote that is never closed, in the row that begins with {start!r}.",
+                hint="Close it, or double it where it is meant as a character.",
+            ) from error
+
+
 def _text(value: object) -> str:
-    # NaN, which differs from itself, is how pandas writes a missing price.
-    return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124 - that is the test for NaN
+    if isinstance(value, float):
+        if math.isnan(value):  # how pandas writes a missing price
+            return ""
+        # No exponents, and ids that became floats next to a missing one are whole numbers again.
+        return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
+    return "" if value is None else str(value).strip()

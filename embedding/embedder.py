@@ -76,7 +76,9 @@ class Embedder:
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
         """RGB images -> float32 (n, dim), finite, unit length."""
-        return self.embed_pixels(np.stack([self.preprocess(image) for image in images]))
+        size = self.card.transform.size
+        pixels = [self.preprocess(image) for image in images]
+        return self.embed_pixels(np.stack(pixels) if pixels else np.empty((0, 3, size, size), np.uint8))
 
     def embed_pixels(self, pixels: Pixels) -> Embeddings:
         """uint8 (n, 3, size, size) -> float32 (n, dim), finite, unit length."""

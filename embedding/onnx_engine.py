@@ -1,4 +1,4 @@
-"""`model.onnx`: made from the model folder on first use, cached beside the weights, bound to their fingerprint."""
+"""`model.onnx`: made from the model folder on first use, cached beside the weights, checked at every load."""
 
 import contextlib
 import io
@@ -17,6 +17,7 @@ from embedding.model import EmbeddingModel
 
 ONNX = "model.onnx"
 _KEY = "marketlens.fingerprint"
+_LEAST_COSINE = 0.9999
 
 
 class OnnxEngine:
@@ -28,29 +29,40 @@ class OnnxEngine:
 
     @classmethod
     def load(cls, folder: Path, model: EmbeddingModel, fingerprint: str) -> "OnnxEngine":
-        """Open the cached file, exporting it first when it is not there or of other weights. Raises OSError."""
+        """Open the cached file; one not there, damaged or of other weights is exported first. Raises OSError."""
         path = folder / ONNX
-        session = _open(path)
-        if session is None or session.get_modelmeta().custom_metadata_map.get(_KEY) != fingerprint:
+        engine = cls._open(path, model, fingerprint)
+        if engine is None:
             _export(model, fingerprint, path)
-            session = _open(path)
-            if session is None:
-                raise OSError(f"{path} cannot be opened")
-        return cls(session)
+            engine = cls._open(path, model, fingerprint)
+            if engine is None:
+                raise OSError(f"{path} does not give the embeddings that torch gives")
+        return engine
+
+    @classmethod
+    def _open(cls, path: Path, model: EmbeddingModel, fingerprint: str) -> "OnnxEngine | None":
+        if not path.exists():
+            return None
+        try:
+            session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except (native.Fail, native.InvalidArgument, native.InvalidProtobuf):
+            return None  # cut short by a kill
+        engine = cls(session)
+        same_model = session.get_modelmeta().custom_metadata_map.get(_KEY) == fingerprint
+        return engine if same_model and engine._agrees_with(model) else None
+
+    def _agrees_with(self, model: EmbeddingModel) -> bool:
+        """Compare with torch on one picture of noise: a changed byte need not keep the file from opening."""
+        size = model.transform.size
+        pixels = np.random.default_rng(0).integers(0, 256, (1, 3, size, size), dtype=np.uint8)
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(pixels)).numpy()
+        return bool((self.run(pixels) * expected).sum() >= _LEAST_COSINE)
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one batch: uint8 (n, 3, size, size) -> float32 (n, dim)."""
         embeddings: NDArray[np.float32] = self._session.run(None, {self._input: pixels})[0]
         return embeddings
-
-
-def _open(path: Path) -> ort.InferenceSession | None:
-    if not path.exists():
-        return None
-    try:
-        return ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except (native.Fail, native.InvalidArgument, native.InvalidProtobuf):
-        return None  # cut short by a kill: made anew
 
 
 def _export(model: EmbeddingModel, fingerprint: str, path: Path) -> None:

@@ -1,9 +1,10 @@
 """Bytes -> upright RGB image. One hardened decoder for training, ingest and query: two would be two truths."""
 
 import io
+import struct
 import warnings
 
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from catalog.errors import PhotoUnusable
 
@@ -16,6 +17,21 @@ DECODE_SIDE = 512
 # Pillow's default, stated because much rests on it: half a photo is refused, not padded with grey.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
+# The limit below is stricter than Pillow's warning, and odd EXIF data is the sender's affair.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning)
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def open_photo(data: bytes, decode_side: int = DECODE_SIDE) -> Image.Image:
     """Decode a photo: upright (EXIF), RGB, transparency on white.
@@ -23,10 +39,7 @@ def open_photo(data: bytes, decode_side: int = DECODE_SIDE) -> Image.Image:
     Raises PhotoUnusable (`not_an_image`, `too_many_pixels`, `too_small`, `truncated`).
     """
     try:
-        with warnings.catch_warnings():
-            # The pixel limit below is stricter than Pillow's warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise PhotoUnusable("too_many_pixels", str(error)) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
@@ -40,13 +53,24 @@ def open_photo(data: bytes, decode_side: int = DECODE_SIDE) -> Image.Image:
     try:
         image.draft("RGB", (decode_side, decode_side))
         image.load()
-        return _flatten(ImageOps.exif_transpose(image))
+        return _flatten(_turn_upright(image))
     # Pillow's plugins raise any of these on damaged data.
     except (OSError, ValueError, SyntaxError, IndexError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise PhotoUnusable("truncated", f"the photo is damaged or cut short: {error}") from error
 
 
+def _turn_upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose writes the other EXIF fields anew, and fails where one of them is odd.
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except (SyntaxError, ValueError, TypeError, struct.error, EOFError):
+        turn = None  # unreadable EXIF: shown as it lies, as browsers do
+    return image if turn is None else image.transpose(turn)
+
+
 def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey, which convert() would cut off at 255
+        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

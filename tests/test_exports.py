@@ -135,9 +135,9 @@ def test_messy_folder(make_export: MakeExport) -> None:
         ("photo", "a/../../secret.jpg", "outside_root"),
         ("photo", "/etc/hostname", "outside_root"),
         ("photo", "link.jpg", "outside_root"),
-        ("photo", "file:///etc/hostname", "outside_root"),
-        ("photo", "local:///etc/hostname", "outside_root"),
-        ("photo", "simplecache::file:///etc/hostname", "outside_root"),
+        ("photo", "file:///etc/hostname", "unsupported_address"),
+        ("photo", "local:///etc/hostname", "unsupported_address"),
+        ("photo", "simplecache::file:///etc/hostname", "unsupported_address"),
     ],
 )
 def test_rejected(tmp_path: Path, field: str, value: str, reason: str) -> None:

@@ -1,5 +1,6 @@
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,13 +32,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if kind == "status" or self.command == "HEAD":
             return
-        if kind != "chunked":
-            self.wfile.write(BODY)
-            return
         for start in range(0, len(BODY), 64_000):
             part = BODY[start : start + 64_000]
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
-        self.wfile.write(b"0\r\n\r\n")
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part) if kind == "chunked" else part)
+            time.sleep(0.01)  # as a network would: a read must not take a pause for the end
+        if kind == "chunked":
+            self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_args: object) -> None:
         pass
