@@ -11,6 +11,7 @@ from catalog.errors import PhotoUnusable
 # What a manifest may name beside paths. fsspec knows dozens more, some of which reach this machine's own files.
 PROTOCOLS = frozenset({"http", "https", "s3", "gs", "az", "abfs"})
 _NETWORK_SECONDS = 60.0
+_GONE = (404, 410)
 
 
 def is_url(location: str) -> bool:
@@ -26,8 +27,9 @@ def read_photo(uri: str, max_bytes: int) -> bytes:
             data = _read(file, max_bytes + 1)
     except FileNotFoundError as error:
         # fsspec says so of every trouble over http; what it was is the cause.
-        if isinstance(error.__cause__, aiohttp.ClientError | TimeoutError):
-            raise PhotoUnusable("unreadable", f"{uri} could not be read: {error.__cause__}") from error
+        cause = error.__cause__
+        if isinstance(cause, aiohttp.ClientError | TimeoutError) and getattr(cause, "status", None) not in _GONE:
+            raise PhotoUnusable("unreadable", f"{uri} could not be read: {cause}") from error
         raise PhotoUnusable("missing", f"No photo at {uri}.") from error
     # ValueError: an address that is none; ImportError: a protocol whose package is not installed.
     except (OSError, ValueError, ImportError, aiohttp.ClientError) as error:
