@@ -77,6 +77,7 @@ class PhotoCollection:
         self._index = index
         self._consistency = consistency
         self._write_lock = threading.Lock()
+        self._info_lock = threading.Lock()
         self._info: TTLCache[str, CollectionInfo] = TTLCache(1, _INFO_SECONDS)
         self._loaded: set[str] = set()
 
@@ -104,17 +105,18 @@ class PhotoCollection:
     def info(self) -> CollectionInfo:
         """Describe the live collection. Raises CollectionMissing."""
         alias = self._milvus.alias
-        if known := self._info.get(alias):
-            return known
-        with _translated(self._milvus.uri):
-            name = self._client.describe_alias(alias, timeout=self._milvus.timeout)["collection_name"]
-            described = self._client.describe_collection(name, timeout=self._milvus.timeout)
-        info = _info_of(name, described)
-        if name not in self._loaded:
-            self._load(name)
-            self._loaded.add(name)
-        self._info[alias] = info
-        return info
+        with self._info_lock:
+            if known := self._info.get(alias):
+                return known
+            with _translated(self._milvus.uri):
+                name = self._client.describe_alias(alias, timeout=self._milvus.timeout)["collection_name"]
+                described = self._client.describe_collection(name, timeout=self._milvus.timeout)
+            info = _info_of(name, described)
+            if name not in self._loaded:
+                self._load(name)
+                self._loaded.add(name)
+            self._info[alias] = info
+            return info
 
     def require(self, fingerprint: str) -> CollectionInfo:
         """Describe the live collection. Raises ModelMismatch unless this model made it; CollectionMissing."""
@@ -234,7 +236,7 @@ class PhotoCollection:
         info = self.info()
         expression = where.expression()
         wanted = min(max(4 * limit, 64), MAX_TOP_K)
-        exact = bool(expression)
+        exact = where.is_narrow
         while True:
             results = self._nearest(info, queries, expression, wanted, exact=exact)
             hits = group_by_listing(best_per_photo(scored for result in results for scored in result), limit)
@@ -273,17 +275,8 @@ class PhotoCollection:
         return [[(float(hit["distance"]), from_row(hit["entity"])) for hit in result] for result in results]
 
     def _get(self, photo_ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
-        if not photo_ids:
-            return []
-        with _translated(self._milvus.uri):
-            rows: list[dict[str, Any]] = self._client.get(
-                self.info().name,
-                list(photo_ids),
-                output_fields=list(fields),
-                consistency_level=self._consistency,
-                timeout=self._milvus.timeout,
-            )
-        return rows
+        # Not client.get, which puts ids between single quotes as they are.
+        return self._query(one_of("photo_id", photo_ids), fields, limit=len(photo_ids)) if photo_ids else []
 
     def _query(self, expression: str, fields: Sequence[str], **options: int) -> list[dict[str, Any]]:
         with _translated(self._milvus.uri):

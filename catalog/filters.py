@@ -29,6 +29,11 @@ class SearchFilter:
     location: str = ""
     exclude_listing_ids: tuple[str, ...] = ()
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether more than single listings are left out, so that the nearest photos may all fail it."""
+        return bool(self.categories or self.location or self.price_min is not None or self.price_max is not None)
+
     def expression(self) -> str:
         """Give the Milvus expression, '' for everything. Raises InvalidFilter for a value that cannot be asked for."""
         clauses = []

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
@@ -23,6 +23,13 @@ class MilvusSettings(Group):
     token: SecretStr = SecretStr("")
     alias: str = "photos"
     timeout: float = Field(10.0, gt=0, description="seconds to wait for a server's answer")
+
+    @field_validator("uri")
+    @classmethod
+    def _is_an_address(cls, uri: str) -> str:
+        if not uri.startswith(("http://", "https://")) and (not uri.endswith(".db") or "://" in uri):
+            raise ValueError(f"{uri!r} is neither an address like http://127.0.0.1:19530 nor a path that ends in .db")
+        return uri
 
     @property
     def is_lite(self) -> bool:

@@ -18,6 +18,15 @@ from embedding.model import EmbeddingModel
 ONNX = "model.onnx"
 _KEY = "marketlens.fingerprint"
 _LEAST_COSINE = 0.9999
+# What opening or running a damaged file ends in.
+_DAMAGED = (
+    native.Fail,
+    native.InvalidArgument,
+    native.InvalidGraph,
+    native.InvalidProtobuf,
+    native.NotImplemented,
+    native.RuntimeException,
+)
 
 
 class OnnxEngine:
@@ -45,11 +54,11 @@ class OnnxEngine:
             return None
         try:
             session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-        except (native.Fail, native.InvalidArgument, native.InvalidProtobuf):
-            return None  # cut short by a kill
-        engine = cls(session)
-        same_model = session.get_modelmeta().custom_metadata_map.get(_KEY) == fingerprint
-        return engine if same_model and engine._agrees_with(model) else None
+            engine = cls(session)
+            same_model = session.get_modelmeta().custom_metadata_map.get(_KEY) == fingerprint
+            return engine if same_model and engine._agrees_with(model) else None
+        except _DAMAGED:
+            return None
 
     def _agrees_with(self, model: EmbeddingModel) -> bool:
         """Compare with torch on one picture of noise: a changed byte need not keep the file from opening."""
@@ -57,7 +66,8 @@ class OnnxEngine:
         pixels = np.random.default_rng(0).integers(0, 256, (1, 3, size, size), dtype=np.uint8)
         with torch.inference_mode():
             expected = model(torch.from_numpy(pixels)).numpy()
-        return bool((self.run(pixels) * expected).sum() >= _LEAST_COSINE)
+        found = self.run(pixels)
+        return found.shape == expected.shape and bool((found * expected).sum() >= _LEAST_COSINE)
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one batch: uint8 (n, 3, size, size) -> float32 (n, dim)."""

@@ -232,21 +232,15 @@ def load_settings(*, uri: str | None = None, model: Path | None = None, **groups
     from catalog.settings import Settings
 
     groups |= {"milvus": {"uri": uri}, "model": {"path": model}}
+    given = {name: {key: value for key, value in group.items() if value is not None} for name, group in groups.items()}
     try:
-        settings = Settings()
-        given = {name: {k: v for k, v in values.items() if v is not None} for name, values in groups.items()}
-        changes = {
-            name: type(getattr(settings, name)).model_validate(getattr(settings, name).model_dump() | values)
-            for name, values in given.items()
-            if values
-        }
+        # What is given here is merged into the groups that the environment fills.
+        return Settings.model_validate(given)
     except ValidationError as error:
-        lines = [
-            f"MARKETLENS_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
-            for item in error.errors()
-        ]
+        names = ["__".join(str(part) for part in item["loc"]).upper() for item in error.errors()]
+        messages = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
+        lines = [f"MARKETLENS_{name}: {message}" for name, message in zip(names, messages, strict=True)]
         raise InvalidSetting("; ".join(lines), hint="The settings are described in .env.example.") from error
-    return settings.model_copy(update=changes)
 
 
 def open_catalogue(

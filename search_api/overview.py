@@ -28,11 +28,12 @@ class Overview:
         self._photos = photos
         self._categories: TTLCache[object, list[CategorySize]] = TTLCache(4, CATEGORIES_SECONDS)
         self._maps: LRUCache[object, list[Placed]] = LRUCache(4)
-        self._making = threading.Lock()
+        # One each: a map takes seconds, and nobody waits for it who wants the counts.
+        self._counting, self._mapping = threading.Lock(), threading.Lock()
 
     def categories(self) -> list[CategorySize]:
         """Size of every root category, at most half a minute old."""
-        with self._making:
+        with self._counting:
             key = self._photos.info().name
             if key not in self._categories:
                 self._categories[key] = self._photos.categories()
@@ -40,7 +41,7 @@ class Overview:
 
     def map(self, limit: int) -> tuple[list[Placed], int]:
         """Up to `limit` photos with their places, and how many photos there are. Made anew when that changes."""
-        with self._making:
+        with self._mapping:
             total = self._photos.count()
             key = (self._photos.info().name, total, limit)
             if key not in self._maps:

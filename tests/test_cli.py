@@ -54,7 +54,14 @@ def test_no_milvus_at_the_address(tmp_path: Path, make_export: MakeExport, rando
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("INDEX__TYPE", "DISKANN"), ("API__PORT", "0"), ("INGEST__BATCH_SIZE", "many"), ("INDEX__TYPE", "IVF_PQ")],
+    [
+        ("INDEX__TYPE", "DISKANN"),
+        ("API__PORT", "0"),
+        ("INGEST__BATCH_SIZE", "many"),
+        ("INDEX__TYPE", "IVF_PQ"),  # which Lite does not have
+        ("MILVUS__URI", "localhost:19530"),
+        ("MILVUS__URL", "http://127.0.0.1:19530"),
+    ],
 )
 def test_an_impossible_setting_is_named(
     tmp_path: Path, make_export: MakeExport, random_model: Path, name: str, value: str

@@ -87,9 +87,10 @@ def listing_ids(photos: PhotoCollection, where: SearchFilter, limit: int = 50, q
 def test_what_is_written_is_found_as_it_was(photos: PhotoCollection) -> None:
     """Every field comes back unchanged, an unknown price as unknown, emoji and line breaks included."""
     odd = Listing('l"0\\', "Sofa 🛋️\nnew\ttab 'quoted' \"twice\"", "Home", "", None, "", "Zürich, 東京")
-    photos.upsert([stored(0, odd), stored(1)], unit_vectors(2))
-    assert photos.stored(["p0", "p1", "none"]) == {"p0": stored(0, odd), "p1": stored(1)}
-    assert photos.listing_photos(odd.listing_id) == [stored(0, odd)]
+    row = replace(stored(0, odd), photo=Photo('it\'s \\ "p0" 🛋️', odd, "/photos/a b.jpg"))
+    photos.upsert([row, stored(1)], unit_vectors(2))
+    assert photos.stored([row.photo.photo_id, "p1", "none"]) == {row.photo.photo_id: row, "p1": stored(1)}
+    assert photos.listing_photos(odd.listing_id) == [row]
     assert photos.count() == 2
 
 

@@ -110,15 +110,22 @@ def write_stale(path: Path) -> None:
     onnx.save(model, path)
 
 
-@pytest.mark.parametrize("kind", ["stale", "cut"])
+@pytest.mark.parametrize("kind", ["stale", "cut", "changed", "garbled"])
 def test_onnx_made_anew(copy: Path, random_model: Path, expected: NDArray[np.float32], kind: str) -> None:
-    """A model.onnx of other weights, or cut short by a kill, is made anew; nobody embeds with it."""
+    """A model.onnx of other weights, cut short, or with changed bytes is made anew; nobody embeds with it."""
     on_onnx(random_model)  # makes model.onnx where a GPU embeds otherwise
     if kind == "stale":
         write_stale(copy / "model.onnx")
     else:
-        whole = (random_model / "model.onnx").read_bytes()
-        (copy / "model.onnx").write_bytes(whole[: len(whole) * 2 // 3])
+        whole = bytearray((random_model / "model.onnx").read_bytes())
+        middle = len(whole) // 2
+        if kind == "cut":
+            del whole[middle:]
+        elif kind == "changed":  # weights: it opens, and gives other embeddings
+            whole[middle : middle + 1_000_000] = np.random.default_rng(0).bytes(1_000_000)
+        else:  # the graph itself
+            whole[2_000:3_000] = np.random.default_rng(0).bytes(1_000)
+        (copy / "model.onnx").write_bytes(whole)
     assert np.allclose(on_onnx(copy).embed(PICTURES), expected, atol=1e-4)
     made = {item.key: item.value for item in onnx.load(copy / "model.onnx").metadata_props}
     assert made["marketlens.fingerprint"] == load_model(copy)[1].fingerprint
