@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from more_itertools import chunked
 
 from catalog.collection import PhotoCollection
 from catalog.exports import Export
@@ -11,7 +12,7 @@ from catalog.index import Embeddings
 from catalog.listing import Photo, Rejected, StoredPhoto
 from catalog.settings import IngestSettings
 from embedding.embedder import BATCH, Embedder
-from ingest.reading import PhotoReader, ReadPhoto, batches, one_ahead
+from ingest.reading import PhotoReader, ReadPhoto, one_ahead
 from ingest.report import Report
 
 Advance = Callable[[int], None]
@@ -37,7 +38,7 @@ def ingest(
     report.collection, report.model_fingerprint = info.name, info.fingerprint
     reader = PhotoReader(embedder, settings.max_photo_bytes)
     try:
-        rows = batches(export.rows(), settings.batch_size)
+        rows = chunked(export.rows(), settings.batch_size)
         for batch in one_ahead(_read_batches(rows, reader, collection)):
             _write_batch(batch, embedder, collection, report, advance)
             report.seconds = time.monotonic() - started
@@ -85,7 +86,7 @@ def _write_batch(
 def embed_in_steps(rows: Sequence[ReadPhoto], embedder: Embedder, advance: Advance) -> Embeddings:
     """Embed (n, dim), telling `advance` after every step, so that a progress bar moves."""
     parts = []
-    for step in batches(rows, BATCH):
+    for step in chunked(rows, BATCH):
         parts.append(embedder.embed_pixels(np.stack([row.pixels for row in step if row.pixels is not None])))
         advance(len(step))
     return np.concatenate(parts)

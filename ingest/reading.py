@@ -1,10 +1,9 @@
 """Rows -> pixels. Reading and decoding let go of the GIL, so threads keep ahead of the network."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -56,13 +55,6 @@ class PhotoReader:
             return ReadPhoto(photo, sha256, known, self._embedder.preprocess(open_photo(data)))
         except PhotoUnusable as error:
             return Rejected(photo.row, photo.photo_id, photo.listing.listing_id, error.reason, error.message)
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Cut into lists of `size`, the last one shorter."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from more_itertools import chunked
 
 from catalog.errors import OutputFailed
 from catalog.exports import Export
@@ -12,7 +13,7 @@ from catalog.listing import Photo, Rejected
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.pipeline import Advance, embed_in_steps
-from ingest.reading import PhotoReader, ReadPhoto, batches, one_ahead
+from ingest.reading import PhotoReader, ReadPhoto, one_ahead
 from ingest.report import Report
 
 
@@ -44,7 +45,7 @@ def embed_export(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(draft, schema) as writer:
-            rows = batches(export.rows(), settings.batch_size)
+            rows = chunked(export.rows(), settings.batch_size)
             for batch in one_ahead(_read(batch, reader) for batch in rows):
                 photos = [row for row in batch if isinstance(row, ReadPhoto)]
                 if photos:

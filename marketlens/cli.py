@@ -210,6 +210,30 @@ def demo(
         raise typer.Exit(run_together(settings))
 
 
+@app.command()
+def prepare(
+    export: ExportArgument,
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
+) -> None:
+    """Make a data set for training: clean table, category encoder, splits without leaks, report."""
+    from catalog.errors import InvalidSetting
+    from catalog.exports import open_export
+
+    settings = load_settings()
+    rows = open_export(export)
+    try:
+        from embedding import dataset
+    except ImportError as error:
+        raise InvalidSetting(f"{error.name} is not installed.", hint='pip install "marketlens[train]"') from error
+    from marketlens import terminal
+
+    with terminal.progress("Preparing", rows.photos) as advance:
+        report = dataset.prepare(rows, out, seed=seed, max_bytes=settings.ingest.max_photo_bytes, advance=advance)
+    terminal.out.print(report.render())
+    terminal.out.print(f"Data set: {out}", soft_wrap=True)
+
+
 @model_app.command("import")
 def model_import(
     weights: WeightsOption = None,
