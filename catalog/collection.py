@@ -42,6 +42,8 @@ UPSERT_ROWS = 1_000  # a message must stay under 64 MiB; 1,000 rows of 2,048 dim
 _NOT_FOUND_CODES = {100, 1600}  # collection, alias
 _WRITE_TIMEOUT = 120.0
 _INFO_SECONDS = 2.0
+# gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
+_RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
 
 # Every error is translated below; these would print a traceback for each as well.
 for noisy in ("pymilvus", "milvus_lite"):
@@ -91,8 +93,13 @@ class PhotoCollection:
         """
         if milvus.is_lite:
             return cls(_open_lite(milvus, index), milvus, index, consistency)
-        with _translated(milvus.uri):
-            client = MilvusClient(milvus.uri, token=milvus.token.get_secret_value(), timeout=milvus.timeout)
+        with _translated(milvus.shown):
+            client = MilvusClient(
+                milvus.uri,
+                token=milvus.token.get_secret_value(),
+                timeout=milvus.timeout,
+                grpc_options=_RECONNECT_SOON,
+            )
         return cls(client, milvus, index, consistency)
 
     def close(self) -> None:
@@ -108,7 +115,7 @@ class PhotoCollection:
         with self._info_lock:
             if known := self._info.get(alias):
                 return known
-            with _translated(self._milvus.uri):
+            with _translated(self._milvus.shown):
                 name = self._client.describe_alias(alias, timeout=self._milvus.timeout)["collection_name"]
                 described = self._client.describe_collection(name, timeout=self._milvus.timeout)
             info = _info_of(name, described)
@@ -123,7 +130,7 @@ class PhotoCollection:
         info = self.info()
         if info.fingerprint != fingerprint:
             raise ModelMismatch(
-                f"The collection {info.name} in {self._milvus.uri} was made by the model {info.fingerprint[:12]}, "
+                f"The collection {info.name} in {self._milvus.shown} was made by the model {info.fingerprint[:12]}, "
                 f"but the model in use is {fingerprint[:12]}. Embeddings of two models cannot be compared.",
                 hint="Use the model that made it (--model FOLDER), or give this one a database of its own (--uri).",
             )
@@ -143,7 +150,7 @@ class PhotoCollection:
             "marketlens.build": build,
             "marketlens.index": self._index.model_dump_json(),
         }
-        with self._write_lock, _translated(self._milvus.uri):
+        with self._write_lock, _translated(self._milvus.shown):
             self._client.create_collection(
                 name, schema=_schema(dim), index_params=_index_params(self._index), properties=properties
             )
@@ -157,7 +164,7 @@ class PhotoCollection:
         """
         check_embeddings(photos, embeddings, self.info().dim)
         rows = [to_row(photo) | {"embedding": vector} for photo, vector in zip(photos, embeddings, strict=True)]
-        with self._write_lock, _translated(self._milvus.uri):
+        with self._write_lock, _translated(self._milvus.shown):
             for start in range(0, len(rows), UPSERT_ROWS):
                 chunk = rows[start : start + UPSERT_ROWS]
                 answer = self._client.upsert(self.info().name, chunk, timeout=_WRITE_TIMEOUT)
@@ -169,7 +176,7 @@ class PhotoCollection:
 
     def flush(self) -> None:
         """Seal what was written, so that a server builds its index now. Call once at the end of a run."""
-        with self._write_lock, _translated(self._milvus.uri):
+        with self._write_lock, _translated(self._milvus.shown):
             self._client.flush(self.info().name, timeout=_WRITE_TIMEOUT)
 
     def stored(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:
@@ -249,7 +256,7 @@ class PhotoCollection:
 
     def server_version(self) -> str:
         """What answers, as it names itself."""
-        with _translated(self._milvus.uri):
+        with _translated(self._milvus.shown):
             return str(self._client.get_server_version(timeout=self._milvus.timeout))
 
     def probe(self) -> bool:
@@ -261,7 +268,7 @@ class PhotoCollection:
     def _nearest(
         self, info: CollectionInfo, queries: Embeddings, expression: str, limit: int, *, exact: bool
     ) -> list[list[Scored]]:
-        with _translated(self._milvus.uri):
+        with _translated(self._milvus.shown):
             results = self._client.search(
                 info.name,
                 queries,
@@ -279,7 +286,7 @@ class PhotoCollection:
         return self._query(one_of("photo_id", photo_ids), fields, limit=len(photo_ids)) if photo_ids else []
 
     def _query(self, expression: str, fields: Sequence[str], **options: int) -> list[dict[str, Any]]:
-        with _translated(self._milvus.uri):
+        with _translated(self._milvus.shown):
             rows: list[dict[str, Any]] = self._client.query(
                 self.info().name,
                 filter=expression,
@@ -291,7 +298,7 @@ class PhotoCollection:
         return rows
 
     def _scan(self, fields: Sequence[str], *, batch_size: int) -> Iterator[list[dict[str, Any]]]:
-        with _translated(self._milvus.uri):
+        with _translated(self._milvus.shown):
             iterator = self._client.query_iterator(
                 self.info().name,
                 batch_size=batch_size,
@@ -307,12 +314,12 @@ class PhotoCollection:
 
     def _load(self, name: str) -> None:
         try:
-            with _translated(self._milvus.uri):
+            with _translated(self._milvus.shown):
                 self._client.load_collection(name, timeout=_WRITE_TIMEOUT)
         except StoreFailed:
             if not self._milvus.is_lite or not drop_index_files(Path(self._milvus.uri)):
                 raise
-            with _translated(self._milvus.uri):
+            with _translated(self._milvus.shown):
                 self._client.load_collection(name, timeout=_WRITE_TIMEOUT)
 
 
@@ -324,9 +331,11 @@ def _open_lite(milvus: MilvusSettings, index: IndexSettings) -> MilvusClient:
             hint=f"Set MARKETLENS_INDEX__TYPE to one of {', '.join(sorted(LITE_INDEXES))}, or use a Milvus server.",
         )
     path = Path(milvus.uri)
-    if path.is_file():
-        raise StoreFailed(f"{path} is a file, but a Milvus Lite database is a folder.", hint="Choose another --uri.")
     try:
+        if path.is_file():
+            raise StoreFailed(
+                f"{path} is a file, but a Milvus Lite database is a folder.", hint="Choose another --uri."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         return MilvusClient(milvus.uri)
     except (MilvusException, OSError) as error:
@@ -351,12 +360,15 @@ def _translated(uri: str) -> Iterator[None]:
     except MilvusException as error:
         text = _text_of(error)
         if error.code in _NOT_FOUND_CODES:
-            raise CollectionMissing(
-                f"There is no catalogue in {uri} yet.", hint="Ingest one first: marketlens ingest EXPORT"
-            ) from error
+            raise no_catalogue(uri) from error
         if any(sign in text for sign in ("Fail connecting", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Retry timeout")):
             raise _unreachable(uri) from error
         raise StoreFailed(f"Milvus at {uri} refused: {text}") from error
+
+
+def no_catalogue(uri: str) -> CollectionMissing:
+    """Nothing has been ingested here yet."""
+    return CollectionMissing(f"There is no catalogue in {uri} yet.", hint="Ingest one first: marketlens ingest EXPORT")
 
 
 def _unreachable(uri: str) -> StoreUnreachable:

@@ -36,6 +36,8 @@ class SearchFilter:
 
     def expression(self) -> str:
         """Give the Milvus expression, '' for everything. Raises InvalidFilter for a value that cannot be asked for."""
+        if self.price_min is not None and self.price_max is not None and self.price_min > self.price_max:
+            raise InvalidFilter(f"The lowest price, {self.price_min:g}, is above the highest, {self.price_max:g}.")
         clauses = []
         if self.categories:
             clauses.append(one_of("category", self.categories))

@@ -1,9 +1,10 @@
 """Settings: environment variables `MARKETLENS_…`, nested with `__`, or a `.env` file. Classes only, no instance."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
@@ -11,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Group(BaseModel):
-    """A group of settings; one that does not exist, misspelt perhaps, is an error."""
+    """A group of settings. A name that the group does not have, misspelt perhaps, is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,9 +28,19 @@ class MilvusSettings(Group):
     @field_validator("uri")
     @classmethod
     def _is_an_address(cls, uri: str) -> str:
-        if not uri.startswith(("http://", "https://")) and (not uri.endswith(".db") or "://" in uri):
+        if uri.startswith(("http://", "https://")):
+            try:
+                TypeAdapter(AnyHttpUrl).validate_python(uri)
+            except ValidationError as error:
+                raise ValueError(f"{uri!r} is no address: {error.errors()[0]['msg']}") from error
+        elif not uri.endswith(".db") or "://" in uri:
             raise ValueError(f"{uri!r} is neither an address like http://127.0.0.1:19530 nor a path that ends in .db")
         return uri
+
+    @property
+    def shown(self) -> str:
+        """The address without name and password, for messages."""
+        return re.sub(r"//[^/@]*@", "//", self.uri)
 
     @property
     def is_lite(self) -> bool:
@@ -58,7 +69,7 @@ class ModelSettings(Group):
 class IngestSettings(Group):
     """How the batch command works."""
 
-    batch_size: Annotated[int, Field(ge=1, le=1000)] = 512
+    batch_size: Annotated[int, Field(ge=1, le=1000)] = 256
     max_photo_bytes: Count = 30_000_000
 
 

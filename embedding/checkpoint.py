@@ -92,8 +92,12 @@ def read_card(folder: Path) -> ModelCard:
         )
     try:
         return ModelCard.model_validate_json((folder / CARD).read_text())
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise ModelBroken(f"{folder / CARD} cannot be understood: {error}", hint=_RESTORE) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(str(part) for part in first["loc"])
+        raise ModelBroken(f"{folder / CARD} cannot be understood: {what} {first['msg']}", hint=_RESTORE) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelBroken(f"{folder / CARD} cannot be read: {error}", hint=_RESTORE) from error
 
 
 def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:

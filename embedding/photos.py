@@ -17,8 +17,9 @@ DECODE_SIDE = 512
 # Pillow's default, stated because much rests on it: half a photo is refused, not padded with grey.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-# The limit below is stricter than Pillow's warning, and odd EXIF data is the sender's affair.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# open_photo's own limit is stricter, and holds before a pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+# Odd EXIF data is the sender's affair.
 warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning)
 
 _ORIENTATION = 0x0112
@@ -36,12 +37,12 @@ _UPRIGHT = {
 def open_photo(data: bytes, decode_side: int = DECODE_SIDE) -> Image.Image:
     """Decode a photo: upright (EXIF), RGB, transparency on white.
 
-    Raises PhotoUnusable (`not_an_image`, `too_many_pixels`, `too_small`, `truncated`).
+    Raises PhotoUnusable (`empty`, `not_an_image`, `too_many_pixels`, `too_small`, `truncated`).
     """
+    if not data:
+        raise PhotoUnusable("empty", "the photo is an empty file")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise PhotoUnusable("too_many_pixels", str(error)) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise PhotoUnusable("not_an_image", f"not a photo in one of the formats {', '.join(FORMATS)}") from error
     width, height = image.size
@@ -55,7 +56,7 @@ def open_photo(data: bytes, decode_side: int = DECODE_SIDE) -> Image.Image:
         image.load()
         return _flatten(_turn_upright(image))
     # Pillow's plugins raise any of these on damaged data.
-    except (OSError, ValueError, SyntaxError, IndexError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, IndexError, EOFError, MemoryError) as error:
         raise PhotoUnusable("truncated", f"the photo is damaged or cut short: {error}") from error
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catalog.errors import OutputFailed
+from catalog.filters import make_quotable
 from catalog.listing import Photo, Rejected
 
 SHOWN_REJECTED = 20
@@ -99,8 +100,8 @@ class Report(BaseModel):
         for heading in ("row", "photo", "reason", "detail"):
             table.add_column(heading, overflow="fold")
         for row in self.rejected_rows[:SHOWN_REJECTED]:
-            # Text, not str: what stands in an export is no markup.
-            table.add_row(*(Text(text) for text in (row.row, row.photo_id, row.reason, row.detail)))
+            # What stands in an export is neither markup nor a command to the terminal.
+            table.add_row(*(Text(make_quotable(text)) for text in (row.row, row.photo_id, row.reason, row.detail)))
         if len(self.rejected_rows) > SHOWN_REJECTED:
             table.caption = f"the first {SHOWN_REJECTED} of {len(self.rejected_rows):,}; all of them are in the report"
         return table

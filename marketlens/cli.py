@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,8 +23,11 @@ model_app = typer.Typer(no_args_is_help=True, help="Model folders.")
 app.add_typer(model_app, name="model")
 
 ExportArgument = Annotated[Path, typer.Argument(help="Export folder, or a manifest (.csv, .parquet).")]
-UriOption = Annotated[str | None, typer.Option("--uri", help="Milvus: a path (embedded) or http://… [env settings]")]
-ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder. [env settings]")]
+UriOption = Annotated[
+    str | None,
+    typer.Option("--uri", help="Milvus: a path ending in .db (embedded), or http://host:port. Default: the settings."),
+]
+ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder. Default: the settings.")]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), not a download.")
 ]
@@ -57,19 +61,22 @@ def ingest(
 
     from ingest import pipeline
     from ingest.report import Report
-    from marketlens.terminal import EXIT_REJECTED, out, progress
+    from marketlens.terminal import EXIT_REJECTED, out, progress, sigterm_as_interrupt
 
-    embedder, photos = open_catalogue(settings, consistency="Session")
     result = Report(export=str(export))
-    try:
-        with progress("Ingesting", rows.photos) as advance:
-            pipeline.ingest(rows, embedder, photos, settings.ingest, result, advance)
-    finally:
-        # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
-        out.print(result.render())
-        result.save(report)
-        out.print(f"Report: {report}", soft_wrap=True)
-        photos.close()
+    # At the start as well: a path that cannot be written is better known now, and a report never outlives its run.
+    result.save(report)
+    embedder, photos = open_catalogue(settings, consistency="Session")
+    with closing(photos), sigterm_as_interrupt():
+        try:
+            with progress("Ingesting", rows.photos) as advance:
+                pipeline.ingest(rows, embedder, photos, settings.ingest, result, advance)
+        finally:
+            # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
+            if result.read:
+                out.print(result.render())
+            result.save(report)
+            out.print(f"Report: {report}", soft_wrap=True)
     if result.rejected_share > max_rejected:
         out.print(f"Rejected {result.rejected_share:.1%} of the rows, more than --max-rejected {max_rejected:.1%}.")
         raise typer.Exit(EXIT_REJECTED)
@@ -112,6 +119,7 @@ def search(
     limit: Annotated[int, typer.Option(min=1, max=200)] = 10,
 ) -> None:
     """Print the listings that look like a photo."""
+    from catalog.errors import PhotoUnusable
     from catalog.filters import SearchFilter
     from catalog.storage import read_photo
     from embedding.photos import open_photo
@@ -119,14 +127,17 @@ def search(
     from marketlens.terminal import out
 
     settings = load_settings(uri=uri, model=model)
-    image = open_photo(read_photo(str(photo), settings.ingest.max_photo_bytes))
-    where = SearchFilter(tuple(category or ()), price_min, price_max, location)
-    embedder, photos = open_catalogue(settings)
+    data = read_photo(str(photo), settings.ingest.max_photo_bytes)
     try:
+        image = open_photo(data)
+    except PhotoUnusable as error:
+        raise PhotoUnusable(error.reason, f"{photo}: {error.message}") from error
+    where = SearchFilter(tuple(category or ()), price_min, price_max, location)
+    where.expression()  # a filter that cannot be asked for is said before the model is loaded
+    embedder, photos = open_catalogue(settings, must_exist=True)
+    with closing(photos):
         photos.require(embedder.fingerprint)
         hits = photos.search(embedder.embed([image]), where, limit)
-    finally:
-        photos.close()
     out.print(hits_table(f"Listings like {photo.name}", hits) if hits else "No listing passes these filters.")
 
 
@@ -134,8 +145,8 @@ def search(
 def serve(
     uri: UriOption = None,
     model: ModelOption = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [env settings]")] = None,
-    port: Annotated[int | None, typer.Option(help="[env settings]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: the settings.")] = None,
+    port: Annotated[int | None, typer.Option(help="Default: the settings.")] = None,
 ) -> None:
     """Run the search API; its documentation is at /docs."""
     import uvicorn
@@ -144,26 +155,27 @@ def serve(
     from marketlens.processes import require_free_port
     from marketlens.terminal import out
     from search_api.app import create_app
+    from search_api.log import LOG_CONFIG
 
     settings = load_settings(uri=uri, model=model, api={"host": host, "port": port})
     require_free_port(settings.api.host, settings.api.port)
-    embedder, photos = open_catalogue(settings)
-    try:
-        photos.require(embedder.fingerprint)
-    except CollectionMissing as error:
-        # It may come: another process can ingest into a server at any time.
-        out.print(f"Not ready yet: {error.message} {error.hint}", soft_wrap=True)
-    except BaseException:
-        photos.close()
-        raise
-    uvicorn.run(create_app(settings.api, embedder, photos), host=settings.api.host, port=settings.api.port)
+    embedder, photos = open_catalogue(settings, must_exist=True)
+    with closing(photos):
+        try:
+            photos.require(embedder.fingerprint)
+        except CollectionMissing as error:
+            if settings.milvus.is_lite:
+                raise  # nobody else could fill it while this process has it open
+            out.print(f"Not ready yet: {error.message} {error.hint}", soft_wrap=True)
+        app = create_app(settings.api, embedder, photos)
+        uvicorn.run(app, host=settings.api.host, port=settings.api.port, log_config=LOG_CONFIG)
 
 
 @app.command()
 def dashboard(
-    api_url: Annotated[str | None, typer.Option(help="Where the API is. [env settings]")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [env settings]")] = None,
-    port: Annotated[int | None, typer.Option(help="[env settings]")] = None,
+    api_url: Annotated[str | None, typer.Option(help="Where the API is. Default: the settings.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: the settings.")] = None,
+    port: Annotated[int | None, typer.Option(help="Default: the settings.")] = None,
 ) -> None:
     """Run the Streamlit dashboard; it needs the API."""
     from marketlens.processes import dashboard_command, require_free_port
@@ -237,7 +249,7 @@ def prepare(
 @model_app.command("import")
 def model_import(
     weights: WeightsOption = None,
-    out: Annotated[Path | None, typer.Option(help="The model folder to make. [env settings]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The model folder to make. Default: the settings.")] = None,
 ) -> None:
     """Make a model folder from torchvision's ImageNet ResNet50, downloaded or from a file."""
     from embedding.importing import import_model
@@ -263,19 +275,28 @@ def load_settings(*, uri: str | None = None, model: Path | None = None, **groups
     except ValidationError as error:
         names = ["__".join(str(part) for part in item["loc"]).upper() for item in error.errors()]
         messages = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
-        lines = [f"MARKETLENS_{name}: {message}" for name, message in zip(names, messages, strict=True)]
+        # Without a name: the environment or .env as a whole could not be read.
+        lines = [
+            f"{f'MARKETLENS_{name}' if name else 'The settings'}: {message}"
+            for name, message in zip(names, messages, strict=True)
+        ]
         raise InvalidSetting("; ".join(lines), hint="The settings are described in .env.example.") from error
 
 
 def open_catalogue(
-    settings: "Settings", *, consistency: "Consistency" = "Bounded"
+    settings: "Settings", *, consistency: "Consistency" = "Bounded", must_exist: bool = False
 ) -> tuple["Embedder", "PhotoCollection"]:
-    """Open the store and load the model. Raises what either raises."""
-    from catalog.collection import PhotoCollection
+    """Open the store and load the model. Raises what either raises.
+
+    `must_exist`: an embedded database that is not there raises CollectionMissing and is not made.
+    """
+    from catalog.collection import PhotoCollection, no_catalogue
     from embedding.embedder import Embedder
     from marketlens.terminal import hush_faiss
 
     if settings.milvus.is_lite:
+        if must_exist and not Path(settings.milvus.uri).exists():
+            raise no_catalogue(settings.milvus.uri)
         hush_faiss()
     # The store first: it is quick to say that it is in use or away, the model takes seconds to load.
     photos = PhotoCollection.connect(settings.milvus, settings.index, consistency=consistency)

@@ -1,6 +1,7 @@
 """`marketlens demo`: the main job once, on real product photos or on the user's own."""
 
 import csv
+import hashlib
 import shutil
 import subprocess
 import tarfile
@@ -37,10 +38,9 @@ def run(settings: Settings, data: Path | None, weights: Path | None) -> Settings
     if not (settings.model.path / CARD).exists():
         out.print(f"Making the model folder {settings.model.path} …")
         import_model(settings.model.path, weights)
-    # A database of its own: the demo never mixes with the user's catalogue.
-    settings = settings.model_copy(
-        update={"milvus": settings.milvus.model_copy(update={"uri": str(HOME / ("own.db" if data else "milvus.db"))})}
-    )
+    # A database for each folder: neither the user's catalogue nor two demos are mixed.
+    database = HOME / (f"{data.resolve().name}-{_short_hash(data)}.db" if data else "milvus.db")
+    settings = settings.model_copy(update={"milvus": settings.milvus.model_copy(update={"uri": str(database)})})
     export = own_export(data) if data else vendure_export()
     embedder, photos = open_catalogue(settings, consistency="Session")
     try:
@@ -81,6 +81,10 @@ def own_export(data: Path) -> Export:
         ([name, name, Path(name).stem, Path(name).parent.as_posix().strip("."), "", "", "", name] for name in names),
     )
     return open_export(manifest, root=data)
+
+
+def _short_hash(data: Path) -> str:
+    return hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]
 
 
 def _fetch(folder: Path) -> None:

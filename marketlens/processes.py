@@ -2,20 +2,19 @@
 
 import importlib.util
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 
 from catalog.errors import InvalidSetting
 from catalog.settings import DashboardSettings, Settings
-from marketlens.terminal import out
+from marketlens.terminal import EXIT_SURROUNDINGS, out, sigterm_as_interrupt
 
 _STOP_SECONDS = 15.0
 
@@ -59,7 +58,9 @@ def run_together(settings: Settings) -> int:
     api, dashboard = settings.api, settings.dashboard
     require_free_port(api.host, api.port)
     require_free_port(dashboard.host, dashboard.port)
-    api_url = f"http://{_reachable(api.host)}:{api.port}"
+    own_url = f"http://{_reachable(api.host)}:{api.port}"
+    # Browsers load photos from there too: what was set for them stands.
+    api_url = dashboard.api_url if "api_url" in dashboard.model_fields_set else own_url
     dashboard_url = f"http://{_reachable(dashboard.host)}:{dashboard.port}"
     environment = os.environ | {
         "MARKETLENS_MILVUS__URI": settings.milvus.uri,
@@ -67,15 +68,23 @@ def run_together(settings: Settings) -> int:
         "MARKETLENS_DASHBOARD__API_URL": api_url,
     }
     children: list[subprocess.Popen[bytes]] = []
-    with _stop_requests(), _stopped_at_the_end(children):
+    with sigterm_as_interrupt(), suppress(KeyboardInterrupt), _stopped_at_the_end(children):
         children.append(subprocess.Popen([sys.executable, "-m", "marketlens", "serve"], env=environment))
-        if _answers(f"{api_url}/livez", children):
+        if _answers(f"{own_url}/livez", children):
             children.append(subprocess.Popen(dashboard_command(dashboard, api.max_upload_bytes), env=environment))  # noqa: S603
             if _answers(f"{dashboard_url}/_stcore/health", children):
-                out.print(f"\n  Dashboard  {dashboard_url}\n  API        {api_url}/docs\n\n  Ctrl-C stops both.\n")
+                out.print(f"\n  Dashboard  {dashboard_url}\n  API        {own_url}/docs\n\n  Ctrl-C stops both.\n")
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
-        return next((child.returncode for child in children if child.returncode), 0)
+        name, status = next(
+            (name, child.returncode)
+            for name, child in zip(("API", "dashboard"), children, strict=False)
+            if child.returncode is not None
+        )
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        out.print(f"The {name} ended with {how}; stopping.")
+        return EXIT_SURROUNDINGS if status < 0 else status
+    out.print("Stopped.")
     return 0
 
 
@@ -92,22 +101,6 @@ def _answers(url: str, children: list[subprocess.Popen[bytes]]) -> bool:
         except (URLError, OSError):
             time.sleep(0.2)
     return False
-
-
-@contextmanager
-def _stop_requests() -> Iterator[None]:
-    """Make SIGTERM end the wait as Ctrl-C does, and make either a quiet way to stop."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        out.print("Stopped.")
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a person sees: progress bars, tables, errors without tracebacks."""
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -65,7 +66,27 @@ def progress(title: str, total: int) -> Iterator["Advance"]:
     # speed_estimate_period: a batch takes seconds, and the default forgets what is older than half a minute.
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+            # Rows that could not even be counted as photos are rows as well.
+            bar.update(task, total=max(total, bar.tasks[task].completed))
+
+        yield advance
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Make SIGTERM end the work as Ctrl-C does: in order, with a report."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Speed(ProgressColumn):

@@ -44,18 +44,26 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
-async def _domain_error(_: Request, error: Exception) -> JSONResponse:
+async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MarketlensError)  # noqa: S101 - registered for this type above
     status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("%s: %s", error.code, error.message, exc_info=error if status == 500 else None)
-    return problem(status, error.message, code=error.code, hint=error.hint)
+        trace = error if status == HTTPStatus.INTERNAL_SERVER_ERROR else None
+        logger.error("%s %s: %s: %s", request.method, request.url.path, error.code, error.message, exc_info=trace)
+    errors = [{"field": "photo", "message": error.reason}] if isinstance(error, PhotoUnusable) else None
+    return problem(status, error.message, code=error.code, hint=error.hint, errors=errors)
 
 
 async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type above
     # Not the values: an upload's bytes would come back as well.
-    errors = [{"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()]
+    errors = [
+        {
+            "field": ".".join(str(part) for part in item["loc"]) or "body",
+            "message": item["msg"].removeprefix("Value error, "),
+        }
+        for item in error.errors()
+    ]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, code="invalid_request", errors=errors)
 
@@ -68,8 +76,8 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-async def _bug(_: Request, error: Exception) -> JSONResponse:
-    logger.error("unexpected error", exc_info=error)
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    logger.error("%s %s: unexpected error", request.method, request.url.path, exc_info=error)
     answer = problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "The server failed in a way that it should not.",

@@ -3,13 +3,14 @@
 import threading
 from dataclasses import dataclass
 
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 
 from catalog.collection import CategorySize, PhotoCollection
 from catalog.listing import Photo
 from search_api.projection import project
 
 CATEGORIES_SECONDS = 30.0
+MAP_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Overview:
     def __init__(self, photos: PhotoCollection) -> None:
         self._photos = photos
         self._categories: TTLCache[object, list[CategorySize]] = TTLCache(4, CATEGORIES_SECONDS)
-        self._maps: LRUCache[object, list[Placed]] = LRUCache(4)
+        self._maps: TTLCache[object, list[Placed]] = TTLCache(4, MAP_SECONDS)
         # One each: a map takes seconds, and nobody waits for it who wants the counts.
         self._counting, self._mapping = threading.Lock(), threading.Lock()
 
@@ -40,7 +41,10 @@ class Overview:
             return self._categories[key]
 
     def map(self, limit: int) -> tuple[list[Placed], int]:
-        """Up to `limit` photos with their places, and how many photos there are. Made anew when that changes."""
+        """Up to `limit` photos with their places, and how many photos there are.
+
+        Made anew when that changes, and every ten minutes, since a listing may have changed its price or category.
+        """
         with self._mapping:
             total = self._photos.count()
             key = (self._photos.info().name, total, limit)

@@ -5,7 +5,7 @@ import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from catalog.collection import PhotoCollection
@@ -113,9 +113,14 @@ def categories(overview: OverviewDep) -> CategoriesResponse:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, **_problems(404)},
 )
-def image(photo_id: str, photos: PhotosDep, size: Annotated[int, Query(ge=32, le=1024)] = 512) -> Response:
+def image(
+    request: Request, photo_id: str, photos: PhotosDep, size: Annotated[int, Query(ge=32, le=1024)] = 512
+) -> Response:
     """Show the photo as a JPEG, upright, its longer side at most `size` pixels, without the original's metadata."""
     stored = photos.photo(photo_id)
+    headers = {"Cache-Control": "private, max-age=3600", "ETag": f'"{stored.sha256}-{size}"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
     try:
         picture = open_photo(read_photo(stored.photo.uri, _MAX_STORED_PHOTO_BYTES), decode_side=size)
     except PhotoUnusable as error:
@@ -125,7 +130,6 @@ def image(photo_id: str, photos: PhotosDep, size: Annotated[int, Query(ge=32, le
     picture.thumbnail((size, size))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
-    headers = {"Cache-Control": "private, max-age=3600", "ETag": f'"{stored.sha256}-{size}"'}
     return Response(buffer.getvalue(), media_type="image/jpeg", headers=headers)
 
 
@@ -165,6 +169,10 @@ def readyz(embedder: EmbedderDep, photos: PhotosDep) -> Health:
     if not photos.probe():
         raise CollectionMissing("The catalogue is empty.", hint="Ingest something first: marketlens ingest EXPORT")
     return Health(status="ready", collection=info.name, model_fingerprint=info.fingerprint, photos=photos.count())
+
+
+for path, probe in (("/livez", livez), ("/readyz", readyz)):
+    router.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)  # what load balancers like to send
 
 
 def _hit(hit: Hit) -> SearchHit:

@@ -1,8 +1,13 @@
 """What goes over the wire. Pydantic only: the dashboard imports this module and nothing else of the API."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_LIMIT = 200
+
+Identity = Annotated[str, StringConstraints(max_length=512)]
+Text = Annotated[str, StringConstraints(max_length=1_000)]
 
 
 class SearchRequest(BaseModel):
@@ -10,13 +15,17 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    listing_id: str | None = Field(None, description="Look for listings like this one; its own photos are left out.")
-    photo_id: str | None = Field(None, description="Look for listings like this photo; its own listing is left out.")
-    category: list[str] = Field(default_factory=list, description="Any of these root categories.")
+    listing_id: Identity | None = Field(
+        None, description="Look for listings like this one; its own photos are left out."
+    )
+    photo_id: Identity | None = Field(
+        None, description="Look for listings like this photo; its own listing is left out."
+    )
+    category: list[Text] = Field(default_factory=list, max_length=200, description="Any of these root categories.")
     price_min: float | None = Field(None, ge=0, allow_inf_nan=False)
     price_max: float | None = Field(None, ge=0, allow_inf_nan=False)
-    location: str | None = Field(None, description="What the location begins with, case and all: `Leeds`.")
-    exclude_listing_id: list[str] = Field(default_factory=list, max_length=1000)
+    location: Text | None = Field(None, description="What the location begins with, case and all: `Leeds`.")
+    exclude_listing_id: list[Identity] = Field(default_factory=list, max_length=1000)
     limit: int = Field(20, ge=1, le=MAX_LIMIT, description="How many listings at most.")
 
     @model_validator(mode="after")

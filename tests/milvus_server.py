@@ -42,8 +42,10 @@ def running_server(folder: Path) -> Iterator[str]:
         except DockerException as error:
             print(f"no container ({error}); using the package `milvus`")
         else:
-            yield container.get_connection_url()
-            container.stop()
+            try:
+                yield container.get_connection_url()
+            finally:
+                container.stop()
             return
     command = Path(sys.executable).with_name("milvus-server")
     if not command.exists():
@@ -64,6 +66,7 @@ def _package_server(command: Path, folder: Path) -> Iterator[str]:
         stdout=log,
         stderr=subprocess.STDOUT,
         env=os.environ | {"ETCD_CONFIG_PATH": str(etcd)},
+        start_new_session=True,
     )
     uri = f"http://127.0.0.1:{ports[_PORTS.index('proxy-port')]}"
     try:
@@ -75,7 +78,8 @@ def _package_server(command: Path, folder: Path) -> Iterator[str]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
         if process.poll() is None:
-            process.kill()
+            # The wrapper's child as well: a wrapper killed alone leaves the server behind.
+            os.killpg(process.pid, signal.SIGKILL)
         log.close()
 
 

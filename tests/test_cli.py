@@ -1,14 +1,18 @@
 """The command as a user meets it: what went wrong, where, how to mend it, and never a traceback."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.conftest import MakeExport, jpeg, marketlens, picture
+from tests.conftest import COMMAND, MakeExport, jpeg, marketlens, picture
+from tests.milvus_server import free_ports
 
 
 def failed(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
@@ -60,6 +64,8 @@ def test_no_milvus_at_the_address(tmp_path: Path, make_export: MakeExport, rando
         ("INGEST__BATCH_SIZE", "many"),
         ("INDEX__TYPE", "IVF_PQ"),  # which Lite does not have
         ("MILVUS__URI", "localhost:19530"),
+        ("MILVUS__URI", "http://127.0.0.1:99999"),
+        ("MILVUS__URI", "http://:19530"),
         ("MILVUS__URL", "http://127.0.0.1:19530"),
     ],
 )
@@ -108,6 +114,48 @@ def test_search_with_what_is_no_photo(tmp_path: Path, random_model: Path) -> Non
     failed(marketlens("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
     (tmp_path / "good.jpg").write_bytes(jpeg(picture(1)))
     failed(marketlens("search", "good.jpg", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
+    failed(marketlens("serve", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
+    assert not (tmp_path / "data").exists()
+    crossed = ("--price-min", "5", "--price-max", "1")
+    failed(marketlens("search", "good.jpg", *crossed, "--model", random_model, cwd=tmp_path), 2, "lowest price")
+
+
+def test_a_report_that_cannot_be_written_is_said_first(
+    tmp_path: Path, make_export: MakeExport, random_model: Path
+) -> None:
+    """Nothing is embedded for a report that has nowhere to go."""
+    (tmp_path / "taken.json").mkdir()
+    result = marketlens("ingest", make_export(), "--model", random_model, "--report", "taken.json", cwd=tmp_path)
+    failed(result, 3, "taken.json")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_ingest_goes_on_where_it_was(
+    tmp_path: Path, make_export: MakeExport, random_model: Path, stop: signal.Signals
+) -> None:
+    """Ctrl-C and SIGTERM leave a report of what is confirmed; the next run writes the rest and nothing twice."""
+    export = make_export(listings=100, photos_each=2)
+    arguments = [COMMAND, "ingest", str(export), "--model", str(random_model), "--uri", "c.db", "--report", "r.json"]
+    environment = os.environ | {"MARKETLENS_INGEST__BATCH_SIZE": "16"}
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    # The second batch is there, so the first one is counted.
+    while len(list(tmp_path.glob("c.db/collections/**/*.parquet"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    first = json.loads((tmp_path / "r.json").read_text())
+    assert not first["finished"]
+    assert first["read"] == first["written"] > 0
+    assert marketlens(*arguments[1:], cwd=tmp_path).returncode == 0
+    second = json.loads((tmp_path / "r.json").read_text())
+    assert (second["read"], second["finished"]) == (200, True)
+    # A batch may have been confirmed when the signal came, and not counted any more.
+    assert 0 <= second["unchanged"] - first["written"] <= 16
+    assert second["written"] + second["unchanged"] == 200
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path) -> None:
@@ -119,6 +167,15 @@ def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path) -> None:
         for command in (["serve", "--model", random_model, "--port", port], ["dashboard", "--port", port], ["up"]):
             result = marketlens(*command, cwd=tmp_path, MARKETLENS_DASHBOARD__PORT=port, MARKETLENS_API__PORT=port)
             failed(result, 2, port, "in use")
+
+
+def test_up_says_why_it_ended(tmp_path: Path, random_model: Path) -> None:
+    """Without a catalogue there is nothing to serve: up ends, with the reason and the name of what ended."""
+    ports = free_ports(2)
+    environment = {"MARKETLENS_API__PORT": str(ports[0]), "MARKETLENS_DASHBOARD__PORT": str(ports[1])}
+    result = marketlens("up", "--model", random_model, cwd=tmp_path, **environment)
+    failed(result, 3, "marketlens ingest")
+    assert "The API ended with status 3" in result.stdout
 
 
 def test_doctor_looks_at_everything(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
