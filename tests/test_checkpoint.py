@@ -65,7 +65,13 @@ def test_evaluation_mode(random_model: Path) -> None:
 
 def test_no_pickle(random_model: Path, copy: Path) -> None:
     """A model folder holds no pickle, and one in the place of the weights is refused, not run."""
-    assert {path.name for path in random_model.iterdir()} <= {"model.safetensors", "model.json", "model.onnx", "plots"}
+    assert {path.name for path in random_model.iterdir()} <= {
+        "model.safetensors",
+        "model.json",
+        "model.onnx",
+        "model.onnx.stamp",
+        "plots",
+    }
     torch.save(WEIGHTS, copy / "model.safetensors")
     with pytest.raises(ModelBroken):
         load_model(copy)
