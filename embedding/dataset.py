@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import imagehash
@@ -113,17 +113,10 @@ def _look_at(export: Export, max_bytes: int, advance: Advance) -> Iterator[_Seen
 def _frame(seen: list[_Seen]) -> pd.DataFrame:
     rows = []
     for one in seen:
-        listing = one.photo.listing
         rows.append(
             {
                 "photo_id": one.photo.photo_id,
-                "listing_id": listing.listing_id,
-                "title": listing.title,
-                "category": listing.category,
-                "subcategory": listing.subcategory,
-                "price": listing.price,
-                "currency": listing.currency,
-                "location": listing.location,
+                **asdict(one.photo.listing),
                 "uri": one.photo.uri,
                 "sha256": one.sha256,
                 "phash": one.phash.tobytes().hex(),

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from catalog.index import Embeddings
 from embedding.checkpoint import ModelCard, load_model
 from embedding.onnx_engine import OnnxEngine
 from embedding.transforms import embed_transform
 
 Pixels = NDArray[np.uint8]
-Embeddings = NDArray[np.float32]
 
 # More gains nothing on a CPU and keeps the progress bar waiting.
 BATCH = 32

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from catalog.index import Embeddings
+
 RESAMPLES = 1_000
 _NEIGHBOURS = 10
-
-Embeddings = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

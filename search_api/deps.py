@@ -1,6 +1,7 @@
 """What routes depend on, as named types. The objects are made once, in `create_app`."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -10,27 +11,14 @@ from embedding.embedder import Embedder
 from search_api.overview import Overview
 
 
-def _settings(request: Request) -> ApiSettings:
-    settings: ApiSettings = request.app.state.settings
-    return settings
+def _from_state(name: str) -> Callable[[Request], Any]:
+    def get(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return get
 
 
-def _embedder(request: Request) -> Embedder:
-    embedder: Embedder = request.app.state.embedder
-    return embedder
-
-
-def _photos(request: Request) -> PhotoCollection:
-    photos: PhotoCollection = request.app.state.photos
-    return photos
-
-
-def _overview(request: Request) -> Overview:
-    overview: Overview = request.app.state.overview
-    return overview
-
-
-SettingsDep = Annotated[ApiSettings, Depends(_settings)]
-EmbedderDep = Annotated[Embedder, Depends(_embedder)]
-PhotosDep = Annotated[PhotoCollection, Depends(_photos)]
-OverviewDep = Annotated[Overview, Depends(_overview)]
+SettingsDep = Annotated[ApiSettings, Depends(_from_state("settings"))]
+EmbedderDep = Annotated[Embedder, Depends(_from_state("embedder"))]
+PhotosDep = Annotated[PhotoCollection, Depends(_from_state("photos"))]
+OverviewDep = Annotated[Overview, Depends(_from_state("overview"))]

@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing, NotFound, PhotoUnusable
 from catalog.filters import SearchFilter
-from catalog.listing import Hit, Listing
+from catalog.listing import Hit
 from catalog.storage import read_photo
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
@@ -94,7 +95,7 @@ def listing(listing_id: str, photos: PhotosDep) -> ListingResponse:
     stored = photos.listing_photos(listing_id)
     ids = [one.photo.photo_id for one in stored]
     pictures = [ListingPhoto(photo_id=photo_id, photo_url=_photo_url(photo_id)) for photo_id in ids]
-    return ListingResponse(**_fields(stored[0].photo.listing), photos=pictures)
+    return ListingResponse(**asdict(stored[0].photo.listing), photos=pictures)
 
 
 @v1.get("/categories", tags=["catalogue"], responses=_problems())
@@ -142,7 +143,7 @@ def photo_map(
     info = photos.info()
     points = [
         MapPoint(
-            **_fields(one.photo.listing),
+            **asdict(one.photo.listing),
             photo_id=one.photo.photo_id,
             photo_url=_photo_url(one.photo.photo_id),
             x=one.x,
@@ -177,24 +178,12 @@ for path, probe in (("/livez", livez), ("/readyz", readyz)):
 
 def _hit(hit: Hit) -> SearchHit:
     return SearchHit(
-        **_fields(hit.listing),
+        **asdict(hit.listing),
         score=hit.score,
         photo_id=hit.photo_id,
         photo_url=_photo_url(hit.photo_id),
         matched_photos=hit.matched_photos,
     )
-
-
-def _fields(listing: Listing) -> dict[str, Any]:
-    return {
-        "listing_id": listing.listing_id,
-        "title": listing.title,
-        "category": listing.category,
-        "subcategory": listing.subcategory,
-        "price": listing.price,
-        "currency": listing.currency,
-        "location": listing.location,
-    }
 
 
 def _photo_url(photo_id: str) -> str:
