@@ -279,7 +279,8 @@ class PhotoCollection:
                 consistency_level=self._consistency,
                 timeout=self._milvus.timeout,
             )
-        return [[(float(hit["distance"]), from_row(hit["entity"])) for hit in result] for result in results]
+        # Rounding makes the cosine of a photo with itself a little more than 1 now and then.
+        return [[(min(float(hit["distance"]), 1.0), from_row(hit["entity"])) for hit in result] for result in results]
 
     def _get(self, photo_ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
         # Not client.get, which puts ids between single quotes as they are.
