@@ -53,7 +53,9 @@ def test_no_milvus_at_the_address(tmp_path: Path, make_export: MakeExport, rando
     options = ("--uri", "http://127.0.0.1:9", "--model", random_model)
     environment = {"MARKETLENS_MILVUS__TIMEOUT": "1"}
     failed(marketlens("ingest", make_export(), *options, cwd=tmp_path, **environment), 3, "http://127.0.0.1:9")
-    failed(marketlens("serve", *options, cwd=tmp_path, **environment), 3, "http://127.0.0.1:9")
+    failed(
+        marketlens("serve", *options, "--port", free_ports(1)[0], cwd=tmp_path, **environment), 3, "http://127.0.0.1:9"
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_a_catalogue_of_another_model(
     failed(marketlens("ingest", export, *other, cwd=tmp_path), 2, "was made by the model", "--model FOLDER")
     photo = export / "images" / "l0-0.jpg"
     failed(marketlens("search", photo, *other, cwd=tmp_path), 2, "was made by the model")
-    failed(marketlens("serve", *other, cwd=tmp_path), 2, "was made by the model")
+    failed(marketlens("serve", *other, "--port", free_ports(1)[0], cwd=tmp_path), 2, "was made by the model")
     doctor = marketlens("doctor", *other, cwd=tmp_path)
     assert doctor.returncode == 3
     assert "model mismatch" in doctor.stdout
@@ -114,7 +116,9 @@ def test_search_with_what_is_no_photo(tmp_path: Path, random_model: Path) -> Non
     failed(marketlens("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
     (tmp_path / "good.jpg").write_bytes(jpeg(picture(1)))
     failed(marketlens("search", "good.jpg", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
-    failed(marketlens("serve", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
+    failed(
+        marketlens("serve", "--model", random_model, "--port", free_ports(1)[0], cwd=tmp_path), 3, "marketlens ingest"
+    )
     assert not (tmp_path / "data").exists()
     crossed = ("--price-min", "5", "--price-max", "1")
     failed(marketlens("search", "good.jpg", *crossed, "--model", random_model, cwd=tmp_path), 2, "lowest price")
