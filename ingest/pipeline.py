@@ -54,10 +54,8 @@ def _read_batches(
     rows: Iterator[list[Photo | Rejected]], reader: PhotoReader, collection: PhotoCollection
 ) -> Iterator[ReadBatch]:
     for batch in rows:
-        photos = [row for row in batch if isinstance(row, Photo)]
-        rejected = [row for row in batch if isinstance(row, Rejected)]
-        known = collection.stored([photo.photo_id for photo in photos])
-        yield [*rejected, *reader.read(photos, known)]
+        known = collection.stored([row.photo_id for row in batch if isinstance(row, Photo)])
+        yield reader.read(batch, known)
 
 
 def _write_batch(

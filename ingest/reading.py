@@ -31,16 +31,20 @@ class ReadPhoto:
 
 
 class PhotoReader:
-    """Reads and decodes batches of photos, one batch ahead of whoever consumes them."""
+    """Reads and decodes batches of photos in threads."""
 
     def __init__(self, embedder: Embedder, max_bytes: int) -> None:
         self._embedder = embedder
         self._max_bytes = max_bytes
         self._pool = ThreadPoolExecutor(READERS, "read")
 
-    def read(self, photos: Sequence[Photo], known: Mapping[str, StoredPhoto]) -> list[ReadPhoto | Rejected]:
-        """Read these photos; bytes that the store knows already are not decoded."""
-        return list(self._pool.map(lambda photo: self._read_one(photo, known.get(photo.photo_id)), photos))
+    def read(self, rows: Sequence[Photo | Rejected], known: Mapping[str, StoredPhoto]) -> list[ReadPhoto | Rejected]:
+        """Read the photos of these rows, in their order; bytes that the store knows already are not decoded."""
+
+        def read_row(row: Photo | Rejected) -> ReadPhoto | Rejected:
+            return row if isinstance(row, Rejected) else self._read_one(row, known.get(row.photo_id))
+
+        return list(self._pool.map(read_row, rows))
 
     def close(self) -> None:
         """Stop the threads."""

@@ -9,7 +9,7 @@ from more_itertools import chunked
 
 from catalog.errors import OutputFailed
 from catalog.exports import Export
-from catalog.listing import Photo, Rejected
+from catalog.listing import Rejected
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.pipeline import Advance, embed_in_steps
@@ -46,7 +46,7 @@ def embed_export(
         out.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(draft, schema) as writer:
             rows = chunked(export.rows(), settings.batch_size)
-            for batch in one_ahead(_read(batch, reader) for batch in rows):
+            for batch in one_ahead(reader.read(batch, {}) for batch in rows):
                 photos = [row for row in batch if isinstance(row, ReadPhoto)]
                 if photos:
                     writer.write_batch(_table(photos, embedder, schema, advance))
@@ -62,11 +62,6 @@ def embed_export(
         reader.close()
         report.seconds = time.monotonic() - started
         draft.unlink(missing_ok=True)
-
-
-def _read(batch: list[Photo | Rejected], reader: PhotoReader) -> list[ReadPhoto | Rejected]:
-    photos = [row for row in batch if isinstance(row, Photo)]
-    return [*(row for row in batch if isinstance(row, Rejected)), *reader.read(photos, {})]
 
 
 def _table(photos: list[ReadPhoto], embedder: Embedder, schema: pa.Schema, advance: Advance) -> pa.RecordBatch:

@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from catalog.collection import PhotoCollection
@@ -43,14 +44,12 @@ def run(settings: Settings, data: Path | None, weights: Path | None) -> Settings
     settings = settings.model_copy(update={"milvus": settings.milvus.model_copy(update={"uri": str(database)})})
     export = own_export(data) if data else vendure_export()
     embedder, photos = open_catalogue(settings, consistency="Session")
-    try:
+    with closing(photos):
         report = Report(export=str(export.path))
         with progress("Ingesting", export.photos) as advance:
             pipeline.ingest(export, embedder, photos, settings.ingest, report, advance)
         out.print(report.render())
         _search(export, embedder, photos)
-    finally:
-        photos.close()
     return settings
 
 
