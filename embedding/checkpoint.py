@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog.errors import ModelBroken, ModelMissing, OutputFailed
+from embedding.calibration import Calibration
+from embedding.int8 import dequantize
+from embedding.metrics import Figure
 from embedding.model import ArchitectureConfig, EmbeddingModel
 from embedding.transforms import TransformConfig
 
-WEIGHTS, CARD = "model.safetensors", "model.json"
+WEIGHTS, CARD, TRAINED_ON = "model.safetensors", "model.json", "trained-on.txt"
 
 
 class ModelCard(BaseModel):
@@ -28,58 +32,77 @@ class ModelCard(BaseModel):
     architecture: ArchitectureConfig
     transform: TransformConfig
     categories: list[str] = Field(default_factory=list, description="of the category head; empty without one")
+    calibration: Calibration | None = Field(default=None, description="cosine -> probability of the same item")
     training: dict[str, Any] = Field(default_factory=dict)
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[str, Figure] = Field(default_factory=dict, description="on listings never trained on")
+    stored_as: str = Field(default="float16", description="of the weights")
     parent: str = Field(description="what the weights started from")
     licence: str
-    fingerprint: str
+    fingerprint: str = ""
 
 
 def fingerprint(weights: dict[str, Tensor], architecture: ArchitectureConfig, transform: TransformConfig) -> str:
     """Hash (sha256, hex) over what decides an embedding. Two embeddings compare only if theirs are equal."""
-    digest = hashlib.sha256()
     described = {"architecture": architecture.model_dump(mode="json"), "transform": transform.model_dump(mode="json")}
-    digest.update(json.dumps(described, sort_keys=True).encode())
+    return hash_tensors(weights, json.dumps(described, sort_keys=True))
+
+
+def hash_tensors(weights: Mapping[str, Tensor], words: str) -> str:
+    """sha256, hex, over words and over the name, type, shape and bytes of each tensor."""
+    digest = hashlib.sha256(words.encode())
     for name in sorted(weights):
-        tensor = weights[name].contiguous()
+        tensor = weights[name].cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def save_model(
-    folder: Path,
-    weights: dict[str, Tensor],
-    *,
-    name: str,
-    parent: str,
-    licence: str,
-    architecture: ArchitectureConfig,
-    transform: TransformConfig,
+    folder: Path, weights: dict[str, Tensor], card: ModelCard, files: Mapping[str, bytes] | None = None
 ) -> ModelCard:
-    """Write a model folder that is not there yet. Raises OutputFailed; a half-written folder never stays."""
-    if folder.exists():
-        raise OutputFailed(f"{folder} exists already.", hint="Choose another --out, or remove it first.")
-    card = ModelCard(
-        name=name,
-        architecture=architecture,
-        transform=transform,
-        parent=parent,
-        licence=licence,
-        fingerprint=fingerprint(weights, architecture, transform),
-    )
+    """Write a model folder that is not there yet, with further `files` (path in the folder -> content).
+
+    Returns the card with its fingerprint. Raises OutputFailed; a half-written folder never stays.
+    """
+    refuse_existing(folder)
+    card = card.model_copy(update={"fingerprint": fingerprint(weights, card.architecture, card.transform)})
     draft = folder.with_name(folder.name + ".part")
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         save_file(weights, draft / WEIGHTS)
         (draft / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone; a container's user is another
+        for name, content in (files or {}).items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).write_bytes(content)
         (draft / CARD).write_text(card.model_dump_json(indent=2) + "\n")
         draft.rename(folder)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(draft, ignore_errors=True)
         raise OutputFailed(f"The model folder {folder} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return card
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise OutputFailed when there is something at `folder`: nothing of a user's is overwritten."""
+    if folder.exists():
+        raise OutputFailed(f"{folder} exists already.", hint="Choose another --out, or remove it first.")
+
+
+def listing_hash(listing_id: str) -> str:
+    """How a model folder names a listing that it was trained on: without giving its id away."""
+    return hashlib.sha256(listing_id.encode()).hexdigest()[:16]
+
+
+def trained_on(folder: Path) -> frozenset[str]:
+    """Hashes of the listings that a model was trained on; empty where it does not say. Raises ModelBroken."""
+    try:
+        return frozenset((folder / TRAINED_ON).read_text().split())
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelBroken(f"{folder / TRAINED_ON} cannot be read: {error}", hint=_RESTORE) from error
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -102,11 +125,7 @@ def read_card(folder: Path) -> ModelCard:
 
 def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
     """Load a model folder in evaluation mode and check its fingerprint. Raises ModelMissing, ModelBroken."""
-    card = read_card(folder)
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise ModelBroken(f"{folder / WEIGHTS} cannot be read: {error}", hint=_RESTORE) from error
+    card, weights = read_card(folder), load_weights(folder)
     found = fingerprint(weights, card.architecture, card.transform)
     if found != card.fingerprint:
         raise ModelBroken(
@@ -117,10 +136,19 @@ def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
     model = EmbeddingModel(card.architecture, card.transform)
     try:
         # Loading copies into the network's own float32 parameters, whatever precision is stored.
-        model.trunk.load_state_dict(weights)
+        model.load_state_dict(dequantize(weights))
     except RuntimeError as error:
-        raise ModelBroken(f"The weights in {folder} are not of a {card.architecture.trunk}: {error}") from error
+        raise ModelBroken(f"The weights in {folder} are not of the architecture in {CARD}: {error}") from error
     return model.eval(), card
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """Read weights as they are stored. Raises ModelBroken."""
+    try:
+        weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ModelBroken(f"{folder / WEIGHTS} cannot be read: {error}", hint=_RESTORE) from error
+    return weights
 
 
 _RESTORE = "Something changed the folder after it was saved: restore it, or make it anew."

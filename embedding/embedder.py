@@ -1,5 +1,6 @@
 """Images -> embeddings. ONNX Runtime on a CPU, torch on a GPU: the same numbers, see tests/test_embedder.py."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from catalog.index import Embeddings
 from embedding.checkpoint import ModelCard, load_model
+from embedding.model import TwoPartHead
 from embedding.onnx_engine import OnnxEngine
 from embedding.transforms import embed_transform
 
@@ -47,27 +49,30 @@ class TorchEngine:
 class Embedder:
     """Turns photos into embeddings with one model. Safe for threads."""
 
-    def __init__(self, card: ModelCard, engine: Engine) -> None:
+    def __init__(self, card: ModelCard, engine: Engine, head: TwoPartHead | None = None) -> None:
         self.card = card
         self.fingerprint = card.fingerprint
-        self.dim = int(card.architecture.dim)
+        self.dim = int(card.architecture.head.dim)
         self._engine = engine
+        self._head = head
         self._transform = embed_transform(card.transform)
 
     @classmethod
     def load(cls, folder: Path) -> "Embedder":
         """Load a model folder. Raises ModelMissing, ModelBroken."""
         model, card = load_model(folder)
+        # A copy: the category head is small and stays on the CPU, wherever the network goes.
+        head = copy.deepcopy(model.head) if isinstance(model.head, TwoPartHead) else None
         if torch.cuda.is_available():
-            return cls(card, TorchEngine(model, torch.device("cuda")))
+            return cls(card, TorchEngine(model, torch.device("cuda")), head)
         try:
-            return cls(card, OnnxEngine.load(folder, model, card.fingerprint))
+            return cls(card, OnnxEngine.load(folder, model, card.fingerprint), head)
         except OSError as error:
             # A read-only model folder, say: slower, not wrong.
             logger.warning(
                 "no model.onnx in %s (%s); embedding with torch, at about two thirds of the speed", folder, error
             )
-            return cls(card, TorchEngine(model, torch.device("cpu")))
+            return cls(card, TorchEngine(model, torch.device("cpu")), head)
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image -> uint8 (3, size, size). Cheap and free of the GIL, for the threads that read photos."""
@@ -87,3 +92,14 @@ class Embedder:
         if not np.isfinite(embeddings).all():
             raise FloatingPointError(f"the model {self.card.name} gave embeddings that are not finite")
         return embeddings
+
+    def classify(self, embeddings: Embeddings) -> Embeddings | None:
+        """Embeddings (n, dim) -> probabilities of `card.categories` (n, categories); None without a category head.
+
+        An embedding is enough: what is stored in a catalogue can be classified without its photos.
+        """
+        if self._head is None:
+            return None
+        with torch.inference_mode():
+            probabilities: Embeddings = self._head.classify(torch.from_numpy(embeddings)).softmax(dim=1).numpy()
+        return probabilities

@@ -1,6 +1,7 @@
 """`marketlens model import`: a model folder from ImageNet weights, torchvision's or a file's."""
 
 import lzma
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 
@@ -15,30 +16,59 @@ from embedding.model import ArchitectureConfig
 from embedding.transforms import TransformConfig
 
 
-def import_model(out: Path, weights: Path | None) -> ModelCard:
-    """Make a model folder: ResNet50 without its classifier, pooled 2048-d features of unit length.
+@dataclass(frozen=True, slots=True)
+class StartWeights:
+    """A resnet50() state dict, what it is called and under which licence it comes."""
 
-    `weights` is a torchvision `resnet50()` state dict in safetensors, or that in xz; None downloads torchvision's.
-    Raises ModelMissing, ModelBroken, OutputFailed.
+    state: dict[str, Tensor]
+    parent: str
+    licence: str
+    licence_files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def trunk(self) -> dict[str, Tensor]:
+        """All but the classifier."""
+        return {name: tensor for name, tensor in self.state.items() if not name.startswith("fc.")}
+
+
+def start_weights(weights: Path | None) -> StartWeights:
+    """ImageNet weights: a `resnet50()` state dict in safetensors, or that in xz; None downloads torchvision's.
+
+    Raises ModelMissing, ModelBroken.
     """
     if weights is None:
-        state, parent, licence = _download(), "torchvision ResNet50, IMAGENET1K_V1", "BSD-3-Clause"
+        start = StartWeights(_download(), "torchvision ResNet50, IMAGENET1K_V1", "BSD-3-Clause")
     else:
-        state, parent = _read(weights), f"{weights.name}, an ImageNet ResNet50"
-        licence = "that of the weights file, which this folder inherits"
-    architecture, transform = ArchitectureConfig(), TransformConfig()
+        # What lies beside the weights holds for what is made of them, and goes where they go.
+        licences = {path.name: path.read_bytes() for path in sorted(weights.parent.glob("LICENSE*")) if path.is_file()}
+        licence = f"that of the weights it began with: {', '.join(licences) or 'ask where they came from'}"
+        start = StartWeights(_read(weights), f"{weights.name}, an ImageNet ResNet50", licence, licences)
     expected = {name: tensor.shape for name, tensor in resnet50().state_dict().items()}
-    found = {name: tensor.shape for name, tensor in state.items()}
+    found = {name: tensor.shape for name, tensor in start.state.items()}
     if expected != found:
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         raise ModelBroken(
             f"{weights or 'The download'} is no state dict of torchvision's resnet50(): {', '.join(wrong[:3])} "
             f"{'and more ' if len(wrong) > 3 else ''}missing, unknown or of another shape."
         )
-    trunk = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    return save_model(
-        out, trunk, name=out.name, parent=parent, licence=licence, architecture=architecture, transform=transform
+    return start
+
+
+def import_model(out: Path, weights: Path | None) -> ModelCard:
+    """Make a model folder: ResNet50 without its classifier, pooled 2048-d features of unit length.
+
+    Raises ModelMissing, ModelBroken, OutputFailed.
+    """
+    start = start_weights(weights)
+    card = ModelCard(
+        name=out.name,
+        architecture=ArchitectureConfig(),
+        transform=TransformConfig(),
+        parent=start.parent,
+        licence=start.licence,
     )
+    trunk = {f"trunk.{name}": tensor for name, tensor in start.trunk.items()}
+    return save_model(out, trunk, card, start.licence_files)
 
 
 def _download() -> dict[str, Tensor]:

@@ -1,13 +1,14 @@
 """How good an embedding is, as shoppers and staff feel it. Pure; the search is exact."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from catalog.index import Embeddings
+from embedding.neighbours import exact_neighbours
 
 RESAMPLES = 1_000
 _NEIGHBOURS = 10
@@ -38,11 +39,8 @@ def per_photo(embeddings: Embeddings, listings: NDArray[np.str_], categories: ND
     largest_category, largest_listing = np.bincount(category_codes).max(), np.bincount(listing_codes).max()
     # Enough to have R neighbours left once the photos of the query's own listing are taken out.
     depth = int(min(len(embeddings), max(largest_category, _NEIGHBOURS) + largest_listing))
-    index = faiss.IndexFlatIP(embeddings.shape[1])
-    index.add(embeddings)
     rows = []
-    for query, neighbours in enumerate(index.search(embeddings, depth)[1]):
-        others = neighbours[neighbours != query]
+    for query, others in enumerate(exact_neighbours(embeddings, np.arange(len(embeddings)), depth)[1]):
         same_listing = listing_codes[others] == listing_codes[query]
         same_category = category_codes[others] == category_codes[query]
         rows.append(
@@ -56,6 +54,18 @@ def per_photo(embeddings: Embeddings, listings: NDArray[np.str_], categories: ND
             | {"leaky_category_p_at_1": float(same_category[0])}
         )
     return pd.DataFrame(rows)
+
+
+def head_per_photo(
+    probabilities: NDArray[np.float32], names: Sequence[str], categories: NDArray[np.str_]
+) -> pd.DataFrame:
+    """head_top_1, head_top_3 of each photo: whether its category is among the category head's first (n, categories).
+
+    A category that the head does not know counts as wrong.
+    """
+    order = np.asarray(names)[np.argsort(-probabilities, axis=1)[:, :3]]
+    right = order == categories[:, None]
+    return pd.DataFrame({"head_top_1": right[:, 0].astype(float), "head_top_3": right.any(axis=1).astype(float)})
 
 
 def figure(values: pd.Series, listings: NDArray[np.str_], seed: int = 0) -> Figure:

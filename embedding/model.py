@@ -1,23 +1,152 @@
-"""The network: ResNet50 trunk, pooling, unit length. What it is made of is told by its config alone."""
+"""The network: ResNet50 trunk, a head, unit length. What it is made of is told by its config alone."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn.functional import dropout, layer_norm, normalize
 from torchvision.models import resnet50
 
 from embedding.transforms import Normalize, TransformConfig
 
+LEVELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
+"""The trunk's stages that a head may read, and their channels."""
 
-class ArchitectureConfig(BaseModel):
-    """Everything needed to build the network before its weights are loaded."""
 
+class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trunk: Literal["resnet50"] = "resnet50"
-    pooling: Literal["average"] = "average"
+
+class PooledHeadConfig(_Config):
+    """layer4, averaged: the features that ImageNet's classifier reads."""
+
+    kind: Literal["pooled"] = "pooled"
     dim: Literal[2048] = 2048
+    categories: Literal[0] = 0
+
+
+class ClassifierHeadConfig(_Config):
+    """ImageNet's last layer, trained again: the student system's 1000-d embedding."""
+
+    kind: Literal["classifier"] = "classifier"
+    dim: Literal[1000] = 1000
+    categories: Literal[0] = 0
+
+
+class TwoPartHeadConfig(_Config):
+    """Which item (layer2, layer3) beside what kind of thing (layer4), which the category head reads."""
+
+    kind: Literal["two_part"] = "two_part"
+    item_dim: int = Field(default=320, gt=0)
+    kind_dim: int = Field(default=192, gt=1)
+    kind_share: float = Field(default=0.5, gt=0, lt=1, description="of the second part in a cosine")
+    categories: int = Field(gt=0, description="outputs of the category head")
+
+    @property
+    def dim(self) -> int:
+        """Length of the embedding."""
+        return self.item_dim + self.kind_dim
+
+
+HeadConfig = Annotated[PooledHeadConfig | ClassifierHeadConfig | TwoPartHeadConfig, Field(discriminator="kind")]
+
+
+class ArchitectureConfig(_Config):
+    """Everything needed to build the network before its weights are loaded."""
+
+    trunk: Literal["resnet50"] = "resnet50"
+    head: HeadConfig = PooledHeadConfig()
+
+
+class Trunk(nn.Module):
+    """Normalised photos (n, 3, h, w) -> LEVELS, each averaged over the photo, side by side: (n, 3584), float32.
+
+    Its state dict is that of torchvision's resnet50() without the classifier.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = resnet50()
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", *LEVELS):
+            self.add_module(name, getattr(network, name))
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Read a batch."""
+        pooled = []
+        for name, stage in self.named_children():
+            photos = stage(photos)
+            if name in LEVELS:
+                pooled.append(photos.float().mean((2, 3)))
+        return torch.cat(pooled, dim=1)
+
+
+class PooledHead(nn.Module):
+    """Levels (n, 3584) -> layer4 at unit length (n, 2048)."""
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Embed a batch."""
+        return normalize(_layer4(levels), dim=1)
+
+
+class ClassifierHead(nn.Module):
+    """Levels (n, 3584) -> ImageNet's last layer at unit length (n, 1000)."""
+
+    def __init__(self, config: ClassifierHeadConfig) -> None:
+        super().__init__()
+        self.fc = nn.Linear(LEVELS["layer4"], config.dim)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Embed a batch."""
+        return normalize(self.outputs(levels), dim=1)
+
+    def outputs(self, levels: Tensor) -> Tensor:
+        """The layer's outputs as they are: (n, 1000)."""
+        outputs: Tensor = self.fc(_layer4(levels))
+        return outputs
+
+
+class TwoPartHead(nn.Module):
+    """Levels (n, 3584) -> [item part | kind part] at unit length (n, item_dim + kind_dim).
+
+    The middle of the trunk tells items apart, its top tells kinds of things apart; in one layer for both, either
+    bends the other (docs/decisions/0010). A cosine is a weighted sum of the parts' cosines. Pooled features are put on
+    one scale by LayerNorm without affine, as in Zhai & Wu, "Classification is a Strong Baseline for Deep Metric
+    Learning", 2019.
+    """
+
+    def __init__(self, config: TwoPartHeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.item = nn.Linear(LEVELS["layer2"] + LEVELS["layer3"], config.item_dim)
+        self.kind = nn.Linear(LEVELS["layer4"], config.kind_dim)
+        self.category = nn.Linear(config.kind_dim, config.categories)
+
+    def inputs(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """What the item layer and the kind layer read."""
+        layer2, layer3, layer4 = (
+            layer_norm(level, level.shape[1:]) for level in torch.split(levels, list(LEVELS.values()), dim=1)
+        )
+        return torch.cat([layer2, layer3], dim=1), layer4
+
+    def forward(self, levels: Tensor, top_dropout: float = 0.0) -> Tensor:
+        """Embed a batch; in training, with a share of layer4's channels dropped."""
+        middle, top = self.inputs(levels)
+        kind = self.kind(dropout(top, top_dropout) if top_dropout else top)
+        item, kind = normalize(self.item(middle), dim=1), normalize(layer_norm(kind, kind.shape[1:]), dim=1)
+        share = self.config.kind_share
+        return torch.cat([math.sqrt(1 - share) * item, math.sqrt(share) * kind], dim=1)
+
+    def kind_part(self, embeddings: Tensor) -> Tensor:
+        """The second part of embeddings as LayerNorm left it: (n, kind_dim)."""
+        scale = math.sqrt(self.config.kind_dim / self.config.kind_share)
+        return embeddings[:, self.config.item_dim :] * scale
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """Embeddings -> logits (n, categories): an embedding is enough, the photo need not be read again."""
+        logits: Tensor = self.category(self.kind_part(embeddings))
+        return logits
 
 
 class EmbeddingModel(nn.Module):
@@ -28,11 +157,25 @@ class EmbeddingModel(nn.Module):
         self.architecture = architecture
         self.transform = transform
         self.normalize = Normalize(transform)
-        self.trunk = resnet50()
-        # The classifier is not part of an embedding; its average pooling is.
-        self.trunk.fc = nn.Identity()
+        self.trunk = Trunk()
+        self.head = build_head(architecture.head)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed a batch."""
-        features: Tensor = self.trunk(self.normalize(pixels))
-        return torch.nn.functional.normalize(features.float(), dim=1)
+        embeddings: Tensor = self.head(self.trunk(self.normalize(pixels)))
+        return embeddings
+
+
+def build_head(config: HeadConfig) -> PooledHead | ClassifierHead | TwoPartHead:
+    """Make the head that the config describes, with random weights."""
+    match config:
+        case PooledHeadConfig():
+            return PooledHead()
+        case ClassifierHeadConfig():
+            return ClassifierHead(config)
+        case TwoPartHeadConfig():
+            return TwoPartHead(config)
+
+
+def _layer4(levels: Tensor) -> Tensor:
+    return levels[:, -LEVELS["layer4"] :]

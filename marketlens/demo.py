@@ -21,10 +21,10 @@ from embedding.checkpoint import CARD
 from embedding.embedder import Embedder
 from embedding.importing import import_model
 from embedding.photos import open_photo
+from embedding.sheet import Cell, contact_sheet
 from ingest import pipeline
 from ingest.report import Report
 from marketlens.cli import open_catalogue
-from marketlens.sheet import Cell, contact_sheet
 from marketlens.tables import hits_table, price_text
 from marketlens.terminal import out, progress
 

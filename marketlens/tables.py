@@ -1,9 +1,14 @@
-"""Hits as a table for the terminal."""
+"""Hits and figures as tables for the terminal."""
+
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from catalog.listing import Hit, Listing
+
+if TYPE_CHECKING:
+    from embedding.checkpoint import ModelCard
 
 
 def hits_table(title: str, hits: list[Hit]) -> Table:
@@ -20,6 +25,19 @@ def hits_table(title: str, hits: list[Hit]) -> Table:
         cells = (listing.title, listing.category, price_text(listing), listing.location, listing.listing_id)
         # Text, not str: a seller's [square brackets] are no markup.
         table.add_row(f"{hit.score:.3f}", *(Text(cell) for cell in cells))
+    return table
+
+
+def figures_table(card: "ModelCard") -> Table:
+    """A model's figures on what was held out, with their intervals."""
+    from embedding.card import LABELS
+
+    table = Table(title=f"{card.name} on the test split")
+    for heading in ("", "mean", "95 % interval", "queries"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, label in LABELS.items():
+        if one := card.metrics.get(name):
+            table.add_row(label, f"{one.mean:.3f}", f"{one.low:.3f} to {one.high:.3f}", f"{one.queries:,}")
     return table
 
 

@@ -35,10 +35,12 @@ DIM = 2048
 CELLS = 26
 
 
-def marketlens(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def marketlens(
+    *arguments: object, cwd: Path, command: Sequence[object] = (COMMAND,), **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does, on a terminal wide enough that tables are not folded."""
     return subprocess.run(
-        [COMMAND, *map(str, arguments)],
+        [*map(str, command), *map(str, arguments)],
         cwd=cwd,
         env=os.environ | {"COLUMNS": "200", **environment},
         capture_output=True,
@@ -134,32 +136,36 @@ MakeExport = Callable[..., Path]
 
 @pytest.fixture
 def make_export(tmp_path: Path) -> MakeExport:
-    """Write an export folder: `listings` of `photos_each` photos, ids l0, l1 and so on, l0-0, l0-1 and so on."""
+    """`write_export` below the test's own folder."""
 
     def make(
         listings: int = 6, photos_each: int = 2, *, name: str = "export", categories: Sequence[str] = ("Home", "Garden")
     ) -> Path:
-        folder = tmp_path / name
-        (folder / "images").mkdir(parents=True)
-        products, images = [], []
-        for number in range(listings):
-            category = f"{categories[number % len(categories)]} / Things"
-            title = f"Thing {number} | in Leeds, West Yorkshire | Gumtree"
-            products.append(
-                [number, f"l{number}", title, category, "Nice.", f"£{number + 1}.00", "Leeds, West Yorkshire"]
-            )
-            for which in range(photos_each):
-                photo_id = f"l{number}-{which}"
-                images.append([len(images), photo_id, f"l{number}"])
-                # The photos of a listing are alike: the same picture in another size.
-                image = picture(number).resize((64 + 8 * which, 48 + 8 * which))
-                (folder / "images" / f"{photo_id}.jpg").write_bytes(jpeg(image))
-        header = ["", "id", "product_name", "category", "product_description", "price", "location"]
-        write_csv(folder / "Products.csv", header, products)
-        write_csv(folder / "Images.csv", ["", "id", "product_id"], images)
-        return folder
+        return write_export(tmp_path / name, listings, photos_each, categories=categories)
 
     return make
+
+
+def write_export(
+    folder: Path, listings: int, photos_each: int = 2, *, categories: Sequence[str] = ("Home", "Garden")
+) -> Path:
+    """Write an export folder: `listings` of `photos_each` photos, ids l0, l1 and so on, l0-0, l0-1 and so on."""
+    (folder / "images").mkdir(parents=True)
+    products, images = [], []
+    for number in range(listings):
+        category = f"{categories[number % len(categories)]} / Things"
+        title = f"Thing {number} | in Leeds, West Yorkshire | Gumtree"
+        products.append([number, f"l{number}", title, category, "Nice.", f"£{number + 1}.00", "Leeds, West Yorkshire"])
+        for which in range(photos_each):
+            photo_id = f"l{number}-{which}"
+            images.append([len(images), photo_id, f"l{number}"])
+            # The photos of a listing are alike: the same picture in another size.
+            image = picture(number).resize((64 + 8 * which, 48 + 8 * which))
+            (folder / "images" / f"{photo_id}.jpg").write_bytes(jpeg(image))
+    header = ["", "id", "product_name", "category", "product_description", "price", "location"]
+    write_csv(folder / "Products.csv", header, products)
+    write_csv(folder / "Images.csv", ["", "id", "product_id"], images)
+    return folder
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -180,6 +186,11 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import_model(folder / "model", folder / "random.safetensors")
     Embedder.load(folder / "model")  # exports model.onnx once for all tests
     return folder / "model"
+
+
+def random_copy(random_model: Path, folder: Path) -> Path:
+    """A model folder of one's own to change."""
+    return Path(shutil.copytree(random_model, folder))
 
 
 @pytest.fixture(scope="session")

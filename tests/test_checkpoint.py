@@ -16,15 +16,14 @@ WEIGHTS = {"a": torch.arange(6, dtype=torch.float16).reshape(2, 3), "b": torch.t
 
 
 def save(folder: Path, weights: dict[str, Tensor] = WEIGHTS) -> ModelCard:
-    return save_model(
-        folder,
-        weights,
+    card = ModelCard(
         name="tiny",
         parent="nothing",
         licence="MIT",
         architecture=ArchitectureConfig(),
         transform=TransformConfig(),
     )
+    return save_model(folder, weights, card)
 
 
 def edit(folder: Path, **changes: object) -> None:
@@ -42,14 +41,14 @@ def copy(random_model: Path, tmp_path: Path) -> Path:
 def test_round_trip(random_model: Path, tmp_path: Path) -> None:
     """A model that is loaded and saved again is the same model, and its folder explains itself."""
     model, card = load_model(random_model)
-    weights = {name: tensor for name, tensor in model.trunk.state_dict().items() if tensor.ndim}
-    assert {"conv1.weight", "bn1.running_mean"} <= weights.keys()
-    half = {name: t.half() if t.is_floating_point() else t for name, t in model.trunk.state_dict().items()}
+    weights = {name: tensor for name, tensor in model.state_dict().items() if tensor.ndim}
+    assert {"trunk.conv1.weight", "trunk.bn1.running_mean"} <= weights.keys()
+    half = {name: t.half() if t.is_floating_point() else t for name, t in model.state_dict().items()}
     saved = save(tmp_path / "deep" / "again", half)
     assert saved.fingerprint == card.fingerprint
     again, read = load_model(tmp_path / "deep" / "again")
     assert read == saved
-    assert all(torch.equal(tensor, again.trunk.state_dict()[name]) for name, tensor in weights.items())
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in weights.items())
 
 
 def test_evaluation_mode(random_model: Path) -> None:
@@ -97,6 +96,7 @@ def test_changed_weight(copy: Path, place: int) -> None:
         {"transform": TransformConfig(interpolation="bilinear").model_dump()},
         {"transform": {"resize": "crop"}},
         {"architecture": {"trunk": "resnet18"}},
+        {"architecture": {"head": {"kind": "two_part", "categories": 13}}},
         {"fingerprint": "0" * 64},
         {"surprise": 1},
         {"name": None},
@@ -111,7 +111,8 @@ def test_changed_card(copy: Path, change: dict[str, object]) -> None:
 
 def test_changed_words(copy: Path) -> None:
     """Name, licence and metrics may be edited: they decide no embedding."""
-    edit(copy, name="Möbel", metrics={"recall": 0.5}, licence="other")
+    figure = {"mean": 0.5, "low": 0.4, "high": 0.6, "queries": 7}
+    edit(copy, name="Möbel", metrics={"recall_at_1": figure}, licence="other")
     assert load_model(copy)[1].name == "Möbel"
 
 
@@ -161,7 +162,7 @@ def test_never_overwritten(tmp_path: Path) -> None:
 def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk is full half-way, no half-written folder stays."""
 
-    def fill(_weights: dict[str, Tensor], path: Path) -> None:
+    def fill(_weights: dict[str, Tensor], path: Path, *_: object) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

@@ -44,7 +44,7 @@ def test_features(random_model: Path, state: Weights) -> None:
 def test_folder(random_model: Path, state: Weights) -> None:
     """The folder keeps the precision it was given, leaves the classifier out, and says where it comes from."""
     kept = load_file(random_model / "model.safetensors")
-    assert kept.keys() == {name for name in state if not name.startswith("fc.")}
+    assert kept.keys() == {f"trunk.{name}" for name in state if not name.startswith("fc.")}
     assert {tensor.dtype for tensor in kept.values()} == {torch.float16, torch.int64}
     card = read_card(random_model)
     assert "random.safetensors" in card.parent

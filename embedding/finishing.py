@@ -1,0 +1,160 @@
+"""The end of a training run: measure on what was held out, calibrate, draw, describe, save."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from catalog.index import Embeddings
+from catalog.storage import read_photo
+from embedding import calibration, plots
+from embedding.calibration import Calibration
+from embedding.card import CARD_TEXT, describe
+from embedding.checkpoint import TRAINED_ON, ModelCard, listing_hash, save_model
+from embedding.importing import StartWeights
+from embedding.measuring import Measured, measure
+from embedding.photos import open_photo
+from embedding.prepared import PhotoDataset, Prepared
+from embedding.recipes import Trainee
+from embedding.run_folder import RunFolder
+from embedding.sheet import Cell, contact_sheet
+from embedding.transforms import embed_transform
+
+MISSES = "worst-misses.png"
+_SHOWN_MISSES, _NEAREST_SHOWN = 12, 4
+_MAX_BYTES = 100_000_000
+
+_NOTICE = """{name}
+
+Made on {date} by `marketlens train`, recipe {recipe}, from {parent}; it is not the original.
+What was changed: its layers were trained further on listing photos, its classifier was replaced, its weights were
+stored in another precision. README.md says on what, and how well it does. The licence of the weights that it was made
+from holds for it as well; where it came with a text, that text is in this folder.
+"""
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+def finish(
+    out: Path,
+    run: RunFolder,
+    trainee: Trainee,
+    data: Prepared,
+    start: StartWeights,
+    facts: dict[str, Any],
+    history: pd.DataFrame,
+    progress: Progress,
+    twin: ModelCard | None,
+) -> ModelCard:
+    """Write the model folder from the trainee's weights. Raises ExportUnreadable, OutputFailed.
+
+    Test figures are of the weights as they are stored, in float32 arithmetic, as they will be used. With a `twin` they
+    are the twin's.
+    """
+    weights = {
+        name: (one.half() if one.is_floating_point() else one).cpu().contiguous()
+        for name, one in trainee.model.state_dict().items()
+    }
+    losses = {name: name for name in ("loss", "listing", "category", "subcategory", "words")}
+    learned = data.photos if twin else data.split("train")
+    files = {
+        "plots/loss.png": plots.curves(history, losses, "Training losses", facts["best_epoch"]),
+        TRAINED_ON: "".join(sorted(f"{listing_hash(one)}\n" for one in learned["listing_id"].unique())).encode(),
+    }
+    files |= start.licence_files
+    files["NOTICE"] = _NOTICE.format(
+        name=out.name, date=datetime.now(UTC).date(), parent=start.parent, recipe=facts["arguments"]["recipe"]
+    ).encode()
+    facts = facts | {
+        "data": _data_facts(data),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "pytorch-metric-learning")},
+    }
+    architecture = trainee.model.architecture
+    card = ModelCard(
+        name=out.name,
+        architecture=architecture,
+        transform=trainee.model.transform,
+        categories=data.categories if architecture.head.categories else [],
+        training=facts,
+        parent=start.parent,
+        licence=start.licence,
+    )
+    if twin:
+        facts["calibration_error"] = twin.training["calibration_error"]
+        card = card.model_copy(update={"training": facts, "metrics": twin.metrics, "calibration": twin.calibration})
+    else:
+        trainee.model.load_state_dict(weights)
+        with progress("Measuring", len(data.photos)) as advance:
+            dataset = PhotoDataset(data.photos, embed_transform(trainee.model.transform))
+            embeddings, probabilities = trainee.answers(trainee.read(dataset, advance))
+        held_out = (data.photos["split"] == "test").to_numpy()
+        measured = measure(data.photos[held_out], embeddings[held_out], probabilities[held_out], data.categories)
+        curve, error, picture = _calibrate(embeddings, data.photos)
+        facts["calibration_error"] = error
+        card = card.model_copy(update={"training": facts, "metrics": measured.figures(), "calibration": curve})
+        shown = {"recall_at_1": "recall@1", "category_p_at_1": "category P@1", "head_top_1": "category head, top-1"}
+        files |= picture | {
+            "plots/recall.png": plots.curves(history, shown, "On the validation split", facts["best_epoch"]),
+            "plots/confusion.png": plots.confusion(
+                measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), data.categories
+            ),
+        }
+        _draw_misses(measured, data.photos[held_out].reset_index(drop=True), run)
+    files[CARD_TEXT] = describe(card).encode()
+    card = save_model(out, weights, card, files)
+    run.tidy()
+    return card
+
+
+def _calibrate(
+    embeddings: Embeddings, photos: pd.DataFrame
+) -> tuple[Calibration | None, float | None, dict[str, bytes]]:
+    """The curve from validation pairs; its error and its picture from test pairs."""
+    split, items = photos["split"].to_numpy(str), photos["group"].to_numpy(np.int64)
+
+    def pairs(name: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        # Asked among all that was trained on as well: an answer comes from a catalogue, not from a small split.
+        gallery = (split == name) | (split == "train")
+        return calibration.nearest_pairs(embeddings[gallery], items[gallery], (split == name)[gallery])
+
+    curve = calibration.fit(*pairs("val"))
+    if curve is None:
+        return None, None, {}
+    cosines, same = pairs("test")
+    table, error = calibration.reliability(curve.probability(cosines), same)
+    return curve, error, {"plots/reliability.png": plots.reliability(table, error)}
+
+
+def _data_facts(data: Prepared) -> dict[str, Any]:
+    counts = data.photos.groupby("split").agg(listings=("listing_id", "nunique"), photos=("photo_id", "size"))
+    return {str(split): {str(name): int(count) for name, count in row.items()} for split, row in counts.iterrows()}
+
+
+def _draw_misses(measured: Measured, photos: pd.DataFrame, run: RunFolder) -> None:
+    """A sheet in the run's folder, not the model's: a model that is handed on holds nobody's photos."""
+    lines: list[list[Cell]] = []
+    for query, nearest in measured.worst_misses(_SHOWN_MISSES, _NEAREST_SHOWN):
+        own = photos.index[photos["listing_id"] == photos["listing_id"][query]].difference([query])[0]
+        captions = [
+            (query, "query"),
+            (int(own), "should be first"),
+            *((row, f"nearest {n + 1}") for n, row in enumerate(nearest)),
+        ]
+        lines.append(
+            [
+                (
+                    open_photo(read_photo(photos["uri"][row], _MAX_BYTES)),
+                    photos["title"][row],
+                    f"{what}: {photos['category'][row]}",
+                )
+                for row, what in captions
+            ]
+        )
+    if lines:
+        contact_sheet(lines, run.path / MISSES)

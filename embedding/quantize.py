@@ -1,0 +1,25 @@
+"""`marketlens model quantize`: a model folder again, its weights at a quarter of their size."""
+
+from pathlib import Path
+
+from embedding.card import CARD_TEXT, describe
+from embedding.checkpoint import CARD, WEIGHTS, ModelCard, load_model, load_weights, save_model
+from embedding.int8 import dequantize, quantize
+
+
+def quantize_model(folder: Path, out: Path) -> ModelCard:
+    """Save a model with int8 weights; all else in its folder goes along, but for the cached model.onnx.
+
+    The fingerprint is a new one, for the embeddings are: a catalogue belongs to one of the two.
+    Raises ModelMissing, ModelBroken, OutputFailed.
+    """
+    _, card = load_model(folder)
+    card = card.model_copy(update={"stored_as": "int8, a scale per output channel"})
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (WEIGHTS, CARD) and not path.name.startswith("model.onnx")
+    }
+    if CARD_TEXT in files:
+        files[CARD_TEXT] = describe(card).encode()
+    return save_model(out, quantize(dequantize(load_weights(folder))), card, files)

@@ -1,0 +1,71 @@
+"""Weights as int8: a quarter of the size, nearly the same numbers, the same checks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from catalog.errors import ModelBroken, OutputFailed
+from embedding.checkpoint import load_model, read_card
+from embedding.embedder import Embedder
+from embedding.int8 import dequantize, quantize
+from embedding.quantize import quantize_model
+from tests.conftest import picture
+
+
+def test_error_is_half_a_step() -> None:
+    """No weight moves by more than half a step of its own output channel, however small that channel's weights are."""
+    weights = {"w": torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))}
+    weights["w"][3] *= 1e-4
+    weights["w"][5] = 0
+    stored = quantize(weights)
+    assert stored["w"].dtype == torch.int8
+    again = dequantize(stored)["w"]
+    steps = weights["w"].flatten(1).abs().amax(dim=1) / 127
+    assert ((again - weights["w"]).flatten(1).abs().amax(dim=1) <= steps / 2 + 1e-9).all()
+    assert torch.equal(again[5], weights["w"][5])
+
+
+def test_what_has_no_channels_is_kept() -> None:
+    """Biases and batch norm stay float, counters stay what they are."""
+    weights = {"bias": torch.tensor([1.5, -2.0]), "count": torch.tensor(7)}
+    stored = quantize(weights)
+    assert stored["bias"].dtype == torch.float16
+    assert dequantize(stored)["bias"].tolist() == [1.5, -2.0]
+    assert stored["count"].item() == 7
+    assert stored.keys() == weights.keys()
+
+
+def test_folder(random_model: Path, tmp_path: Path) -> None:
+    """A quantized model folder is half of float16, loads like any other and embeds nearly the same."""
+    card = quantize_model(random_model, tmp_path / "small")
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (random_model, tmp_path / "small")]
+    assert sizes[1] < 0.53 * sizes[0]
+    assert card.fingerprint != read_card(random_model).fingerprint
+    assert {path.name for path in (tmp_path / "small").iterdir()} == {"model.json", "model.safetensors"}
+    pictures = [picture(seed) for seed in range(4)]
+    before, after = Embedder.load(random_model).embed(pictures), Embedder.load(tmp_path / "small").embed(pictures)
+    assert (before * after).sum(axis=1).min() > 0.999
+    assert not np.array_equal(before, after)
+
+
+def test_changed_byte(random_model: Path, tmp_path: Path) -> None:
+    """One changed byte among int8 weights or their scales is noticed."""
+    quantize_model(random_model, tmp_path / "small")
+    path = tmp_path / "small" / "model.safetensors"
+    whole = path.read_bytes()
+    assert {tensor.dtype for tensor in load_file(path).values()} >= {torch.int8, torch.float32}
+    for place in (-1, len(whole) // 2):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ModelBroken):
+            load_model(tmp_path / "small")
+
+
+def test_never_overwritten(random_model: Path) -> None:
+    """A model cannot be quantized onto itself."""
+    with pytest.raises(OutputFailed, match="exists already"):
+        quantize_model(random_model, random_model)
