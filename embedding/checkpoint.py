@@ -96,7 +96,7 @@ def listing_hash(listing_id: str) -> str:
 
 
 def trained_on(folder: Path) -> frozenset[str]:
-    """Hashes of the listings that a model was trained on; empty where it does not say. Raises ModelBroken."""
+    """Hashes of the listings that a model was trained or chosen on; empty where it does not say. Raises ModelBroken."""
     try:
         return frozenset((folder / TRAINED_ON).read_text().split())
     except FileNotFoundError:

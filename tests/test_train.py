@@ -187,7 +187,7 @@ def test_held_back_photos_are_never_read(
     assert set(learned["split"]) == {"train", "val"}
     assert not set(learned["group"]) & set(held_back["group"])
     assert not trained_on(out) & {listing_hash(one) for one in held_back["listing_id"]}
-    assert trained_on(out) == {listing_hash(one) for one in photos[photos["split"] == "train"]["listing_id"]}
+    assert trained_on(out) == {listing_hash(one) for one in photos[photos["split"] != "test"]["listing_id"]}
 
 
 def test_batches_come_from_train_alone(prepared: Path) -> None:
