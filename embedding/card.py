@@ -41,7 +41,7 @@ def describe(card: ModelCard) -> str:
         + (f"; a category head for {head.categories} categories." if head.categories else "; no category head."),
         "",
         f"- Trained by the recipe `{arguments['recipe']}` from {card.parent}.",
-        f"- Epoch {card.training['best_epoch']} was kept, by recall@1 and category P@1 on the validation split.",
+        f"- Epoch {card.training['best_epoch']} was kept, by recall@1 and the head's top-1 on the validation split.",
         *([_TWIN.format(arguments["twin"][:12])] if "twin" in arguments else []),
         f"- Licence: {card.licence}.",
         f"- Weights stored as {card.stored_as}.",

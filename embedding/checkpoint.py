@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from catalog.errors import ModelBroken, ModelMissing, OutputFailed
+from catalog.errors import ModelBroken, ModelMissing
 from embedding.calibration import Calibration
+from embedding.folders import new_folder
 from embedding.int8 import dequantize
 from embedding.metrics import Figure
 from embedding.model import ArchitectureConfig, EmbeddingModel
@@ -64,30 +64,15 @@ def save_model(
 
     Returns the card with its fingerprint. Raises OutputFailed; a half-written folder never stays.
     """
-    refuse_existing(folder)
     card = card.model_copy(update={"fingerprint": fingerprint(weights, card.architecture, card.transform)})
-    draft = folder.with_name(folder.name + ".part")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+    with new_folder(folder, "The model folder") as draft:
         save_file(weights, draft / WEIGHTS)
         (draft / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone; a container's user is another
         for name, content in (files or {}).items():
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).write_bytes(content)
         (draft / CARD).write_text(card.model_dump_json(indent=2) + "\n")
-        draft.rename(folder)
-    except (OSError, SafetensorError) as error:
-        raise OutputFailed(f"The model folder {folder} could not be written: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return card
-
-
-def refuse_existing(folder: Path) -> None:
-    """Raise OutputFailed when there is something at `folder`: nothing of a user's is overwritten."""
-    if folder.exists():
-        raise OutputFailed(f"{folder} exists already.", hint="Choose another --out, or remove it first.")
 
 
 def listing_hash(listing_id: str) -> str:

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,16 +17,16 @@ from pydantic import BaseModel
 from rich.console import Group
 from rich.table import Table
 
-from catalog.errors import ExportUnreadable, OutputFailed, PhotoUnusable
+from catalog.errors import ExportUnreadable, PhotoUnusable
 from catalog.exports import Export
 from catalog.listing import Photo, Rejected
+from catalog.progress import Advance
 from catalog.storage import read_photo
+from embedding.folders import new_folder, refuse_existing
 from embedding.photos import open_photo
 from embedding.splits import assign_splits, listing_groups, near_identical_pairs
 
 PHOTOS, CATEGORIES, REPORT, PLOT = "photos.parquet", "categories.json", "report.json", "categories.png"
-
-Advance = Callable[[int], None]
 
 _READERS, _BATCH = 4, 512
 # imagehash looks at 32 x 32 pixels; the JPEG decoder may stop well before full size.
@@ -78,8 +77,7 @@ def prepare(export: Export, out: Path, *, seed: int, max_bytes: int, advance: Ad
     photos.parquet has a row per usable photo: photo_id, listing_id, title, category, subcategory, price, currency,
     location, uri, sha256, phash, group, split. Raises ExportUnreadable, OutputFailed; no half-made folder stays.
     """
-    if out.exists():
-        raise OutputFailed(f"{out} exists already.", hint="Choose another --out, or remove it first.")
+    refuse_existing(out)
     seen: list[_Seen] = []
     rejected: list[Rejected] = []
     for row in _look_at(export, max_bytes, advance):
@@ -159,19 +157,12 @@ def _report(export: Export, seed: int, frame: pd.DataFrame, rejected: list[Rejec
 
 
 def _save(out: Path, frame: pd.DataFrame, report: DatasetReport) -> None:
-    draft = out.with_name(out.name + ".part")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+    with new_folder(out, "The data set") as draft:
         frame.to_parquet(draft / PHOTOS, index=False)
         encoder = {name: number for number, name in enumerate(sorted(report.listings_by_category))}
         (draft / CATEGORIES).write_text(json.dumps(encoder, indent=2, ensure_ascii=False) + "\n")
         (draft / REPORT).write_text(report.model_dump_json(indent=2) + "\n")
         _plot(report).savefig(draft / PLOT)
-        draft.rename(out)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise OutputFailed(f"The data set {out} could not be written: {error}") from error
 
 
 def _plot(report: DatasetReport) -> Figure:

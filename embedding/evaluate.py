@@ -1,8 +1,7 @@
 """`marketlens evaluate`: models side by side, on listings that none of them was trained on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,22 +13,22 @@ from pydantic import BaseModel
 from rich.console import Group
 from rich.table import Table
 
-from catalog.errors import ExportUnreadable, OutputFailed, PhotoUnusable
+from catalog.errors import ExportUnreadable, PhotoUnusable
 from catalog.exports import Export
 from catalog.index import Embeddings
 from catalog.listing import Photo
+from catalog.progress import Advance, Progress
 from catalog.storage import read_photo
 from embedding import plots
 from embedding.card import LABELS
 from embedding.checkpoint import listing_hash, trained_on
 from embedding.embedder import Embedder
+from embedding.folders import new_folder, refuse_existing
 from embedding.measuring import figures_of, measure
 from embedding.metrics import Figure
 from embedding.photos import open_photo
 
 RESULT = "evaluation.json"
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 _READERS, _BATCH = 4, 256
 _LEAKY = "leaky_category_p_at_1"
@@ -92,8 +91,7 @@ def evaluate(models: list[Path], export: Export, out: Path, *, max_bytes: int, p
 
     Raises ExportUnreadable, ModelMissing, ModelBroken, OutputFailed.
     """
-    if out.exists():
-        raise OutputFailed(f"{out} exists already.", hint="Choose another --out, or remove it first.")
+    refuse_existing(out)
     embedders = [Embedder.load(folder) for folder in models]
     known = frozenset[str]().union(*(trained_on(folder) for folder in models))
     with progress("Evaluating", export.photos) as advance:
@@ -153,7 +151,7 @@ class _HeldOut:
         embedders: list[Embedder],
         known: frozenset[str],
         max_bytes: int,
-        advance: Callable[[int], None],
+        advance: Advance,
     ) -> "_HeldOut":
         found = cls([], [[] for _ in embedders], set())
         with ThreadPoolExecutor(_READERS, "read") as readers:
@@ -195,13 +193,10 @@ def _save(evaluation: Evaluation, pictures: Mapping[str, bytes], out: Path) -> N
             for one in evaluation.models
         }
         drawn[f"{name}.png"] = plots.by_category(values, LABELS[name])
-    try:
-        out.mkdir(parents=True)
+    with new_folder(out, "The evaluation") as draft:
         for file, picture in {**drawn, **pictures}.items():
-            (out / file).write_bytes(picture)
-        (out / RESULT).write_text(evaluation.model_dump_json(indent=2) + "\n")
-    except OSError as error:
-        raise OutputFailed(f"The evaluation {out} could not be written: {error}") from error
+            (draft / file).write_bytes(picture)
+        (draft / RESULT).write_text(evaluation.model_dump_json(indent=2) + "\n")
 
 
 def _cell(figure: Figure | None) -> str:

@@ -1,7 +1,5 @@
 """The end of a training run: measure on what was held out, calibrate, draw, describe, save."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,15 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from catalog.index import Embeddings
-from catalog.storage import read_photo
+from catalog.progress import Progress
 from embedding import calibration, plots
 from embedding.calibration import Calibration
 from embedding.card import CARD_TEXT, describe
 from embedding.checkpoint import TRAINED_ON, ModelCard, listing_hash, save_model
 from embedding.importing import StartWeights
 from embedding.measuring import Measured, measure
-from embedding.photos import open_photo
-from embedding.prepared import PhotoDataset, Prepared
+from embedding.prepared import PhotoDataset, Prepared, open_prepared
 from embedding.recipes import Trainee
 from embedding.run_folder import RunFolder
 from embedding.sheet import Cell, contact_sheet
@@ -28,7 +25,6 @@ from embedding.transforms import embed_transform
 
 MISSES = "worst-misses.png"
 _SHOWN_MISSES, _NEAREST_SHOWN = 12, 4
-_MAX_BYTES = 100_000_000
 
 _NOTICE = """{name}
 
@@ -37,8 +33,6 @@ What was changed: its layers were trained further on listing photos, its classif
 stored in another precision. README.md says on what, and how well it does. The licence of the weights that it was made
 from holds for it as well; where it came with a text, that text is in this folder.
 """
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 def finish(
@@ -150,7 +144,7 @@ def _draw_misses(measured: Measured, photos: pd.DataFrame, run: RunFolder) -> No
         lines.append(
             [
                 (
-                    open_photo(read_photo(photos["uri"][row], _MAX_BYTES)),
+                    open_prepared(photos["uri"][row]),
                     photos["title"][row],
                     f"{what}: {photos['category'][row]}",
                 )

@@ -136,14 +136,17 @@ class PhotoDataset(Dataset[Tensor]):
         return len(self._uris)
 
     def __getitem__(self, row: int) -> Tensor:
-        try:
-            image = open_photo(read_photo(self._uris[row], _MAX_BYTES))
-        except PhotoUnusable as error:
-            raise ExportUnreadable(
-                f"{self._uris[row]} was fine when the data set was prepared, and no longer is: {error.message}",
-                hint=_PREPARE_AGAIN,
-            ) from error
-        return self._transform(image)
+        return self._transform(open_prepared(self._uris[row]))
+
+
+def open_prepared(uri: str) -> Image.Image:
+    """Open a photo of a prepared data set. Raises ExportUnreadable where it has gone or changed since."""
+    try:
+        return open_photo(read_photo(uri, _MAX_BYTES))
+    except PhotoUnusable as error:
+        raise ExportUnreadable(
+            f"{uri} was fine when the data set was prepared, and no longer is: {error.message}", hint=_PREPARE_AGAIN
+        ) from error
 
 
 def in_order(dataset: PhotoDataset, batch_size: int) -> Iterator[Tensor]:

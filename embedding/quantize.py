@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from embedding.card import CARD_TEXT, describe
-from embedding.checkpoint import CARD, WEIGHTS, ModelCard, load_model, load_weights, save_model
-from embedding.int8 import dequantize, quantize
+from embedding.checkpoint import CARD, WEIGHTS, ModelCard, load_model, save_model
+from embedding.int8 import quantize
 
 
 def quantize_model(folder: Path, out: Path) -> ModelCard:
@@ -13,7 +13,7 @@ def quantize_model(folder: Path, out: Path) -> ModelCard:
     The fingerprint is a new one, for the embeddings are: a catalogue belongs to one of the two.
     Raises ModelMissing, ModelBroken, OutputFailed.
     """
-    _, card = load_model(folder)
+    model, card = load_model(folder)
     card = card.model_copy(update={"stored_as": "int8, a scale per output channel"})
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -22,4 +22,4 @@ def quantize_model(folder: Path, out: Path) -> ModelCard:
     }
     if CARD_TEXT in files:
         files[CARD_TEXT] = describe(card).encode()
-    return save_model(out, quantize(dequantize(load_weights(folder))), card, files)
+    return save_model(out, quantize(model.state_dict()), card, files)

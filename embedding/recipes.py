@@ -1,6 +1,5 @@
 """What a model is trained for: the head of each recipe, where it starts, its losses."""
 
-from collections.abc import Callable
 from typing import Literal, cast
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout, normalize, relu
 
 from catalog.index import Embeddings
+from catalog.progress import Advance
 from embedding.importing import StartWeights
 from embedding.metric_learning import NormalizedSoftmaxLoss
 from embedding.model import (
@@ -74,7 +74,7 @@ class Trainee(nn.Module):
         return levels
 
     @torch.inference_mode()
-    def read(self, dataset: PhotoDataset, advance: Callable[[int], None] = lambda _: None) -> Tensor:
+    def read(self, dataset: PhotoDataset, advance: Advance = lambda _: None) -> Tensor:
         """Levels of all photos of a data set, in order: (n, 3584). Raises ExportUnreadable."""
         self.eval()
         levels = []

@@ -29,7 +29,7 @@ class State:
 
 
 class RunFolder:
-    """The files of one run. Each is written whole or not at all, and every failure to write is an OutputFailed."""
+    """The files of one run. Tensors are written whole or not at all; every failure to write is an OutputFailed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,7 +83,7 @@ class RunFolder:
 
     def save(self, name: str, tensors: Mapping[str, Tensor], words: Mapping[str, Any] | None = None) -> None:
         """Write tensors and words. Raises OutputFailed."""
-        stored = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}
+        stored = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         text = json.dumps(words or {})
         draft = self.path / f"{name}.part"
         try:

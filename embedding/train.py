@@ -4,7 +4,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
 
@@ -20,8 +19,10 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import InvalidSetting, ModelBroken
-from embedding.checkpoint import ModelCard, refuse_existing
+from catalog.progress import Progress
+from embedding.checkpoint import ModelCard
 from embedding.finishing import finish
+from embedding.folders import refuse_existing
 from embedding.importing import start_weights
 from embedding.measuring import measure
 from embedding.metric_learning import HierarchicalSampler, common_functions
@@ -29,9 +30,6 @@ from embedding.prepared import PhotoDataset, TargetTable, check_trainable, read_
 from embedding.recipes import Recipe, Trainee, make_trainee
 from embedding.run_folder import BEST, METRICS, RunFolder, State
 from embedding.transforms import embed_transform, train_transform
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Title and number of photos -> a bar, and the function that moves it."""
 
 # Photos of a listing in a batch, and categories that a batch is drawn from: few, so that others are hard to tell apart.
 _PER_LISTING, _CATEGORIES_PER_BATCH = 2, 2
@@ -279,12 +277,10 @@ def _validate(
     trainee: Trainee, inputs: PhotoDataset | Tensor, photos: pd.DataFrame, categories: list[str]
 ) -> dict[str, float]:
     """Figures on the validation split."""
-    trainee.eval()
-    with torch.inference_mode():
-        if isinstance(inputs, PhotoDataset):
-            with _mixed_precision(trainee.device):
-                inputs = trainee.read(inputs)
-        embeddings, probabilities = trainee.answers(inputs)
+    if isinstance(inputs, PhotoDataset):
+        with _mixed_precision(trainee.device):
+            inputs = trainee.read(inputs)
+    embeddings, probabilities = trainee.answers(inputs)
     values = measure(photos, embeddings, probabilities, categories).photos
     names = ("recall_at_1", "recall_at_10", "category_p_at_1", "head_top_1", "head_top_3")
     return {name: float(values[name].mean()) for name in names}

@@ -1,7 +1,7 @@
 """The batch command: rows of an export -> photo records in the collection. The life of one photo, in."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from more_itertools import chunked
@@ -10,12 +10,12 @@ from catalog.collection import PhotoCollection
 from catalog.exports import Export
 from catalog.index import Embeddings
 from catalog.listing import Photo, Rejected, StoredPhoto
+from catalog.progress import Advance
 from catalog.settings import IngestSettings
 from embedding.embedder import BATCH, Embedder
 from ingest.reading import PhotoReader, ReadPhoto, one_ahead
 from ingest.report import Report
 
-Advance = Callable[[int], None]
 ReadBatch = list[ReadPhoto | Rejected]
 
 

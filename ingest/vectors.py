@@ -10,9 +10,10 @@ from more_itertools import chunked
 from catalog.errors import OutputFailed
 from catalog.exports import Export
 from catalog.listing import Rejected
+from catalog.progress import Advance
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
-from ingest.pipeline import Advance, embed_in_steps
+from ingest.pipeline import embed_in_steps
 from ingest.reading import PhotoReader, ReadPhoto, one_ahead
 from ingest.report import Report
 

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -31,9 +30,7 @@ from catalog.errors import (
     NotFound,
     PhotoUnusable,
 )
-
-if TYPE_CHECKING:
-    from ingest.pipeline import Advance
+from catalog.progress import Advance
 
 # What was asked for is wrong; everything else (Milvus, disk, model file) is the surroundings' fault.
 _USAGE_ERRORS = (ExportUnreadable, InvalidFilter, InvalidSetting, ModelMismatch, ModelMissing, NotFound, PhotoUnusable)
@@ -52,7 +49,7 @@ def fail(error: MarketlensError) -> int:
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator["Advance"]:
+def progress(title: str, total: int) -> Iterator[Advance]:
     """Show a bar with photos/s and time left on stderr; yields the function that moves it."""
     columns = (
         TextColumn("{task.description}"),
