@@ -179,6 +179,19 @@ class PhotoCollection:
         with self._write_lock, _translated(self._milvus.shown):
             self._client.flush(self.info().name, timeout=_WRITE_TIMEOUT)
 
+    def remove(self, photo_ids: Sequence[str]) -> None:
+        """Delete photos; when this returns, Milvus has confirmed. Ids that are not there are passed over."""
+        with self._write_lock, _translated(self._milvus.shown):
+            for start in range(0, len(photo_ids), UPSERT_ROWS):
+                expression = one_of("photo_id", photo_ids[start : start + UPSERT_ROWS])
+                self._client.delete(self.info().name, filter=expression, timeout=_WRITE_TIMEOUT)
+
+    def ids(self) -> Iterator[tuple[str, str]]:
+        """Photo id and listing id of everything that is stored, in no order. As fresh as categories."""
+        for rows in self._scan(("photo_id", "listing_id"), batch_size=MAX_TOP_K):
+            for row in rows:
+                yield row["photo_id"], row["listing_id"]
+
     def stored(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:
         """Look up photos by id; those that are not there are left out."""
         return {row["photo_id"]: from_row(row) for row in self._get(photo_ids, FIELDS)}
@@ -402,6 +415,7 @@ def _schema(dim: int) -> Any:
     for name in ("category", "subcategory", "title", "currency", "location", "photo_uri"):
         schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
     schema.add_field("sha256", DataType.VARCHAR, max_length=64)
+    schema.add_field("source_tag", DataType.VARCHAR, max_length=MAX_ID_BYTES)
     schema.add_field("price", DataType.DOUBLE)
     schema.add_field("ingested_at", DataType.INT64)
     schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=dim)

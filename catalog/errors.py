@@ -66,6 +66,12 @@ class StoreFailed(MarketlensError):
     code = "store_failed"
 
 
+class IngestRunning(MarketlensError):
+    """Another ingest writes to this catalogue."""
+
+    code = "ingest_running"
+
+
 class CollectionMissing(MarketlensError):
     """Nothing has been ingested yet."""
 

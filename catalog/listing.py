@@ -32,11 +32,15 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class StoredPhoto:
-    """A photo as the collection holds it, without its embedding. `ingested_at` is in Unix seconds."""
+    """A photo as the collection holds it, without its embedding. `ingested_at` is in Unix seconds.
+
+    `source_tag` is what its source said of the bytes (size and time, ETag): while it says the same, they are the same.
+    """
 
     photo: Photo
     sha256: str
     ingested_at: int
+    source_tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

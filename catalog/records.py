@@ -4,7 +4,7 @@ from typing import Any
 
 from catalog.listing import Listing, Photo, StoredPhoto
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 UNKNOWN_PRICE = -1.0
 
 # Everything but the embedding: what searches and look-ups return.
@@ -19,6 +19,7 @@ FIELDS = (
     "location",
     "photo_uri",
     "sha256",
+    "source_tag",
     "ingested_at",
 )
 
@@ -37,6 +38,7 @@ def to_row(stored: StoredPhoto) -> dict[str, Any]:
         "location": listing.location,
         "photo_uri": photo.uri,
         "sha256": stored.sha256,
+        "source_tag": stored.source_tag,
         "ingested_at": stored.ingested_at,
     }
 
@@ -52,4 +54,5 @@ def from_row(row: dict[str, Any]) -> StoredPhoto:
         currency=row["currency"],
         location=row["location"],
     )
-    return StoredPhoto(Photo(row["photo_id"], listing, row["photo_uri"]), row["sha256"], row["ingested_at"])
+    photo = Photo(row["photo_id"], listing, row["photo_uri"])
+    return StoredPhoto(photo, row["sha256"], row["ingested_at"], row["source_tag"])
