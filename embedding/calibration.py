@@ -2,32 +2,13 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from sklearn.linear_model import LogisticRegression
 
 from catalog.index import Embeddings
+from embedding.card import Calibration
 from embedding.neighbours import exact_neighbours
 
 NEAREST = 10
-
-
-class Calibration(BaseModel):
-    """A logistic curve (Platt, "Probabilistic outputs for support vector machines", 1999) over cosines.
-
-    Fitted on pairs as an answer shows them, a photo and one of its nearest: over all pairs of a catalogue, where one in
-    thousands shows the same item, every pair would be improbable.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    slope: float
-    intercept: float
-    pairs: int
-    same_item_pairs: int
-
-    def probability(self, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probability of the same item, 0 to 1, for each cosine."""
-        return np.asarray(1 / (1 + np.exp(-(self.slope * cosines + self.intercept))))
 
 
 def nearest_pairs(

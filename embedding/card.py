@@ -1,88 +1,135 @@
-"""The model card: what `model.json` says, for people (Mitchell et al., "Model Cards for Model Reporting", 2019)."""
+"""What `model.json` says: how the network is built and what is known of it. Read in milliseconds, without torch."""
 
-from embedding.checkpoint import ModelCard
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-CARD_TEXT = "README.md"
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-LABELS = {
-    "recall_at_1": "recall@1, the other photo of the listing",
-    "recall_at_5": "recall@5",
-    "recall_at_10": "recall@10",
-    "category_p_at_1": "category P@1, own listing left out",
-    "category_p_at_10": "category P@10",
-    "category_vote": "category, vote of ten neighbours",
-    "category_map_at_r": "category mAP@R",
-    "head_top_1": "category head, top-1",
-    "head_top_3": "category head, top-3",
-    "leaky_category_p_at_1": "category P@1 if the own listing counted (the leak of a split by photo)",
-}
+from catalog.errors import ModelBroken, ModelMissing
 
-_TWIN = (
-    "- Trained on all three splits. The figures below and the calibration are those of its twin, fingerprint `{}`: "
-    "the same arguments, as many epochs, the train split alone."
-)
+CARD = "model.json"
+RESTORE = "Something changed the folder after it was saved: restore it, or make it anew."
 
 
-def describe(card: ModelCard) -> str:
-    """The card as Markdown."""
-    arguments, data = card.training["arguments"], card.training["data"]
-    figures = [
-        f"| {label} | {one.mean:.3f} | {one.low:.3f} to {one.high:.3f} | {one.queries:,} |"
-        for name, label in LABELS.items()
-        if (one := card.metrics.get(name))
-    ]
-    splits = [f"| {name} | {counts['listings']:,} | {counts['photos']:,} |" for name, counts in data.items()]
-    head = card.architecture.head
-    lines = [
-        f"# {card.name}",
-        "",
-        f"Written by `marketlens train`. ResNet50, photos squeezed to {card.transform.size} x {card.transform.size} "
-        f"pixels, embeddings of {head.dim} dimensions and unit length, compared by cosine"
-        + (f"; a category head for {head.categories} categories." if head.categories else "; no category head."),
-        "",
-        f"- Trained by the recipe `{arguments['recipe']}` from {card.parent}.",
-        f"- Epoch {card.training['best_epoch']} was kept, by recall@1 and the head's top-1 on the validation split.",
-        *([_TWIN.format(arguments["twin"][:12])] if "twin" in arguments else []),
-        f"- Licence: {card.licence}.",
-        f"- Weights stored as {card.stored_as}.",
-        "",
-        "## Data",
-        "",
-        "Split by listing and by group of near-identical photos, each category by the same shares, seed "
-        f"{arguments['seed']}.",
-        "",
-        "| split | listings | photos |",
-        "|---|---|---|",
-        *splits,
-        "",
-        "## On the test split, which nothing was chosen by",
-        "",
-        "| figure | mean | 95 % interval | queries |",
-        "|---|---|---|---|",
-        *figures,
-        "",
-        "Intervals: bootstrap over listings. Each photo is searched among all others of the split; recall falls, "
-        "slowly, as a catalogue grows.",
-        "",
-    ]
-    if card.calibration is not None:
-        lines += [
-            "## Probability of the same item",
-            "",
-            f"1 / (1 + exp(-({card.calibration.slope:.2f} x cosine {card.calibration.intercept:+.2f}))), fitted on "
-            f"{card.calibration.pairs:,} pairs of a validation photo and one of its ten nearest; expected calibration "
-            f"error on test pairs {card.training['calibration_error']:.3f}. It holds for a catalogue like this one: "
-            "among many more photos, look-alikes are nearer.",
-            "",
-        ]
-    lines += [
-        "## Limits",
-        "",
-        "- It knows one marketplace's photos and the categories that its sellers chose, mistakes included.",
-        f"- Category names are those of the data: {'; '.join(card.categories) or 'none'}.",
-        "- Two photos are the same item to it when they look alike: another copy of a mass product does, and the same "
-        "sofa from behind may not.",
-        "- It was not made to recognise people, and must not be used for that.",
-        "",
-    ]
-    return "\n".join(lines).rstrip() + "\n"
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PooledHeadConfig(_Config):
+    """layer4, averaged: the features that ImageNet's classifier reads."""
+
+    kind: Literal["pooled"] = "pooled"
+    dim: Literal[2048] = 2048
+    categories: Literal[0] = 0
+
+
+class ClassifierHeadConfig(_Config):
+    """ImageNet's last layer, trained again: the student system's 1000-d embedding."""
+
+    kind: Literal["classifier"] = "classifier"
+    dim: Literal[1000] = 1000
+    categories: Literal[0] = 0
+
+
+class TwoPartHeadConfig(_Config):
+    """Which item (layer2, layer3) beside what kind of thing (layer4), which the category head reads."""
+
+    kind: Literal["two_part"] = "two_part"
+    item_dim: int = Field(default=320, gt=0)
+    kind_dim: int = Field(default=192, gt=1)
+    kind_share: float = Field(default=0.5, gt=0, lt=1, description="of the second part in a cosine")
+    categories: int = Field(gt=0, description="outputs of the category head")
+
+    @property
+    def dim(self) -> int:
+        """Length of the embedding."""
+        return self.item_dim + self.kind_dim
+
+
+HeadConfig = Annotated[PooledHeadConfig | ClassifierHeadConfig | TwoPartHeadConfig, Field(discriminator="kind")]
+
+
+class ArchitectureConfig(_Config):
+    """Everything needed to build the network before its weights are loaded."""
+
+    trunk: Literal["resnet50"] = "resnet50"
+    head: HeadConfig = PooledHeadConfig()
+
+
+class TransformConfig(_Config):
+    """Part of the model: embeddings made with another transform do not compare.
+
+    `squeeze` scales both sides to `size`: a seller's photo is seldom centred, and cropping loses its edges.
+    """
+
+    size: int = 224
+    resize: Literal["squeeze"] = "squeeze"
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class Calibration(_Config):
+    """A logistic curve (Platt, "Probabilistic outputs for support vector machines", 1999) over cosines.
+
+    Fitted on pairs as an answer shows them, a photo and one of its nearest: over all pairs of a catalogue, where one in
+    thousands shows the same item, every pair would be improbable.
+    """
+
+    slope: float
+    intercept: float
+    pairs: int
+    same_item_pairs: int
+
+    def probability(self, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probability of the same item, 0 to 1, for each cosine."""
+        return np.asarray(1 / (1 + np.exp(-(self.slope * cosines + self.intercept))))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A mean with its 95 % bootstrap interval, over `queries` photos."""
+
+    mean: float
+    low: float
+    high: float
+    queries: int
+
+
+class ModelCard(BaseModel):
+    """What `model.json` says. The fingerprint covers weights, architecture and transform, not the words."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    architecture: ArchitectureConfig
+    transform: TransformConfig
+    categories: list[str] = Field(default_factory=list, description="of the category head; empty without one")
+    calibration: Calibration | None = Field(default=None, description="cosine -> probability of the same item")
+    training: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Figure] = Field(default_factory=dict, description="on listings never trained on")
+    stored_as: str = Field(default="float16", description="of the weights")
+    parent: str = Field(description="what the weights started from")
+    licence: str
+    fingerprint: str = ""
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read `model.json`. Raises ModelMissing, ModelBroken."""
+    if not (folder / CARD).exists():
+        raise ModelMissing(
+            f"There is no model in {folder}.",
+            hint="Make one from torchvision's ImageNet weights: marketlens model import. "
+            "Where torchvision cannot download, give a file: marketlens model import --weights FILE",
+        )
+    try:
+        return ModelCard.model_validate_json((folder / CARD).read_text())
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(str(part) for part in first["loc"])
+        raise ModelBroken(f"{folder / CARD} cannot be understood: {what} {first['msg']}", hint=RESTORE) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelBroken(f"{folder / CARD} cannot be read: {error}", hint=RESTORE) from error

@@ -4,41 +4,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from catalog.errors import ModelBroken, ModelMissing
-from embedding.calibration import Calibration
+from catalog.errors import ModelBroken
+from embedding.card import CARD, RESTORE, ArchitectureConfig, ModelCard, TransformConfig, read_card
 from embedding.folders import new_folder
 from embedding.int8 import dequantize
-from embedding.metrics import Figure
-from embedding.model import ArchitectureConfig, EmbeddingModel
-from embedding.transforms import TransformConfig
+from embedding.model import EmbeddingModel
 
-WEIGHTS, CARD, TRAINED_ON = "model.safetensors", "model.json", "trained-on.txt"
-
-
-class ModelCard(BaseModel):
-    """What `model.json` says. The fingerprint covers weights, architecture and transform, not the words."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    architecture: ArchitectureConfig
-    transform: TransformConfig
-    categories: list[str] = Field(default_factory=list, description="of the category head; empty without one")
-    calibration: Calibration | None = Field(default=None, description="cosine -> probability of the same item")
-    training: dict[str, Any] = Field(default_factory=dict)
-    metrics: dict[str, Figure] = Field(default_factory=dict, description="on listings never trained on")
-    stored_as: str = Field(default="float16", description="of the weights")
-    parent: str = Field(description="what the weights started from")
-    licence: str
-    fingerprint: str = ""
+WEIGHTS, TRAINED_ON = "model.safetensors", "trained-on.txt"
 
 
 def fingerprint(weights: dict[str, Tensor], architecture: ArchitectureConfig, transform: TransformConfig) -> str:
@@ -87,25 +65,7 @@ def trained_on(folder: Path) -> frozenset[str]:
     except FileNotFoundError:
         return frozenset()
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelBroken(f"{folder / TRAINED_ON} cannot be read: {error}", hint=_RESTORE) from error
-
-
-def read_card(folder: Path) -> ModelCard:
-    """Read `model.json`. Raises ModelMissing, ModelBroken."""
-    if not (folder / CARD).exists():
-        raise ModelMissing(
-            f"There is no model in {folder}.",
-            hint="Make one from torchvision's ImageNet weights: marketlens model import. "
-            "Where torchvision cannot download, give a file: marketlens model import --weights FILE",
-        )
-    try:
-        return ModelCard.model_validate_json((folder / CARD).read_text())
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ".".join(str(part) for part in first["loc"])
-        raise ModelBroken(f"{folder / CARD} cannot be understood: {what} {first['msg']}", hint=_RESTORE) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelBroken(f"{folder / CARD} cannot be read: {error}", hint=_RESTORE) from error
+        raise ModelBroken(f"{folder / TRAINED_ON} cannot be read: {error}", hint=RESTORE) from error
 
 
 def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
@@ -116,7 +76,7 @@ def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
         raise ModelBroken(
             f"The model in {folder} is not what its fingerprint says: {CARD} has {card.fingerprint[:12]}, "
             f"its weights and configuration give {found[:12]}.",
-            hint=_RESTORE,
+            hint=RESTORE,
         )
     model = EmbeddingModel(card.architecture, card.transform)
     try:
@@ -132,8 +92,5 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelBroken(f"{folder / WEIGHTS} cannot be read: {error}", hint=_RESTORE) from error
+        raise ModelBroken(f"{folder / WEIGHTS} cannot be read: {error}", hint=RESTORE) from error
     return weights
-
-
-_RESTORE = "Something changed the folder after it was saved: restore it, or make it anew."

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.index import Embeddings
-from embedding.checkpoint import ModelCard, load_model
+from embedding.card import ModelCard
+from embedding.checkpoint import load_model
 from embedding.model import TwoPartHead
 from embedding.onnx_engine import OnnxEngine
 from embedding.transforms import embed_transform

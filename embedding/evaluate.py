@@ -20,12 +20,12 @@ from catalog.listing import Photo
 from catalog.progress import Advance, Progress
 from catalog.storage import read_photo
 from embedding import plots
-from embedding.card import LABELS
+from embedding.card import Figure
+from embedding.card_text import LABELS
 from embedding.checkpoint import listing_hash, trained_on
 from embedding.embedder import Embedder
 from embedding.folders import new_folder, refuse_existing
 from embedding.measuring import figures_of, measure
-from embedding.metrics import Figure
 from embedding.photos import open_photo
 
 RESULT = "evaluation.json"

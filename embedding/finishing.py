@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from catalog.index import Embeddings
 from catalog.progress import Progress
 from embedding import calibration, plots
-from embedding.calibration import Calibration
-from embedding.card import CARD_TEXT, describe
-from embedding.checkpoint import TRAINED_ON, ModelCard, listing_hash, save_model
+from embedding.card import Calibration, ModelCard
+from embedding.card_text import CARD_TEXT, describe
+from embedding.checkpoint import TRAINED_ON, listing_hash, save_model
 from embedding.importing import StartWeights
 from embedding.measuring import Measured, measure
 from embedding.prepared import PhotoDataset, Prepared, open_prepared

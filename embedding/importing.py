@@ -11,9 +11,8 @@ from torch import Tensor
 from torchvision.models import ResNet50_Weights, resnet50
 
 from catalog.errors import ModelBroken, ModelMissing
-from embedding.checkpoint import ModelCard, save_model
-from embedding.model import ArchitectureConfig
-from embedding.transforms import TransformConfig
+from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
+from embedding.checkpoint import save_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from catalog.index import Embeddings
-from embedding.metrics import Figure, figure, head_per_photo, per_photo
+from embedding.card import Figure
+from embedding.metrics import figure, head_per_photo, per_photo
 from embedding.neighbours import exact_neighbours
 
 

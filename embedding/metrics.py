@@ -1,27 +1,17 @@
 """How good an embedding is, as shoppers and staff feel it. Pure; the search is exact."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from catalog.index import Embeddings
+from embedding.card import Figure
 from embedding.neighbours import exact_neighbours
 
 RESAMPLES = 1_000
 _NEIGHBOURS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A mean with its 95 % bootstrap interval, over `queries` photos."""
-
-    mean: float
-    low: float
-    high: float
-    queries: int
 
 
 def per_photo(embeddings: Embeddings, listings: NDArray[np.str_], categories: NDArray[np.str_]) -> pd.DataFrame:

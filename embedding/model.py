@@ -1,63 +1,24 @@
 """The network: ResNet50 trunk, a head, unit length. What it is made of is told by its config alone."""
 
 import math
-from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import dropout, layer_norm, normalize
 from torchvision.models import resnet50
 
-from embedding.transforms import Normalize, TransformConfig
+from embedding.card import (
+    ArchitectureConfig,
+    ClassifierHeadConfig,
+    HeadConfig,
+    PooledHeadConfig,
+    TransformConfig,
+    TwoPartHeadConfig,
+)
+from embedding.transforms import Normalize
 
 LEVELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
 """The trunk's stages that a head may read, and their channels."""
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PooledHeadConfig(_Config):
-    """layer4, averaged: the features that ImageNet's classifier reads."""
-
-    kind: Literal["pooled"] = "pooled"
-    dim: Literal[2048] = 2048
-    categories: Literal[0] = 0
-
-
-class ClassifierHeadConfig(_Config):
-    """ImageNet's last layer, trained again: the student system's 1000-d embedding."""
-
-    kind: Literal["classifier"] = "classifier"
-    dim: Literal[1000] = 1000
-    categories: Literal[0] = 0
-
-
-class TwoPartHeadConfig(_Config):
-    """Which item (layer2, layer3) beside what kind of thing (layer4), which the category head reads."""
-
-    kind: Literal["two_part"] = "two_part"
-    item_dim: int = Field(default=320, gt=0)
-    kind_dim: int = Field(default=192, gt=1)
-    kind_share: float = Field(default=0.5, gt=0, lt=1, description="of the second part in a cosine")
-    categories: int = Field(gt=0, description="outputs of the category head")
-
-    @property
-    def dim(self) -> int:
-        """Length of the embedding."""
-        return self.item_dim + self.kind_dim
-
-
-HeadConfig = Annotated[PooledHeadConfig | ClassifierHeadConfig | TwoPartHeadConfig, Field(discriminator="kind")]
-
-
-class ArchitectureConfig(_Config):
-    """Everything needed to build the network before its weights are loaded."""
-
-    trunk: Literal["resnet50"] = "resnet50"
-    head: HeadConfig = PooledHeadConfig()
 
 
 class Trunk(nn.Module):

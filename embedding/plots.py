@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Plot
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from embedding.metrics import Figure
+from embedding.card import Figure
 
 _BLUE, _GREY = "#4c78a8", "#9aa0a6"
 

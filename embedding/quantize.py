@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from embedding.card import CARD_TEXT, describe
-from embedding.checkpoint import CARD, WEIGHTS, ModelCard, load_model, save_model
+from embedding.card import CARD, ModelCard
+from embedding.card_text import CARD_TEXT, describe
+from embedding.checkpoint import WEIGHTS, load_model, save_model
 from embedding.int8 import quantize
 
 

@@ -10,19 +10,11 @@ from torch.nn.functional import cross_entropy, dropout, normalize, relu
 
 from catalog.index import Embeddings
 from catalog.progress import Advance
+from embedding.card import ArchitectureConfig, ClassifierHeadConfig, HeadConfig, TransformConfig, TwoPartHeadConfig
 from embedding.importing import StartWeights
 from embedding.metric_learning import NormalizedSoftmaxLoss
-from embedding.model import (
-    ArchitectureConfig,
-    ClassifierHead,
-    ClassifierHeadConfig,
-    EmbeddingModel,
-    HeadConfig,
-    TwoPartHead,
-    TwoPartHeadConfig,
-)
+from embedding.model import ClassifierHead, EmbeddingModel, TwoPartHead
 from embedding.prepared import PhotoDataset, Targets, TargetTable, in_order
-from embedding.transforms import TransformConfig
 
 Recipe = Literal["listing", "seed"]
 Losses = dict[str, Tensor]

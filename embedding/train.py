@@ -20,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import InvalidSetting, ModelBroken
 from catalog.progress import Progress
-from embedding.checkpoint import ModelCard
+from embedding.card import ModelCard
 from embedding.finishing import finish
 from embedding.folders import refuse_existing
 from embedding.importing import start_weights

@@ -1,26 +1,10 @@
 """Image -> what the model reads. Pixels stay uint8 here; scaling and normalising are the model's first layer."""
 
-from typing import Literal
-
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-
-class TransformConfig(BaseModel):
-    """Part of the model: embeddings made with another transform do not compare.
-
-    `squeeze` scales both sides to `size`: a seller's photo is seldom centred, and cropping loses its edges.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: int = 224
-    resize: Literal["squeeze"] = "squeeze"
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+from embedding.card import TransformConfig
 
 
 def embed_transform(config: TransformConfig) -> v2.Compose:

@@ -321,7 +321,7 @@ def retrain(
 ) -> None:
     """Train once more as a measured model was, on all splits: what is held back teaches as well, the figures stay."""
     from catalog.errors import ModelBroken
-    from embedding.checkpoint import read_card
+    from embedding.card import read_card
 
     card = read_card(twin)
     with training_packages():

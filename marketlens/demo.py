@@ -17,7 +17,7 @@ from catalog.filters import SearchFilter
 from catalog.listing import Photo
 from catalog.settings import Settings
 from catalog.storage import read_photo
-from embedding.checkpoint import CARD
+from embedding.card import CARD
 from embedding.embedder import Embedder
 from embedding.importing import import_model
 from embedding.photos import open_photo

@@ -8,7 +8,7 @@ from rich.text import Text
 from catalog.listing import Hit, Listing
 
 if TYPE_CHECKING:
-    from embedding.checkpoint import ModelCard
+    from embedding.card import ModelCard
 
 
 def hits_table(title: str, hits: list[Hit]) -> Table:
@@ -30,7 +30,7 @@ def hits_table(title: str, hits: list[Hit]) -> Table:
 
 def figures_table(card: "ModelCard") -> Table:
     """A model's figures on what was held out, with their intervals."""
-    from embedding.card import LABELS
+    from embedding.card_text import LABELS
 
     table = Table(title=f"{card.name} on the test split")
     for heading in ("", "mean", "95 % interval", "queries"):

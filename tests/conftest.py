@@ -18,11 +18,9 @@ from torchvision.models import resnet50
 
 from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
-from embedding.checkpoint import ModelCard
+from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from embedding.embedder import Embedder
 from embedding.importing import import_model
-from embedding.model import ArchitectureConfig
-from embedding.transforms import TransformConfig
 from tests.milvus_server import running_server
 
 SHARED = Path(__file__).parents[2] / "shared"

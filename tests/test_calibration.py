@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from embedding.calibration import Calibration, fit, nearest_pairs, reliability
+from embedding.calibration import fit, nearest_pairs, reliability
+from embedding.card import Calibration
 from embedding.neighbours import exact_neighbours
 
 

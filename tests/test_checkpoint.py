@@ -8,9 +8,8 @@ from torch import Tensor
 
 import embedding.checkpoint
 from catalog.errors import ModelBroken, ModelMissing, OutputFailed
-from embedding.checkpoint import ModelCard, fingerprint, load_model, read_card, save_model
-from embedding.model import ArchitectureConfig
-from embedding.transforms import TransformConfig
+from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, read_card
+from embedding.checkpoint import fingerprint, load_model, save_model
 
 WEIGHTS = {"a": torch.arange(6, dtype=torch.float16).reshape(2, 3), "b": torch.tensor(7)}
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from catalog.errors import ModelBroken, ModelMissing, OutputFailed
-from embedding.checkpoint import load_model, read_card
+from embedding.card import read_card
+from embedding.checkpoint import load_model
 from embedding.importing import import_model
 
 Weights = dict[str, Tensor]

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from catalog.errors import ModelBroken, OutputFailed
-from embedding.checkpoint import load_model, read_card
+from embedding.card import read_card
+from embedding.checkpoint import load_model
 from embedding.embedder import Embedder
 from embedding.int8 import dequantize, quantize
 from embedding.quantize import quantize_model

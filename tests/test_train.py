@@ -17,7 +17,8 @@ from torch.nn.functional import cross_entropy
 import embedding.prepared
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports import open_export
-from embedding.checkpoint import ModelCard, listing_hash, load_model, read_card, trained_on
+from embedding.card import ModelCard, read_card
+from embedding.checkpoint import listing_hash, load_model, trained_on
 from embedding.dataset import prepare
 from embedding.embedder import Embedder
 from embedding.importing import start_weights

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.listing import Listing, Photo
+from embedding.card import TransformConfig
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
-from embedding.transforms import Normalize, TransformConfig, embed_transform
+from embedding.transforms import Normalize, embed_transform
 from ingest.reading import PhotoReader, ReadPhoto
 from tests.conftest import DIM, jpeg, picture
 
