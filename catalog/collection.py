@@ -267,6 +267,22 @@ class PhotoCollection:
             wanted = min(4 * wanted, MAX_TOP_K) if cut_short else wanted
             exact = exact or not cut_short or wanted == MAX_TOP_K
 
+    def note(self, name: str) -> str:
+        """A note that was kept with the live collection; '' where there is none. Never from a cache."""
+        with _translated(self._milvus.shown):
+            described = self._client.describe_collection(self.info().name, timeout=self._milvus.timeout)
+        return str(described.get("properties", {}).get(name, ""))
+
+    def set_note(self, name: str, value: str) -> None:
+        """Keep a note with the live collection."""
+        with _translated(self._milvus.shown):
+            self._client.alter_collection_properties(self.info().name, {name: value}, timeout=self._milvus.timeout)
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether this is the embedded database, which belongs to one process."""
+        return self._milvus.is_lite
+
     def server_version(self) -> str:
         """What answers, as it names itself."""
         with _translated(self._milvus.shown):

@@ -1,5 +1,6 @@
 """An export folder or a manifest -> Photo | Rejected, row by row. Nothing is skipped without a word."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from catalog.parsing import parse_category, parse_price, parse_title
 from catalog.storage import PROTOCOLS, is_url
 from catalog.tables import Row, count_rows, csv_rows, parquet_rows, require_columns
 
+TABLES = ("Products.csv", "Images.csv")
 LISTING_COLUMNS = ("id", "product_name", "category", "price", "location")
 PHOTO_COLUMNS = ("id", "product_id")
 MANIFEST_COLUMNS = ("photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo")
@@ -27,6 +29,16 @@ class Export:
     path: Path
     root: Path
     photos: int
+
+    def digest(self) -> str:
+        """sha256, hex, over the bytes of the tables: whether this is the export of before."""
+        digest = hashlib.sha256()
+        tables = [self.path / name for name in TABLES] if self.path.is_dir() else [self.path]
+        for table in tables:
+            with table.open("rb") as file:
+                while part := file.read(1 << 20):
+                    digest.update(part)
+        return digest.hexdigest()
 
     def rows(self) -> Iterator[Photo | Rejected]:
         """Every row, in order: a Photo, or a Rejected with its reason. Of rows with one id, the first is taken."""

@@ -1,6 +1,9 @@
 """The things the catalogue is made of."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+Stage = Literal["row", "read", "decode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,17 @@ class StoredPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An input row that could not be used: where it stands, a short stable reason, and the detail for people."""
+    """An input row that could not be used: where it stands, a short stable reason, and the detail for people.
+
+    `stage` is where it fell: in the table, while its bytes were read, or while they were decoded.
+    """
 
     row: str
     photo_id: str
     listing_id: str
     reason: str
     detail: str
+    stage: Stage = "row"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,3 +58,14 @@ def _read(file: BinaryIO, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def source_tag(uri: str) -> str:
+    import time
+
+    state = Path(uri).stat() if Path(uri).exists() else None
+    return f"{state.st_size}:{state.st_mtime_ns}" if state and time.time() - state.st_mtime >= 2 else ""
+
+
+def host_of(uri: str) -> str:
+    return ""

@@ -1,95 +1,149 @@
-"""The batch command: rows of an export -> photo records in the collection. The life of one photo, in."""
+"""The batch command: rows of an export -> photo records in the collection. The life of one photo, in.
 
+    rows + look-up (a thread)  ->  read, decode (threads)  ->  embed (here)  ->  write, ledger (a thread)
+
+Each arrow is bounded, so a slow stage holds the others back and memory stays flat.
+"""
+
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from more_itertools import chunked
+from numpy.typing import NDArray
+from PIL import Image
 
 from catalog.collection import PhotoCollection
 from catalog.exports import Export
-from catalog.index import Embeddings
 from catalog.listing import Photo, Rejected, StoredPhoto
 from catalog.progress import Advance
 from catalog.settings import IngestSettings
-from embedding.embedder import BATCH, Embedder
-from ingest.reading import PhotoReader, ReadPhoto, one_ahead
+from catalog.storage import host_of
+from ingest.fetch import as_read, one_ahead
+from ingest.ledger import Run
+from ingest.model import Model
+from ingest.reading import PhotoReader, ReadPhoto
 from ingest.report import Report
+from ingest.stages import Stages
+from ingest.writing import Batch, Patience, Writer
 
-ReadBatch = list[ReadPhoto | Rejected]
+# More gains nothing on a CPU and keeps the progress bar waiting.
+EMBED = 32
+# Over the network most of them wait; on this machine they take turns at the cores.
+THREADS = 16 + (os.cpu_count() or 1)
 
 
-def ingest(
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """A row with what the store knows under its id."""
+
+    row: Photo | Rejected
+    known: StoredPhoto | None
+
+
+def bring_up_to_date(
     export: Export,
-    embedder: Embedder,
-    collection: PhotoCollection,
+    model: Model,
+    collection: PhotoCollection | None,
     settings: IngestSettings,
+    run: Run,
     report: Report,
     advance: Advance,
+    patience: Patience,
+    *,
+    dry_run: bool,
 ) -> None:
-    """Bring the collection up to date with the export, filling in the report as Milvus confirms.
+    """Bring the collection up to date with the export, filling in ledger and report as Milvus confirms.
 
     Rows whose bytes and metadata are stored already are not written, changed metadata is written without embedding
-    again. `advance` is told of rows that are done with. Raises MarketlensError for what stops the run; the report
-    then holds what was confirmed before.
+    again; rows that the run has in its ledger are passed over. `advance` is told of rows that are done with. Raises
+    MarketlensError for what stops the run; ledger and report then hold what was confirmed before. `collection` is None
+    where a dry run finds none.
     """
     started = time.monotonic()
-    info = collection.ensure(embedder.fingerprint, embedder.dim)
-    report.collection, report.model_fingerprint = info.name, info.fingerprint
-    reader = PhotoReader(embedder, settings.max_photo_bytes)
+    stages = Stages()
+
+    def preprocess(image: Image.Image) -> NDArray[np.uint8]:
+        return model.embedder.preprocess(image)  # the model is loaded for the first photo that needs it
+
+    reader = PhotoReader(preprocess, settings.max_photo_bytes, stages)
+    writer = Writer(None if dry_run else collection, run, report, stages, patience)
+    done = run.rows_done()
+    advance(len(done))
+
+    def read(item: LookedUp) -> ReadPhoto | Rejected:
+        return item.row if isinstance(item.row, Rejected) else reader.read(item.row, item.known)
+
+    rows = (row for row in export.rows() if _place(row) not in done)
+    batches = one_ahead(_look_up(chunked(rows, settings.batch_size), collection, stages, patience))
+    looked_up = chain.from_iterable(batches)
+    batch = Batch()
+    waiting: list[ReadPhoto] = []
+    step = min(EMBED, settings.batch_size)
     try:
-        rows = chunked(export.rows(), settings.batch_size)
-        for batch in one_ahead(_read_batches(rows, reader, collection)):
-            _write_batch(batch, embedder, collection, report, advance)
+        for result in as_read(looked_up, read, _host, threads=THREADS, ahead=4 * settings.batch_size):
+            if isinstance(result, Rejected):
+                batch.rejected.append(result)
+            elif result.pixels is None:
+                batch.same_bytes.append(result)
+            else:
+                waiting.append(result)
+            if len(waiting) == step:
+                _embed(waiting, model, batch, stages, dry_run=dry_run)
+                advance(len(waiting))
+                waiting = []
+            if len(batch) >= settings.batch_size:
+                batch = _hand_over(batch, writer, advance)
             report.seconds = time.monotonic() - started
-        if report.written:
-            collection.flush()
-        report.finished = True
+        _embed(waiting, model, batch, stages, dry_run=dry_run)
+        advance(len(waiting))
     finally:
-        reader.close()
-        report.seconds = time.monotonic() - started
+        # Also when it was stopped: what is embedded already is not thrown away.
+        try:
+            _hand_over(batch, writer, advance)
+        finally:
+            writer.close()
+            report.seconds = time.monotonic() - started
+            report.stage_seconds = {name: round(seconds, 2) for name, seconds in stages.seconds.items()}
 
 
-def _read_batches(
-    rows: Iterator[list[Photo | Rejected]], reader: PhotoReader, collection: PhotoCollection
-) -> Iterator[ReadBatch]:
-    for batch in rows:
-        known = collection.stored([row.photo_id for row in batch if isinstance(row, Photo)])
-        yield reader.read(batch, known)
+def _look_up(
+    batches: Iterator[list[Photo | Rejected]], collection: PhotoCollection | None, stages: Stages, patience: Patience
+) -> Iterator[list[LookedUp]]:
+    for batch in batches:
+        with stages.time("look up"):
+            known = _known([row.photo_id for row in batch if isinstance(row, Photo)], collection, patience)
+        yield [LookedUp(row, known.get(row.photo_id) if isinstance(row, Photo) else None) for row in batch]
 
 
-def _write_batch(
-    batch: ReadBatch, embedder: Embedder, collection: PhotoCollection, report: Report, advance: Advance
-) -> None:
-    rejected = [row for row in batch if isinstance(row, Rejected)]
-    photos = [row for row in batch if isinstance(row, ReadPhoto)]
-    new = [row for row in photos if row.pixels is not None]
-    same_bytes = [row for row in photos if row.pixels is None]
-    unchanged = [row for row in same_bytes if row.known and row.known.photo == row.photo]
-    updated = [row for row in same_bytes if row.known and row.known.photo != row.photo]
-
-    report.add_rejected(rejected)
-    report.add_warnings(row.photo for row in photos)
-    report.add(unchanged=len(unchanged))
-    advance(len(rejected) + len(unchanged))
-    if updated:
-        collection.upsert(_records(updated), collection.embeddings([row.photo.photo_id for row in updated]))
-        report.add(updated=len(updated))
-        advance(len(updated))
-    if new:
-        collection.upsert(_records(new), embed_in_steps(new, embedder, advance))
-        report.add(embedded=len(new))
+def _known(ids: list[str], collection: PhotoCollection | None, patience: Patience) -> dict[str, StoredPhoto]:
+    return patience(lambda: collection.stored(ids)) if collection else {}
 
 
-def embed_in_steps(rows: Sequence[ReadPhoto], embedder: Embedder, advance: Advance) -> Embeddings:
-    """Embed (n, dim), telling `advance` after every step, so that a progress bar moves."""
-    parts = []
-    for step in chunked(rows, BATCH):
-        parts.append(embedder.embed_pixels(np.stack([row.pixels for row in step if row.pixels is not None])))
-        advance(len(step))
-    return np.concatenate(parts)
+def _embed(rows: list[ReadPhoto], model: Model, batch: Batch, stages: Stages, *, dry_run: bool) -> None:
+    if not rows:
+        return
+    if not dry_run:
+        with stages.time("embed"):
+            batch.embeddings.append(
+                model.embedder.embed_pixels(np.stack([row.pixels for row in rows if row.pixels is not None]))
+            )
+    batch.new.extend(rows)
 
 
-def _records(rows: Sequence[ReadPhoto]) -> list[StoredPhoto]:
-    now = int(time.time())
-    return [StoredPhoto(row.photo, row.sha256, now) for row in rows]
+def _hand_over(batch: Batch, writer: Writer, advance: Advance) -> Batch:
+    if len(batch):
+        writer.put(batch)
+        advance(len(batch) - len(batch.new))  # those were told of when they were embedded
+    return Batch()
+
+
+def _place(row: Photo | Rejected) -> str:
+    return row.row
+
+
+def _host(item: LookedUp) -> str:
+    return host_of(item.row.uri) if isinstance(item.row, Photo) else ""

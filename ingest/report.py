@@ -1,10 +1,13 @@
 """What a run did. The numbers add up: read = written + unchanged + rejected."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, Field, PrivateAttr, computed_field
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -15,47 +18,89 @@ from catalog.listing import Photo, Rejected
 
 SHOWN_REJECTED = 20
 SHOWN_WARNINGS = 10
+KEPT = 1_000
+
+State = Literal["running", "finished", "stopped", "failed", "killed"]
 
 
 class Report(BaseModel):
-    """Counts of rows. Of those written, `embedded` are new or have new bytes; `updated` kept their embedding."""
+    """Counts of rows. Of those written, `embedded` are new or have new bytes; `updated` kept their embedding.
 
+    `removed` counts photos that no row names any more. `photos` is what the collection held when the run had finished.
+    `stage_seconds` are those of all threads together. Rejected rows and warnings are the first thousand of each; the
+    ledger has every row.
+    """
+
+    run_id: str = ""
     export: str
+    export_tag: str = ""
+    arguments: dict[str, Any] = Field(default_factory=dict)
     collection: str = ""
     model_fingerprint: str = ""
+    host: str = ""
+    process: int = 0
+    state: State = "running"
     started_at: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     seconds: float = 0.0
-    finished: bool = False
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
     read: int = 0
     written: int = 0
     embedded: int = 0
     updated: int = 0
     unchanged: int = 0
     rejected: int = 0
+    removed: int = 0
+    photos: int | None = None
+    sync_refused: str = ""
     rejected_rows: list[Rejected] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
     _warned: set[str] = PrivateAttr(default_factory=set)
 
-    def add(self, *, embedded: int = 0, updated: int = 0, unchanged: int = 0) -> None:
+    def add(self, *, embedded: int = 0, updated: int = 0, unchanged: int = 0, removed: int = 0) -> None:
         """Count rows once the store has confirmed them."""
         self.embedded += embedded
         self.updated += updated
         self.unchanged += unchanged
+        self.removed += removed
         self.written += embedded + updated
         self.read += embedded + updated + unchanged
 
     def add_rejected(self, rows: Sequence[Rejected]) -> None:
-        """Count rows that could not be used, and keep them."""
+        """Count rows that could not be used, and keep the first of them."""
         self.read += len(rows)
         self.rejected += len(rows)
-        self.rejected_rows.extend(rows)
+        self.rejected_rows.extend(rows[: KEPT - len(self.rejected_rows)])
+
+    def add_lines(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Count what the ledger has."""
+        verdicts = Counter(line["verdict"] for line in lines)
+        self.add(
+            embedded=verdicts["written"],
+            updated=verdicts["updated"],
+            unchanged=verdicts["unchanged"],
+            removed=verdicts["removed"],
+        )
+        names = [field.name for field in fields(Rejected)]
+        rejected = [line for line in lines if line["verdict"] == "rejected"]
+        self.add_rejected([Rejected(**{name: line[name] for name in names}) for line in rejected])
+
+    def without_counts(self) -> "Report":
+        """The same run, nothing counted yet."""
+        zeros = dict.fromkeys(("read", "written", "embedded", "updated", "unchanged", "rejected", "removed"), 0)
+        return self.model_copy(update={**zeros, "rejected_rows": []})
 
     def add_warnings(self, photos: Iterable[Photo]) -> None:
         """Keep what was odd about these rows, each text once: photos of one listing share theirs."""
         for text in (text for photo in photos for text in photo.warnings):
-            if text not in self._warned:
+            if text not in self._warned and len(self.warnings) < KEPT:
                 self._warned.add(text)
                 self.warnings.append(text)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def finished(self) -> bool:
+        """Whether every row of the export has been seen."""
+        return self.state == "finished"
 
     @property
     def photos_per_second(self) -> float:
@@ -77,16 +122,19 @@ class Report(BaseModel):
 
     def render(self) -> Group:
         """Tables for the terminal."""
-        counts = Table(title=f"Ingest of {self.export}" + ("" if self.finished else " (not finished)"))
-        for heading in ("read", "written", "updated", "unchanged", "rejected", "photos/s", "seconds"):
+        counts = Table(title=f"Ingest of {self.export}" + ("" if self.finished else f" ({self.state})"))
+        for heading in ("read", "written", "updated", "unchanged", "rejected", "removed", "photos/s", "seconds"):
             counts.add_column(heading, justify="right")
         counts.add_row(
-            *(f"{n:,}" for n in (self.read, self.written, self.updated, self.unchanged, self.rejected)),
+            *(f"{n:,}" for n in (self.read, self.written, self.updated, self.unchanged, self.rejected, self.removed)),
             f"{self.photos_per_second:.1f}",
             f"{self.seconds:.1f}",
         )
         counts.caption = "read = written + unchanged + rejected; updated: of those written, with the embedding kept"
         parts: list[Table | Text] = [counts]
+        if self.stage_seconds:
+            stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stage_seconds.items())
+            parts.append(Text(f"Stages, seconds of all threads together: {stages}"))
         if self.rejected_rows:
             parts.append(self._rejected_table())
         if self.warnings:
@@ -102,6 +150,6 @@ class Report(BaseModel):
         for row in self.rejected_rows[:SHOWN_REJECTED]:
             # What stands in an export is neither markup nor a command to the terminal.
             table.add_row(*(Text(make_quotable(text)) for text in (row.row, row.photo_id, row.reason, row.detail)))
-        if len(self.rejected_rows) > SHOWN_REJECTED:
-            table.caption = f"the first {SHOWN_REJECTED} of {len(self.rejected_rows):,}; all of them are in the report"
+        if self.rejected > SHOWN_REJECTED:
+            table.caption = f"the first {SHOWN_REJECTED} of {self.rejected:,}; all of them are in the ledger"
         return table

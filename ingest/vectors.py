@@ -1,21 +1,27 @@
 """`marketlens embed`: an export -> Parquet with photo_id, listing_id, category, embedding. No store involved."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from more_itertools import chunked
 
 from catalog.errors import OutputFailed
 from catalog.exports import Export
-from catalog.listing import Rejected
+from catalog.listing import Photo, Rejected
 from catalog.progress import Advance
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
-from ingest.pipeline import embed_in_steps
-from ingest.reading import PhotoReader, ReadPhoto, one_ahead
+from ingest.fetch import one_ahead
+from ingest.pipeline import EMBED
+from ingest.reading import PhotoReader, ReadPhoto
 from ingest.report import Report
+from ingest.stages import Stages
+
+READERS = 4
 
 
 def embed_export(
@@ -42,12 +48,16 @@ def embed_export(
     report.model_fingerprint = embedder.fingerprint
     started = time.monotonic()
     draft = out.with_name(out.name + ".part")
-    reader = PhotoReader(embedder, settings.max_photo_bytes)
+    reader = PhotoReader(embedder.preprocess, settings.max_photo_bytes, Stages())
+
+    def read(row: Photo | Rejected) -> ReadPhoto | Rejected:
+        return row if isinstance(row, Rejected) else reader.read(row, None)
+
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(draft, schema) as writer:
+        with pq.ParquetWriter(draft, schema) as writer, ThreadPoolExecutor(READERS, "read") as pool:
             rows = chunked(export.rows(), settings.batch_size)
-            for batch in one_ahead(reader.read(batch, {}) for batch in rows):
+            for batch in one_ahead(list(pool.map(read, batch)) for batch in rows):
                 photos = [row for row in batch if isinstance(row, ReadPhoto)]
                 if photos:
                     writer.write_batch(_table(photos, embedder, schema, advance))
@@ -56,17 +66,20 @@ def embed_export(
                 report.add(embedded=len(photos))
                 advance(len(batch) - len(photos))
         draft.replace(out)
-        report.finished = True
+        report.state = "finished"
     except OSError as error:
         raise OutputFailed(f"{out} could not be written: {error}") from error
     finally:
-        reader.close()
         report.seconds = time.monotonic() - started
         draft.unlink(missing_ok=True)
 
 
 def _table(photos: list[ReadPhoto], embedder: Embedder, schema: pa.Schema, advance: Advance) -> pa.RecordBatch:
-    embeddings = embed_in_steps(photos, embedder, advance)
+    parts = []
+    for step in chunked(photos, EMBED):
+        parts.append(embedder.embed_pixels(np.stack([row.pixels for row in step if row.pixels is not None])))
+        advance(len(step))
+    embeddings = np.concatenate(parts)
     return pa.record_batch(
         [
             [row.photo.photo_id for row in photos],

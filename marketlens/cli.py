@@ -5,14 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from catalog.collection import Consistency, PhotoCollection
-    from catalog.settings import Settings
-    from embedding.embedder import Embedder
+from marketlens import ingest_commands
+from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_catalogue
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,14 +19,9 @@ app = typer.Typer(
     help="Visual search for marketplaces: a photo finds the listings that look like it.",
 )
 model_app = typer.Typer(no_args_is_help=True, help="Model folders.")
+app.add_typer(ingest_commands.app, name="ingest")
 app.add_typer(model_app, name="model")
 
-ExportArgument = Annotated[Path, typer.Argument(help="Export folder, or a manifest (.csv, .parquet).")]
-UriOption = Annotated[
-    str | None,
-    typer.Option("--uri", help="Milvus: a path ending in .db (embedded), or http://host:port. Default: the settings."),
-]
-ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder. Default: the settings.")]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), not a download.")
 ]
@@ -44,43 +37,6 @@ def main() -> None:
         from marketlens.terminal import fail
 
         sys.exit(fail(error))
-
-
-@app.command()
-def ingest(
-    export: ExportArgument,
-    uri: UriOption = None,
-    model: ModelOption = None,
-    max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 above this share.")] = 0.05,
-    report: Annotated[Path, typer.Option(help="Where the report goes, as JSON.")] = Path("data/report.json"),
-) -> None:
-    """Bring the catalogue up to date with an export: embed new photos, write them to Milvus."""
-    from catalog.exports import open_export
-
-    settings = load_settings(uri=uri, model=model)
-    rows = open_export(export)
-
-    from ingest import pipeline
-    from ingest.report import Report
-    from marketlens.terminal import EXIT_REJECTED, out, progress, sigterm_as_interrupt
-
-    result = Report(export=str(export))
-    # At the start as well: a path that cannot be written is better known now, and a report never outlives its run.
-    result.save(report)
-    embedder, photos = open_catalogue(settings, consistency="Session")
-    with closing(photos), sigterm_as_interrupt():
-        try:
-            with progress("Ingesting", rows.photos) as advance:
-                pipeline.ingest(rows, embedder, photos, settings.ingest, result, advance)
-        finally:
-            # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
-            if result.read:
-                out.print(result.render())
-            result.save(report)
-            out.print(f"Report: {report}", soft_wrap=True)
-    if result.rejected_share > max_rejected:
-        out.print(f"Rejected {result.rejected_share:.1%} of the rows, more than --max-rejected {max_rejected:.1%}.")
-        raise typer.Exit(EXIT_REJECTED)
 
 
 @app.command()
@@ -407,50 +363,3 @@ def training_packages() -> Iterator[None]:
         yield
     except ImportError as error:
         raise InvalidSetting(f"{error.name} is not installed.", hint='pip install "marketlens[train]"') from error
-
-
-def load_settings(*, uri: str | None = None, model: Path | None = None, **groups: dict[str, Any]) -> "Settings":
-    """Settings from the environment and `.env`, with what the command line says on top. Raises InvalidSetting."""
-    from pydantic import ValidationError
-
-    from catalog.errors import InvalidSetting
-    from catalog.settings import Settings
-
-    groups |= {"milvus": {"uri": uri}, "model": {"path": model}}
-    given = {name: {key: value for key, value in group.items() if value is not None} for name, group in groups.items()}
-    try:
-        # What is given here is merged into the groups that the environment fills.
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        names = ["__".join(str(part) for part in item["loc"]).upper() for item in error.errors()]
-        messages = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
-        # Without a name: the environment or .env as a whole could not be read.
-        lines = [
-            f"{f'MARKETLENS_{name}' if name else 'The settings'}: {message}"
-            for name, message in zip(names, messages, strict=True)
-        ]
-        raise InvalidSetting("; ".join(lines), hint="The settings are described in .env.example.") from error
-
-
-def open_catalogue(
-    settings: "Settings", *, consistency: "Consistency" = "Bounded", must_exist: bool = False
-) -> tuple["Embedder", "PhotoCollection"]:
-    """Open the store and load the model. Raises what either raises.
-
-    `must_exist`: an embedded database that is not there raises CollectionMissing and is not made.
-    """
-    from catalog.collection import PhotoCollection, no_catalogue
-    from embedding.embedder import Embedder
-    from marketlens.terminal import hush_faiss
-
-    if settings.milvus.is_lite:
-        if must_exist and not Path(settings.milvus.uri).exists():
-            raise no_catalogue(settings.milvus.uri)
-        hush_faiss()
-    # The store first: it is quick to say that it is in use or away, the model takes seconds to load.
-    photos = PhotoCollection.connect(settings.milvus, settings.index, consistency=consistency)
-    try:
-        return Embedder.load(settings.model.path), photos
-    except BaseException:
-        photos.close()
-        raise

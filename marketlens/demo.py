@@ -22,11 +22,12 @@ from embedding.embedder import Embedder
 from embedding.importing import import_model
 from embedding.photos import open_photo
 from embedding.sheet import Cell, contact_sheet
-from ingest import pipeline
+from ingest.model import LazyEmbedder
 from ingest.report import Report
-from marketlens.cli import open_catalogue
+from ingest.run import Options, ingest
+from marketlens.options import open_store
 from marketlens.tables import hits_table, price_text
-from marketlens.terminal import out, progress
+from marketlens.terminal import out, progress, say
 
 HOME = Path("data/demo")
 PACKAGE = "@vendure/create"
@@ -43,13 +44,13 @@ def run(settings: Settings, data: Path | None, weights: Path | None) -> Settings
     database = HOME / (f"{data.resolve().name}-{_short_hash(data)}.db" if data else "milvus.db")
     settings = settings.model_copy(update={"milvus": settings.milvus.model_copy(update={"uri": str(database)})})
     export = own_export(data) if data else vendure_export()
-    embedder, photos = open_catalogue(settings, consistency="Session")
-    with closing(photos):
+    model = LazyEmbedder(settings.model.path)
+    with closing(open_store(settings, consistency="Session")) as photos:
         report = Report(export=str(export.path))
         with progress("Ingesting", export.photos) as advance:
-            pipeline.ingest(export, embedder, photos, settings.ingest, report, advance)
+            ingest(export, model, photos, settings.ingest, report, advance, say, Options())
         out.print(report.render())
-        _search(export, embedder, photos)
+        _search(export, model.embedder, photos)
     return settings
 
 

@@ -9,6 +9,7 @@ from catalog.listing import Hit, Listing
 
 if TYPE_CHECKING:
     from embedding.card import ModelCard
+    from ingest.report import Report
 
 
 def hits_table(title: str, hits: list[Hit]) -> Table:
@@ -25,6 +26,28 @@ def hits_table(title: str, hits: list[Hit]) -> Table:
         cells = (listing.title, listing.category, price_text(listing), listing.location, listing.listing_id)
         # Text, not str: a seller's [square brackets] are no markup.
         table.add_row(f"{hit.score:.3f}", *(Text(cell) for cell in cells))
+    return table
+
+
+def runs_table(runs: list["Report"]) -> Table:
+    """One row per run of the ledger."""
+    table = Table(title="Ingest runs")
+    for heading in ("run", "state", "export", "model"):
+        table.add_column(heading, overflow="fold")
+    counts = ("read", "written", "updated", "unchanged", "rejected", "removed", "photos")
+    for heading in (*counts, "seconds"):
+        table.add_column(heading, justify="right")
+    for run in runs:
+        values = (getattr(run, name) for name in counts)
+        table.add_row(
+            run.run_id,
+            run.state,
+            Text(run.export),
+            run.model_fingerprint[:12],
+            *("" if value is None else f"{value:,}" for value in values),
+            f"{run.seconds:.0f}",
+        )
+    table.caption = "read = written + unchanged + rejected; photos: what the collection held when the run had finished"
     return table
 
 

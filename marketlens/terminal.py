@@ -72,6 +72,11 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         yield advance
 
 
+def say(line: str) -> None:
+    """Print to stderr, above a bar where there is one."""
+    print(line, file=sys.stderr)
+
+
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
     """Make SIGTERM end the work as Ctrl-C does: in order, with a report."""

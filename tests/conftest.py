@@ -6,8 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +20,13 @@ from safetensors.torch import save_file
 from torchvision.models import resnet50
 
 from catalog.collection import PhotoCollection
-from catalog.settings import IndexSettings, MilvusSettings
+from catalog.exports import open_export
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from embedding.embedder import Embedder
 from embedding.importing import import_model
+from ingest.report import Report
+from ingest.run import Options, ingest
 from tests.milvus_server import running_server
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -30,6 +36,8 @@ WEIGHTS = SHARED / "weights" / "resnet50-imagenet.safetensors.xz"
 COMMAND = Path(sys.executable).with_name("marketlens")
 
 DIM = 2048
+# Of a file that is newer than that, nothing is concluded: it might change again within the clock's tick.
+AN_HOUR_AGO = time.time() - 3600
 CELLS = 26
 
 
@@ -76,6 +84,30 @@ def fake_embedder(fingerprint: str = "fa4e" * 16) -> Embedder:
         fingerprint=fingerprint,
     )
     return Embedder(card, FakeEngine())
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An embedder that is there already, where ingest would load one."""
+
+    embedder: Embedder
+
+    @property
+    def card(self) -> ModelCard:
+        return self.embedder.card
+
+
+def fill(export: Path, embedder: Embedder, photos: PhotoCollection, *, batch_size: int = 256, **options: Any) -> Report:
+    """Ingest an export, with its ledger beside it; every number adds up."""
+    report = Report(export=str(export))
+    advanced: list[int] = []
+    settings = IngestSettings(batch_size=batch_size, ledger=export.parent / "ledger", wait_seconds=0)
+    opened = open_export(export)
+    ingest(opened, LoadedModel(embedder), photos, settings, report, advanced.append, print, Options(**options))
+    assert report.read == report.written + report.unchanged + report.rejected
+    assert sum(advanced) == report.read
+    assert report.finished
+    return report
 
 
 @pytest.fixture
@@ -159,7 +191,9 @@ def write_export(
             images.append([len(images), photo_id, f"l{number}"])
             # The photos of a listing are alike: the same picture in another size.
             image = picture(number).resize((64 + 8 * which, 48 + 8 * which))
-            (folder / "images" / f"{photo_id}.jpg").write_bytes(jpeg(image))
+            path = folder / "images" / f"{photo_id}.jpg"
+            path.write_bytes(jpeg(image))
+            os.utime(path, (AN_HOUR_AGO, AN_HOUR_AGO))
     header = ["", "id", "product_name", "category", "product_description", "price", "location"]
     write_csv(folder / "Products.csv", header, products)
     write_csv(folder / "Images.csv", ["", "id", "product_id"], images)

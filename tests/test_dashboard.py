@@ -12,12 +12,9 @@ import uvicorn
 from streamlit.testing.v1 import AppTest
 
 from catalog.collection import PhotoCollection
-from catalog.exports import open_export
-from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings
-from ingest.pipeline import ingest
-from ingest.report import Report
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
 from search_api.app import create_app
-from tests.conftest import MakeExport, fake_embedder, jpeg, picture
+from tests.conftest import MakeExport, fake_embedder, fill, jpeg, picture
 from tests.milvus_server import free_ports
 
 APP = Path(__file__).parents[1] / "dashboard" / "app.py"
@@ -27,9 +24,8 @@ APP = Path(__file__).parents[1] / "dashboard" / "app.py"
 def api(make_export: MakeExport, lite: MilvusSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A running API over ten listings of two photos; its address is the dashboard's setting."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
-    export = open_export(make_export(listings=10, photos_each=2))
     embedder = fake_embedder()
-    ingest(export, embedder, photos, IngestSettings(), Report(export=""), lambda _: None)
+    fill(make_export(listings=10, photos_each=2), embedder, photos)
     port = free_ports(1)[0]
     app = create_app(ApiSettings(), embedder, photos)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))

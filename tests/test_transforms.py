@@ -13,6 +13,7 @@ from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from embedding.transforms import Normalize, embed_transform
 from ingest.reading import PhotoReader, ReadPhoto
+from ingest.stages import Stages
 from tests.conftest import DIM, jpeg, picture
 
 # (row, column) -> colours. Bilinear scaling would give blues of 32, 23, 32, 205 and 50 along the chequerboard's edges.
@@ -94,9 +95,8 @@ def test_one_preprocessing(embedder: Embedder, tmp_path: Path) -> None:
     """Ingest and query give the network the same pixels for the same bytes."""
     data = jpeg(picture(1, (900, 700)))
     (tmp_path / "a.jpg").write_bytes(data)
-    reader = PhotoReader(embedder, 10**6)
-    (ingested,) = reader.read([Photo("p", Listing("l"), str(tmp_path / "a.jpg"))], {})
-    reader.close()
+    reader = PhotoReader(embedder.preprocess, 10**6, Stages())
+    ingested = reader.read(Photo("p", Listing("l"), str(tmp_path / "a.jpg")), None)
     recorder = Recorder()
     Embedder(embedder.card, recorder).embed([open_photo(data)])
     assert isinstance(ingested, ReadPhoto)

@@ -1,0 +1,88 @@
+"""One ingest at a time: a claim in the collection's properties, for a server that many machines write to.
+
+Milvus Lite needs none: its database belongs to one process. Milvus has no compare-and-swap on properties, so a claim is
+written and read back; of two at once the last one stands. A claim lives while its counter moves, so no two clocks are
+compared.
+"""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+from catalog.collection import PhotoCollection
+from catalog.errors import IngestRunning, MarketlensError
+from ingest.report import Report
+
+CLAIM = "marketlens.claim"
+BEAT_SECONDS = 3.0
+_SETTLE_SECONDS = 0.5
+
+
+@contextmanager
+def claimed(collection: PhotoCollection, report: Report) -> Iterator[None]:
+    """Keep other ingests out of this collection. Raises IngestRunning, naming the other one."""
+    if collection.is_lite:
+        yield
+        return
+    if other := _read(collection):
+        _require_dead(collection, other)
+    mine = {"run": report.run_id, "host": report.host, "process": report.process, "beat": 0}
+    _write(collection, mine)
+    time.sleep(_SETTLE_SECONDS)
+    if (other := _read(collection)) and other["run"] != report.run_id:
+        raise _running(other)
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(collection, mine, stop), daemon=True, name="claim")
+    heart.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        heart.join()
+        _release(collection)
+
+
+def _beat(collection: PhotoCollection, mine: dict[str, Any], stop: threading.Event) -> None:
+    while not stop.wait(BEAT_SECONDS):
+        try:
+            _write(collection, mine | {"beat": mine["beat"] + 1})
+            mine["beat"] += 1
+        except MarketlensError:
+            continue  # Milvus is away: the writer waits for it, and so does this
+
+
+def _require_dead(collection: PhotoCollection, other: dict[str, Any]) -> None:
+    if other["host"] == socket.gethostname() and not psutil.pid_exists(other["process"]):
+        return
+    time.sleep(2 * BEAT_SECONDS)
+    if (now := _read(collection)) and now != other:
+        raise _running(now)
+
+
+def _running(other: dict[str, Any]) -> IngestRunning:
+    return IngestRunning(
+        f"The run {other['run']} (process {other['process']} on {other['host']}) writes to this catalogue.",
+        hint="Wait until it is done, or stop it: `marketlens ingest status` shows the runs.",
+    )
+
+
+def _read(collection: PhotoCollection) -> dict[str, Any] | None:
+    text = collection.note(CLAIM)
+    return json.loads(text) if text else None
+
+
+def _write(collection: PhotoCollection, claim: dict[str, Any]) -> None:
+    collection.set_note(CLAIM, json.dumps(claim))
+
+
+def _release(collection: PhotoCollection) -> None:
+    try:
+        collection.set_note(CLAIM, "")
+    except MarketlensError:
+        return  # Milvus is away; the next ingest sees that this process is gone, or that the counter stands still

@@ -1,0 +1,169 @@
+"""The ledger: for every row of every run, what became of it. Written only after Milvus has confirmed.
+
+FOLDER/<run id>/run.json          the run's report: arguments, model, times, counts
+FOLDER/<run id>/rows.parquet      one line per row; while the run goes on, rows-<number>.parquet, one per batch
+"""
+
+import dataclasses
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from catalog.errors import InvalidSetting, OutputFailed
+from catalog.listing import Rejected
+from ingest.report import Report
+
+Verdict = Literal["written", "updated", "unchanged", "rejected", "removed"]
+
+RUN, ROWS = "run.json", "rows.parquet"
+_PARTS = "rows-*.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What became of one row. `stage`, `reason` and `detail` say why it was rejected; a removed photo has no row."""
+
+    row: str
+    photo_id: str
+    listing_id: str
+    verdict: Verdict
+    sha256: str = ""
+    stage: str = ""
+    reason: str = ""
+    detail: str = ""
+
+    @classmethod
+    def of_rejected(cls, row: Rejected) -> "Line":
+        """The line of a row that could not be used."""
+        return cls(row.row, row.photo_id, row.listing_id, "rejected", "", row.stage, row.reason, row.detail)
+
+
+SCHEMA = pa.schema([(field.name, pa.string()) for field in dataclasses.fields(Line)])
+
+
+class Run:
+    """One run's folder in the ledger. A line that `add` has taken survives a kill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._parts = len(list(folder.glob(_PARTS)))
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Keep these lines. Raises OutputFailed."""
+        columns = zip(*(dataclasses.astuple(line) for line in lines), strict=True)
+        table = pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
+        path = self.folder / f"rows-{self._parts:06d}.parquet"
+        draft = path.with_suffix(".part")
+        try:
+            pq.write_table(table, draft)
+            draft.replace(path)
+        except OSError as error:
+            raise OutputFailed(f"The ledger {path} could not be written: {error}", hint=_WRITABLE) from error
+        self._parts += 1
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Every line so far, batch by batch."""
+        whole = self.folder / ROWS
+        for path in [whole] if whole.exists() else sorted(self.folder.glob(_PARTS)):
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches()
+
+    def rows_done(self) -> set[str]:
+        """Places of the rows that have their line."""
+        return {row for batch in self.batches() for row in batch.column("row").to_pylist()}
+
+    def save(self, report: Report) -> None:
+        """Write run.json. Raises OutputFailed."""
+        report.save(self.folder / RUN)
+
+    def finish(self, report: Report) -> None:
+        """Make one table of the parts, and write run.json. Raises OutputFailed."""
+        try:
+            draft = self.folder / (ROWS + ".part")
+            with pq.ParquetWriter(draft, SCHEMA) as writer:
+                for batch in self.batches():
+                    writer.write_batch(batch)
+            # From here on the parts are not read any more: a kill between the two lines loses and doubles nothing.
+            draft.replace(self.folder / ROWS)
+            for part in self.folder.glob(_PARTS):
+                part.unlink()
+        except OSError as error:
+            raise OutputFailed(f"The ledger {self.folder} could not be written: {error}", hint=_WRITABLE) from error
+        self.save(report)
+
+
+class Ledger:
+    """All runs of one place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def start(self, report: Report) -> Run:
+        """Begin a run and give the report its id. Raises OutputFailed."""
+        report.run_id = time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + uuid.uuid4().hex[:6]
+        report.host, report.process = socket.gethostname(), os.getpid()
+        folder = self._folder / report.run_id
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise OutputFailed(f"The ledger {folder} could not be made: {error}", hint=_WRITABLE) from error
+        run = Run(folder)
+        run.save(report)
+        return run
+
+    def resume(self, report: Report) -> Run:
+        """Go on with the last run of this export that did not finish; the report takes over its counts.
+
+        Raises InvalidSetting where there is none, or where the export has changed since.
+        """
+        earlier = next((run for run in self.runs() if run.export == report.export), None)
+        if earlier is None or earlier.state == "finished":
+            raise InvalidSetting(
+                f"The ledger {self._folder} has no stopped run of {report.export}.",
+                hint="Run without --resume: what is stored already is neither read nor embedded again.",
+            )
+        if earlier.export_tag != report.export_tag:
+            raise InvalidSetting(
+                f"{report.export} has changed since the run {earlier.run_id} was stopped.", hint="Run without --resume."
+            )
+        run = Run(self._folder / earlier.run_id)
+        report.run_id, report.started_at = earlier.run_id, earlier.started_at
+        report.host, report.process = socket.gethostname(), os.getpid()
+        for batch in run.batches():
+            report.add_lines(batch.to_pylist())
+        run.save(report)
+        return run
+
+    def runs(self) -> list[Report]:
+        """Every run, newest first, those still going on or killed with the counts of their lines so far."""
+        found = []
+        for path in sorted(self._folder.glob(f"*/{RUN}"), reverse=True):
+            try:
+                report = Report.model_validate_json(path.read_text())
+            except (OSError, ValidationError):
+                continue  # of another version; its rows are still there to be read
+            if report.state == "running":
+                report = _as_it_stands(report, Run(path.parent))
+            found.append(report)
+        return found
+
+
+def _as_it_stands(report: Report, run: Run) -> Report:
+    alive = report.host != socket.gethostname() or psutil.pid_exists(report.process)
+    report = report.model_copy(update={"state": "running" if alive else "killed"}).without_counts()
+    for batch in run.batches():
+        report.add_lines(batch.to_pylist())
+    return report
+
+
+_WRITABLE = "Is there room, and is the folder writable? MARKETLENS_INGEST__LEDGER names another."

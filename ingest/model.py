@@ -1,0 +1,41 @@
+"""The model, loaded when the first photo needs it: a run that finds nothing new is over before torch is imported."""
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from embedding.card import ModelCard, read_card
+
+if TYPE_CHECKING:
+    from embedding.embedder import Embedder
+
+
+class Model(Protocol):
+    """What ingest needs to know of a model."""
+
+    @property
+    def card(self) -> ModelCard: ...  # noqa: D102 - the class says it
+
+    @property
+    def embedder(self) -> "Embedder": ...  # noqa: D102
+
+
+class LazyEmbedder:
+    """A model folder whose card is read now and whose weights later. Safe for threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ModelMissing, ModelBroken."""
+        self.card = read_card(folder)
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._embedder: Embedder | None = None
+
+    @property
+    def embedder(self) -> "Embedder":
+        """The loaded model. Raises ModelBroken."""
+        with self._lock:
+            if self._embedder is None:
+                from embedding.embedder import Embedder  # noqa: PLC0415 - torch takes seconds
+
+                self._embedder = Embedder.load(self._folder)
+            return self._embedder

@@ -1,0 +1,108 @@
+"""One run from its first line in the ledger to its last."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog.collection import PhotoCollection
+from catalog.errors import CollectionMissing
+from catalog.exports import Export
+from catalog.progress import Advance
+from catalog.settings import IngestSettings
+from ingest.claim import claimed
+from ingest.ledger import Ledger, Run
+from ingest.model import Model
+from ingest.pipeline import bring_up_to_date
+from ingest.report import Report
+from ingest.sync import find_gone, remove_gone
+from ingest.writing import Patience
+
+# What the collection held when the last run had finished: fewer later means that rows were lost.
+PHOTOS = "marketlens.photos"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How this run differs from the usual one. `max_removed` is a share of the collection, 0 to 1."""
+
+    resume: bool = False
+    sync: bool = False
+    max_removed: float = 0.2
+    dry_run: bool = False
+
+
+def ingest(
+    export: Export,
+    model: Model,
+    collection: PhotoCollection,
+    settings: IngestSettings,
+    report: Report,
+    advance: Advance,
+    say: Callable[[str], None],
+    options: Options,
+) -> None:
+    """Bring the collection up to date with the export; the ledger has a line for every row.
+
+    Raises MarketlensError for what stops the run; ledger and report then hold what was confirmed before.
+    """
+    patience = Patience(settings.wait_seconds, say)
+    report.export_tag = export.digest()
+    report.model_fingerprint = model.card.fingerprint
+    with ExitStack() as stack:
+        target = _open(collection, model, dry_run=options.dry_run)
+        report.collection = target.info().name if target else ""
+        folder = stack.enter_context(tempfile.TemporaryDirectory()) if options.dry_run else settings.ledger
+        ledger = Ledger(Path(folder))
+        run = ledger.resume(report) if options.resume else ledger.start(report)
+        try:
+            if target and not options.dry_run:
+                stack.enter_context(claimed(target, report))
+                target.set_note(PHOTOS, "")
+            bring_up_to_date(export, model, target, settings, run, report, advance, patience, dry_run=options.dry_run)
+            if target:
+                _complete(target, run, report, patience, options)
+            report.state = "finished"
+        except KeyboardInterrupt:
+            report.state = "stopped"
+            patience.stop.set()
+            raise
+        except BaseException:
+            report.state = "failed"
+            raise
+        finally:
+            if report.finished:
+                run.finish(report)
+            else:
+                run.save(report)
+
+
+def _open(collection: PhotoCollection, model: Model, *, dry_run: bool) -> PhotoCollection | None:
+    if not dry_run:
+        collection.ensure(model.card.fingerprint, model.card.architecture.head.dim)
+        return collection
+    try:
+        collection.require(model.card.fingerprint)
+    except CollectionMissing:
+        return None  # everything would be new
+    return collection
+
+
+def _complete(
+    collection: PhotoCollection,
+    run: Run,
+    report: Report,
+    patience: Patience,
+    options: Options,
+) -> None:
+    if report.written and not options.dry_run:
+        patience(collection.flush)
+    if options.sync:
+        gone = find_gone(run, collection)
+        report.sync_refused = gone.refusal(options.max_removed)
+        if not report.sync_refused:
+            remove_gone(gone, run, None if options.dry_run else collection, report)
+    report.photos = patience(collection.count)
+    if not options.dry_run:
+        collection.set_note(PHOTOS, str(report.photos))

@@ -1,0 +1,70 @@
+"""`--sync`: photos that no row of the export names any more leave the collection."""
+
+from dataclasses import dataclass
+
+from catalog.collection import PhotoCollection
+from ingest.ledger import Line, Run
+from ingest.report import Report
+
+_LINES = 1_000
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Stored photos (photo id, listing id) that the export does not name, of `stored` photos.
+
+    `malformed` counts rows that could not be taken apart: which photo they stand for cannot be told.
+    """
+
+    photos: list[tuple[str, str]]
+    stored: int
+    malformed: int
+
+    @property
+    def share(self) -> float:
+        """Part of the collection that would be removed, 0 to 1."""
+        return len(self.photos) / self.stored if self.stored else 0.0
+
+    def refusal(self, max_removed: float) -> str:
+        """Why nothing should be removed; '' where it may be."""
+        if self.photos and self.malformed:
+            return (
+                f"--sync removed nothing: {self.malformed:,} rows of the export are malformed, and their photos "
+                "cannot be told from those that are gone."
+            )
+        if self.share > max_removed:
+            return (
+                f"--sync removed nothing: {len(self.photos):,} of {self.stored:,} photos ({self.share:.1%}), those of "
+                f"{self.listings:,} listings, would go, more than --max-removed {max_removed:.1%}."
+            )
+        return ""
+
+    @property
+    def listings(self) -> int:
+        """How many listings these photos belong to."""
+        return len({listing_id for _, listing_id in self.photos})
+
+
+def find_gone(run: Run, collection: PhotoCollection) -> Gone:
+    """Compare the collection with every row of a run. A rejected row still names its photo, which is kept."""
+    named: set[str] = set()
+    malformed = stored = 0
+    for batch in run.batches():
+        named.update(batch.column("photo_id").to_pylist())
+        malformed += batch.column("reason").to_pylist().count("malformed_row")
+    gone = []
+    for photo_id, listing_id in collection.ids():
+        stored += 1
+        if photo_id not in named:
+            gone.append((photo_id, listing_id))
+    return Gone(sorted(gone), stored, malformed)
+
+
+def remove_gone(gone: Gone, run: Run, collection: PhotoCollection | None, report: Report) -> None:
+    """Remove them, in Milvus first and then in the ledger. `collection` None: a dry run."""
+    for start in range(0, len(gone.photos), _LINES):
+        part = gone.photos[start : start + _LINES]
+        if collection is not None:
+            collection.remove([photo_id for photo_id, _ in part])
+        run.add([Line("", photo_id, listing_id, "removed") for photo_id, listing_id in part])
+        report.add(removed=len(part))

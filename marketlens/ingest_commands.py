@@ -1,0 +1,94 @@
+"""`marketlens ingest EXPORT` and `marketlens ingest status`."""
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_store
+
+
+class _RunByDefault(TyperGroup):
+    """A first word that is no command is an export: `ingest EXPORT` is short for `ingest run EXPORT`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunByDefault,
+    no_args_is_help=True,
+    help="Bring the catalogue up to date with an export: marketlens ingest EXPORT.",
+)
+
+
+@app.command()
+def run(
+    export: ExportArgument,
+    uri: UriOption = None,
+    model: ModelOption = None,
+    max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 above this share.")] = 0.05,
+    report: Annotated[Path, typer.Option(help="Where the report goes, as JSON.")] = Path("data/report.json"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the last run of this export stopped.")] = False,
+    sync: Annotated[bool, typer.Option("--sync", help="Remove photos that the export no longer has.")] = False,
+    max_removed: Annotated[
+        float, typer.Option(min=0, max=1, help="With --sync: remove nothing if it would be more than this share.")
+    ] = 0.2,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")] = False,
+) -> None:
+    """Embed new photos of an export and write them to Milvus; what is there already costs next to nothing.
+
+    Short: marketlens ingest EXPORT.
+    """
+    from catalog.exports import open_export
+
+    settings = load_settings(uri=uri, model=model)
+    rows = open_export(export)
+
+    from ingest.model import LazyEmbedder
+    from ingest.report import Report
+    from ingest.run import Options, ingest
+    from marketlens.terminal import EXIT_REJECTED, out, progress, say, sigterm_as_interrupt
+
+    options = Options(resume=resume, sync=sync, max_removed=max_removed, dry_run=dry_run)
+    result = Report(export=str(export), arguments=asdict(options))
+    # At the start as well: a path that cannot be written is better known now, and a report never outlives its run.
+    result.save(report)
+    lazy = LazyEmbedder(settings.model.path)
+    with closing(open_store(settings, consistency="Session")) as photos, sigterm_as_interrupt():
+        try:
+            with progress("Ingesting", rows.photos) as advance:
+                ingest(rows, lazy, photos, settings.ingest, result, advance, say, options)
+        finally:
+            # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
+            if result.read:
+                out.print(result.render())
+            result.save(report)
+            out.print(f"Report: {report}", soft_wrap=True)
+    if result.rejected_share > max_rejected:
+        out.print(f"Rejected {result.rejected_share:.1%} of the rows, more than --max-rejected {max_rejected:.1%}.")
+        raise typer.Exit(EXIT_REJECTED)
+    if result.sync_refused:
+        out.print(result.sync_refused, soft_wrap=True)
+        raise typer.Exit(EXIT_REJECTED)
+
+
+@app.command()
+def status(limit: Annotated[int, typer.Option(min=1, help="How many runs, newest first.")] = 20) -> None:
+    """List the runs in the ledger."""
+    from ingest.ledger import Ledger
+    from marketlens.tables import runs_table
+    from marketlens.terminal import out
+
+    settings = load_settings()
+    runs = Ledger(settings.ingest.ledger).runs()
+    if not runs:
+        out.print(f"No run in {settings.ingest.ledger} yet.", soft_wrap=True)
+        return
+    out.print(runs_table(runs[:limit]))
+    out.print(f"Every row of a run: {settings.ingest.ledger}/<run>/rows.parquet", soft_wrap=True)

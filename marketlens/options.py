@@ -1,0 +1,71 @@
+"""What commands share: options, settings, and opening what the settings name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from catalog.collection import Consistency, PhotoCollection
+    from catalog.settings import Settings
+    from embedding.embedder import Embedder
+
+ExportArgument = Annotated[Path, typer.Argument(help="Export folder, or a manifest (.csv, .parquet).")]
+UriOption = Annotated[
+    str | None,
+    typer.Option("--uri", help="Milvus: a path ending in .db (embedded), or http://host:port. Default: the settings."),
+]
+ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder. Default: the settings.")]
+
+
+def load_settings(*, uri: str | None = None, model: Path | None = None, **groups: dict[str, Any]) -> "Settings":
+    """Settings from the environment and `.env`, with what the command line says on top. Raises InvalidSetting."""
+    from pydantic import ValidationError
+
+    from catalog.errors import InvalidSetting
+    from catalog.settings import Settings
+
+    groups |= {"milvus": {"uri": uri}, "model": {"path": model}}
+    given = {name: {key: value for key, value in group.items() if value is not None} for name, group in groups.items()}
+    try:
+        # What is given here is merged into the groups that the environment fills.
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        names = ["__".join(str(part) for part in item["loc"]).upper() for item in error.errors()]
+        messages = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
+        # Without a name: the environment or .env as a whole could not be read.
+        lines = [
+            f"{f'MARKETLENS_{name}' if name else 'The settings'}: {message}"
+            for name, message in zip(names, messages, strict=True)
+        ]
+        raise InvalidSetting("; ".join(lines), hint="The settings are described in .env.example.") from error
+
+
+def open_store(
+    settings: "Settings", *, consistency: "Consistency" = "Bounded", must_exist: bool = False
+) -> "PhotoCollection":
+    """Open the store. Raises what it raises.
+
+    `must_exist`: an embedded database that is not there raises CollectionMissing and is not made.
+    """
+    from catalog.collection import PhotoCollection, no_catalogue
+    from marketlens.terminal import hush_faiss
+
+    if settings.milvus.is_lite:
+        if must_exist and not Path(settings.milvus.uri).exists():
+            raise no_catalogue(settings.milvus.uri)
+        hush_faiss()
+    return PhotoCollection.connect(settings.milvus, settings.index, consistency=consistency)
+
+
+def open_catalogue(settings: "Settings", *, must_exist: bool = False) -> tuple["Embedder", "PhotoCollection"]:
+    """Open the store and load the model. Raises what either raises."""
+    from embedding.embedder import Embedder
+
+    # The store first: it is quick to say that it is in use or away, the model takes seconds to load.
+    photos = open_store(settings, must_exist=must_exist)
+    try:
+        return Embedder.load(settings.model.path), photos
+    except BaseException:
+        photos.close()
+        raise

@@ -1,0 +1,170 @@
+"""The ledger: a line for every row, which survives whatever happens to the run."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from catalog.collection import PhotoCollection
+from catalog.errors import InvalidSetting, StoreFailed
+from catalog.exports import open_export
+from catalog.settings import IngestSettings
+from embedding.embedder import Embedder
+from ingest.ledger import Ledger, Line
+from ingest.report import Report
+from ingest.run import Options, ingest
+from tests.conftest import FakeEngine, LoadedModel, MakeExport, fill
+
+NOBODY = 2**22 + 1  # above Linux' largest process id
+
+
+def lines(*numbers: int) -> list[Line]:
+    return [Line(f"Images.csv row {n}", f"p{n}", f"l{n}", "written", "0" * 64) for n in numbers]
+
+
+def table(ledger: Path, report: Report) -> dict[str, list[str]]:
+    return pq.read_table(ledger / report.run_id / "rows.parquet").to_pydict()
+
+
+def test_every_row_has_a_line(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Ledger, report and count(*) agree, rejected rows with their stage and reason included."""
+    export = make_export()
+    (export / "images" / "l1-0.jpg").write_bytes(b"no photo")
+    (export / "images" / "l2-0.jpg").unlink()
+    with (export / "Images.csv").open("a") as file:
+        file.write("98,l0-0,l5\n99,x,nobody\n")
+    report = fill(export, embedder, photos, batch_size=3)
+    rows = table(export.parent / "ledger", report)
+    assert len(rows["row"]) == len(set(rows["row"])) == report.read == 14
+    assert rows["verdict"].count("written") == report.written == photos.count() == report.photos == 10
+    why = {
+        photo_id: (stage, reason)
+        for photo_id, verdict, stage, reason in zip(
+            rows["photo_id"], rows["verdict"], rows["stage"], rows["reason"], strict=True
+        )
+        if verdict == "rejected"
+    }
+    assert why == {
+        "l0-0": ("row", "duplicate_photo_id"),
+        "l1-0": ("decode", "not_an_image"),
+        "l2-0": ("read", "missing"),
+        "x": ("row", "unknown_listing"),
+    }
+
+
+def test_verdicts_of_a_second_run(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Changed metadata is updated, the rest unchanged, and each run keeps its own lines."""
+    export = make_export()
+    fill(export, embedder, photos)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("£3.00", "£99.00"))
+    rows = table(export.parent / "ledger", fill(export, embedder, photos))
+    verdicts = dict(zip(rows["photo_id"], rows["verdict"], strict=True))
+    assert {photo_id for photo_id, verdict in verdicts.items() if verdict == "updated"} == {"l2-0", "l2-1"}
+    assert sorted(set(verdicts.values())) == ["unchanged", "updated"]
+    assert len(Ledger(export.parent / "ledger").runs()) == 2
+
+
+def test_lines_survive_without_an_end(tmp_path: Path) -> None:
+    """What was added is there after a kill, and a run whose process is gone is called killed, with its counts."""
+    ledger = Ledger(tmp_path)
+    report = Report(export="e")
+    run = ledger.start(report)
+    run.add(lines(1, 2))
+    run.add(lines(3))
+    report.process = NOBODY
+    run.save(report)
+    (found,) = ledger.runs()
+    assert (found.state, found.read, found.written) == ("killed", 3, 3)
+
+
+def test_a_half_written_part_is_not_read(tmp_path: Path) -> None:
+    """A kill in the middle of a write leaves a draft that nobody takes for lines."""
+    run = Ledger(tmp_path).start(Report(export="e"))
+    run.add(lines(1))
+    (run.folder / "rows-000001.part").write_bytes(b"PAR1 cut")
+    assert run.rows_done() == {"Images.csv row 1"}
+
+
+def test_a_kill_between_table_and_parts_doubles_nothing(tmp_path: Path) -> None:
+    """The one table replaces the parts before they are deleted: both at once are read once."""
+    report = Report(export="e")
+    run = Ledger(tmp_path).start(report)
+    run.add(lines(1, 2))
+    part = next(run.folder.glob("rows-0*.parquet"))
+    kept = part.read_bytes()
+    run.finish(report)
+    part.write_bytes(kept)
+    assert sum(batch.num_rows for batch in run.batches()) == 2
+
+
+def stop_after(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    upsert, calls = photos.upsert, []
+
+    def refuse(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) > batches:
+            raise StoreFailed("disk full")
+        upsert(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(photos, "upsert", refuse)
+
+
+def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: bool) -> Report:
+    report = Report(export=str(export))
+    settings = IngestSettings(batch_size=3, ledger=export.parent / "ledger", wait_seconds=0)
+    model = LoadedModel(embedder)
+    try:
+        ingest(open_export(export), model, photos, settings, report, lambda _: None, print, Options(**options))
+    except StoreFailed:
+        assert report.state == "failed"
+    return report
+
+
+def test_resume_goes_on_with_the_same_run(
+    make_export: MakeExport,
+    embedder: Embedder,
+    engine: FakeEngine,
+    photos: PhotoCollection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that have their line are not even looked at; the report ends as that of one whole run."""
+    export = make_export(listings=10, photos_each=1)
+    with monkeypatch.context() as patch:
+        stop_after(photos, patch, 2)
+        first = start(export, embedder, photos)
+    assert (first.written, photos.count()) == (6, 6)
+    looked_up: list[str] = []
+    stored = photos.stored
+    monkeypatch.setattr(photos, "stored", lambda ids: looked_up.extend(ids) or stored(ids))
+    second = start(export, embedder, photos, resume=True)
+    assert second.run_id == first.run_id
+    assert (second.read, second.written, second.unchanged, second.finished) == (10, 10, 0, True)
+    assert len(looked_up) == 4
+    rows = table(export.parent / "ledger", second)
+    assert sorted(rows["photo_id"]) == sorted(f"l{number}-0" for number in range(10))
+
+
+def test_nothing_to_resume(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Without a stopped run of this export, --resume says so and starts none."""
+    export = make_export()
+    with pytest.raises(InvalidSetting, match="no stopped run"):
+        start(export, embedder, photos, resume=True)
+    fill(export, embedder, photos)
+    with pytest.raises(InvalidSetting, match="no stopped run"):
+        start(export, embedder, photos, resume=True)
+    assert len(Ledger(export.parent / "ledger").runs()) == 1
+
+
+def test_a_changed_export_is_not_resumed(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines of an export that reads otherwise now would hide its new rows."""
+    export = make_export(listings=10, photos_each=1)
+    with monkeypatch.context() as patch:
+        stop_after(photos, patch, 1)
+        start(export, embedder, photos)
+    with (export / "Images.csv").open("a") as file:
+        file.write("98,l0-9,l5\n")
+    with pytest.raises(InvalidSetting, match="has changed"):
+        start(export, embedder, photos, resume=True)
