@@ -42,7 +42,7 @@ def embed_export(
     report.model_fingerprint = embedder.fingerprint
     started = time.monotonic()
     draft = out.with_name(out.name + ".part")
-    reader = PhotoReader(embedder, settings.max_photo_bytes)
+    reader = PhotoReader(embedder, settings.max_photo_bytes, settings.network_seconds)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(draft, schema) as writer:

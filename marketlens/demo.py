@@ -45,7 +45,7 @@ def run(settings: Settings, data: Path | None, weights: Path | None) -> Settings
     export = own_export(data) if data else vendure_export()
     embedder, photos = open_catalogue(settings, consistency="Session")
     with closing(photos):
-        report = Report(export=str(export.path))
+        report = Report(export=export.path)
         with progress("Ingesting", export.photos) as advance:
             pipeline.ingest(export, embedder, photos, settings.ingest, report, advance)
         out.print(report.render())

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from catalog.addresses import is_url
 from catalog.errors import PhotoUnusable
-from catalog.storage import is_url, read_photo
+from catalog.storage import read_photo
 
 BODY = bytes(range(256)) * 2_000
 LIMIT = 1_000_000

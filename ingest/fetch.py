@@ -1,0 +1,75 @@
+"""Many things at once, from many hosts: what is ready comes first, and one slow host does not hold up the rest."""
+
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TypeVar
+
+PER_HOST = 8
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def as_read(
+    items: Iterable[T], work: Callable[[T], R], host_of: Callable[[T], str], *, threads: int, ahead: int
+) -> Iterator[R]:
+    """Do `work` for every item in threads, giving results as they are ready, not in order.
+
+    At most `ahead` items are taken that were not given back yet. A host has at most 8 of the threads, and never all of
+    them; its further items wait without a thread. Host '' is this machine, which may have all. Errors of `items` and
+    of `work` arrive here; closing cancels what has not begun and waits for the rest.
+    """
+    limit = max(1, min(PER_HOST, threads - 1))
+    busy: Counter[str] = Counter()
+    waiting: defaultdict[str, deque[T]] = defaultdict(deque)
+    lock = threading.Lock()
+    ready: SimpleQueue[Future[R]] = SimpleQueue()
+    closed = False
+
+    def begin(host: str, item: T) -> None:
+        """With the lock held."""
+        if host and busy[host] >= limit:
+            waiting[host].append(item)
+        else:
+            busy[host] += 1
+            pool.submit(run, host, item)
+
+    def run(host: str, item: T) -> None:
+        result: Future[R] = Future()
+        try:
+            result.set_result(work(item))
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            result.set_exception(error)
+        # The next of this host is begun here: the consumer may be busy with what it was given.
+        with lock:
+            busy[host] -= 1
+            if waiting[host] and not closed:
+                begin(host, waiting[host].popleft())
+        ready.put(result)
+
+    source = iter(items)
+    taken = given = 0
+    more = True
+    pool = ThreadPoolExecutor(threads, "read")
+    try:
+        while more or given < taken:
+            while more and taken - given < ahead:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    more = False
+                    break
+                taken += 1
+                with lock:
+                    begin(host_of(item), item)
+            if given < taken:
+                result = ready.get().result()
+                given += 1
+                yield result
+    finally:
+        with lock:
+            closed = True
+        pool.shutdown(cancel_futures=True)
