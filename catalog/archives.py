@@ -7,7 +7,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -102,7 +102,7 @@ def open_archive(kind: str, location: str, seconds: float) -> Iterator[Archive]:
             stamp = _stamp(location, seconds)
             with _guard:
                 known, archive = _archives.get(key, ("", None))
-            if archive is None or known != stamp:
+            if archive is None or (stamp and known != stamp):
                 archive = _KINDS[kind](open_seekable(location, seconds) if is_remote(location) else _open(location))
                 with _guard:
                     _archives[key] = stamp, archive
@@ -128,7 +128,9 @@ def _stamp(location: str, seconds: float) -> str:
 
 @cached(TTLCache(64, _LOOK_AGAIN_SECONDS), lock=threading.Lock())
 def _remote_stamp(location: str, seconds: float) -> str:
-    return ask_tag(location, seconds)
+    with suppress(Exception):  # whatever it is, reading will meet it and say so
+        return ask_tag(location, seconds)
+    return ""
 
 
 def _by_name(members: Iterable[tuple[str, T]]) -> dict[str, T]:

@@ -118,8 +118,11 @@ def open_seekable(uri: str, seconds: float) -> BinaryIO:
     """Open a file of which parts are read, each within `seconds`. The host has to support ranges."""
     fs, path = _filesystem(uri, seconds)
     file = fs.open(path, "rb", block_size=_BLOCK)
-    if not file.seekable():
-        raise ValueError("the host sends whole files only, and an archive is read in parts")
+    try:
+        file.seek(0, 2)
+        file.seek(0)
+    except ValueError as error:
+        raise ValueError("the host sends whole files only, and an archive is read in parts") from error
     return cast(BinaryIO, file)
 
 
@@ -138,7 +141,8 @@ async def _fetch_object(fs: Any, path: str, size: int) -> bytes:
         return cast(bytes, await fs._cat_file(path, start=0, end=size))
     except OSError:
         # No part of an empty object can be asked for.
-        if (await fs._info(path)).get("size") == 0:
+        info = await fs._info(path)
+        if info["type"] == "file" and info["size"] == 0:
             return b""
         raise
 

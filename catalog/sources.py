@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from catalog.addresses import PROTOCOLS, below, folder_of, is_remote, is_url, name_of
+from catalog.addresses import PROTOCOLS, below, folder_of, host_of, is_url, name_of
 from catalog.errors import ExportUnreadable, PhotoUnusable
 from catalog.storage import copy_file, members
 
@@ -19,9 +19,9 @@ _LAYOUT = (
     "For another layout write a manifest, see docs/exports.md."
 )
 _FORMS = "Give an export folder, a .zip or .tar of one, or a manifest (.csv, .parquet or .jsonl)."
-_REACH = (
-    "Is the address right, and does the host answer? For s3 the environment gives AWS_ACCESS_KEY_ID, "
-    "AWS_SECRET_ACCESS_KEY and, for a store other than Amazon's, AWS_ENDPOINT_URL."
+_S3 = (
+    " The environment gives AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for a store other than Amazon's, "
+    "AWS_ENDPOINT_URL."
 )
 
 
@@ -68,7 +68,7 @@ def _in_archive(kind: str, archive: str) -> Source:
     try:
         names = members(kind, archive)
     except PhotoUnusable as error:
-        raise ExportUnreadable(error.message, hint=_REACH if is_remote(archive) else "Is the file whole?") from error
+        raise ExportUnreadable(error.message, hint=_reach(archive)) from error
     tops = {name.removesuffix(TABLES[0]) for name in names if name.split("/")[-1] == TABLES[0] and name.count("/") <= 1}
     if len(tops) > 1 and "" not in tops:
         raise ExportUnreadable(f"{archive} holds several exports: {', '.join(sorted(tops))}", hint="Take them apart.")
@@ -91,9 +91,15 @@ def _copied(root: str, uris: Sequence[str]) -> Source:
         try:
             copy_file(uri, tables[-1])
         except PhotoUnusable as error:
-            hint = f"{_LAYOUT} {_REACH}" if error.reason == "missing" else _REACH
+            hint = _LAYOUT if error.reason == "missing" and len(uris) > 1 else _reach(uri)
             raise ExportUnreadable(error.message, hint=hint) from error
     return Source(root, tuple(tables), copies)
+
+
+def _reach(location: str) -> str:
+    if not host_of(location):
+        return "Is the file whole? Copy it again."
+    return "Is the address right, and does the host answer?" + (_S3 if host_of(location).startswith("s3:") else "")
 
 
 def _require(missing: Sequence[str], location: str) -> None:

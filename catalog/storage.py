@@ -56,7 +56,7 @@ def members(kind: str, location: str, seconds: float = NETWORK_SECONDS) -> froze
         with open_archive(kind, location, seconds) as archive:
             return frozenset(archive.names())
 
-    return retried(f"{kind}://::{location}", names)
+    return retried(location, names)
 
 
 def _read(uri: str, size: int, seconds: float) -> bytes:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
+import catalog.network
 from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
 from embedding.checkpoint import ModelCard
@@ -24,6 +25,7 @@ from embedding.importing import import_model
 from embedding.model import ArchitectureConfig
 from embedding.transforms import TransformConfig
 from tests.milvus_server import running_server
+from tests.web import Site, website
 
 SHARED = Path(__file__).parents[2] / "shared"
 LISTINGS = SHARED / "listings"
@@ -78,6 +80,21 @@ def fake_embedder(fingerprint: str = "fa4e" * 16) -> Embedder:
         fingerprint=fingerprint,
     )
     return Embedder(card, FakeEngine())
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A website on the loopback, with no pages yet."""
+    with website() as site:
+        yield site
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the network's second and third tries would have waited; they do not wait."""
+    waited: list[float] = []
+    monkeypatch.setattr(catalog.network.RETRYING, "sleep", waited.append)
+    return waited
 
 
 @pytest.fixture
