@@ -23,6 +23,11 @@ def is_remote(uri: str) -> bool:
     return protocol_of(uri) in PROTOCOLS
 
 
+def is_http(location: str) -> bool:
+    """Whether this is a web address."""
+    return protocol_of(location) in {"http", "https"}
+
+
 def protocol_of(uri: str) -> str:
     """What stands before `://`, in lower case; '' for a path."""
     protocol, separator, _ = uri.partition("://")
@@ -48,7 +53,7 @@ def host_of(uri: str) -> str:
 def name_of(location: str) -> str:
     """The last part of a location, as a file's name."""
     name = _without_query(location).rstrip("/").rpartition("/")[2]
-    return unquote(name) if _is_http(location) else name
+    return unquote(name) if is_http(location) else name
 
 
 def folder_of(location: str) -> str:
@@ -72,7 +77,7 @@ def below(root: str, path: str) -> str:
     if kind in ARCHIVES:
         archive, folder = split_member(root)
         return f"{kind}://{posixpath.join(folder, name)}::{archive}"
-    return f"{_without_query(root).rstrip('/')}/{quote(name, errors='replace') if _is_http(root) else name}"
+    return f"{_without_query(root).rstrip('/')}/{quote(name, errors='replace') if is_http(root) else name}"
 
 
 def _local_path(root: Path, path: str) -> str:
@@ -85,10 +90,6 @@ def _local_path(root: Path, path: str) -> str:
     return str(whole)
 
 
-def _is_http(location: str) -> bool:
-    return protocol_of(location) in {"http", "https"}
-
-
 def _without_query(location: str) -> str:
     """Of http alone: `?` and `#` are characters like others in a file's name and in an object's key."""
-    return re.split(r"[?#]", location, maxsplit=1)[0] if _is_http(location) else location
+    return re.split(r"[?#]", location, maxsplit=1)[0] if is_http(location) else location

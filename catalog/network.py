@@ -1,77 +1,24 @@
-"""Bytes over the network: http by aiohttp, object stores by their fsspec packages, and second tries for both."""
+"""Bytes over the network: http by aiohttp on fsspec's loop, object stores by their fsspec packages. One try each."""
 
 import asyncio
-import errno
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
 import aiohttp
 import fsspec
 from fsspec.asyn import get_loop, sync
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
 
-from catalog.addresses import host_of, protocol_of
-from catalog.errors import HostFailed, PhotoUnusable
+from catalog.addresses import is_http, protocol_of
+from catalog.errors import PhotoUnusable
 
 NETWORK_SECONDS = 20.0
-ATTEMPTS = 3
 # What changed a moment ago may change again within the clock's tick, as git knows: its time does not tell yet.
 SETTLED_SECONDS = 2.0
-LONGEST_PAUSE = 30.0
 # Of an archive that is read in place: some photos' worth, and little enough for one photo.
 _BLOCK = 4 * 2**20
-_GONE = (404, 410)
-_BUSY = 429
-# What an object store says of the request rather than of itself.
-_LASTING = (PermissionError, ValueError, ImportError, aiohttp.ClientError)
-_LASTING_ERRNOS = (errno.EINVAL, errno.ENAMETOOLONG, errno.EPERM)
-
-R = TypeVar("R")
-
-
-def retried(uri: str, work: Callable[[], R]) -> R:
-    """Do this, up to three times where the host's trouble may pass. Raises PhotoUnusable, of which HostFailed."""
-
-    def once() -> R:
-        try:
-            return work()
-        except PhotoUnusable:
-            raise
-        except Exception as error:
-            # Each object store's package has errors of its own; from this machine, others are mistakes of ours.
-            if host_of(uri) or isinstance(error, (OSError, ValueError)):
-                raise trouble(uri, error) from error
-            raise
-
-    return RETRYING(once)
-
-
-def trouble(uri: str, error: BaseException) -> PhotoUnusable:
-    """What an error means: nothing there, something unreadable, or a host in trouble."""
-    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, (aiohttp.ClientError, TimeoutError)):
-        error = error.__cause__  # fsspec says so of every trouble over http
-    told = f"{uri} could not be read: {error or type(error).__name__}"
-    if isinstance(error, FileNotFoundError) or getattr(error, "status", None) in _GONE:
-        return PhotoUnusable("missing", f"There is nothing at {uri}.")
-    if isinstance(error, aiohttp.ClientResponseError):
-        if error.status != _BUSY and error.status < 500:
-            return PhotoUnusable("unreadable", told)
-        return HostFailed(told, retry_after=_retry_after(error.headers.get("Retry-After", "") if error.headers else ""))
-    if host_of(uri) and isinstance(error, TimeoutError):
-        return HostFailed(f"{uri} could not be read: {host_of(uri)} did not answer in time")
-    passing = isinstance(error, (ConnectionError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError))
-    lasting = isinstance(error, _LASTING) or getattr(error, "errno", None) in _LASTING_ERRNOS
-    return HostFailed(told) if host_of(uri) and (passing or not lasting) else PhotoUnusable("unreadable", told)
 
 
 def fetch(uri: str, size: int, seconds: float) -> bytes:
@@ -80,7 +27,7 @@ def fetch(uri: str, size: int, seconds: float) -> bytes:
 
     async def within() -> bytes:
         async with asyncio.timeout(seconds):
-            return await (_fetch_http if _is_http(uri) else _fetch_object)(fs, path, size)
+            return await (_fetch_http if is_http(uri) else _fetch_object)(fs, path, size)
 
     return cast(bytes, sync(get_loop(), within))
 
@@ -88,7 +35,7 @@ def fetch(uri: str, size: int, seconds: float) -> bytes:
 def download(uri: str, target: Path, seconds: float) -> None:
     """Copy a whole file, however long it takes, with no pause longer than `seconds`."""
     fs, path = _filesystem(uri, seconds)
-    if not _is_http(uri):
+    if not is_http(uri):
         fs.get_file(path, str(target))
         return
 
@@ -109,7 +56,7 @@ def ask_tag(uri: str, seconds: float) -> str:
 
     async def ask() -> str:
         async with asyncio.timeout(seconds):
-            return await (_ask_http if _is_http(uri) else _ask_object)(fs, path)
+            return await (_ask_http if is_http(uri) else _ask_object)(fs, path)
 
     return cast(str, sync(get_loop(), ask))
 
@@ -172,7 +119,7 @@ def _filesystem(uri: str, seconds: float) -> tuple[Any, str]:
     """By the protocol alone: fsspec would take a `::` in an object's key for a chain of protocols."""
     protocol = protocol_of(uri)
     options: dict[str, Any] = {}
-    if _is_http(uri):
+    if is_http(uri):
         options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=seconds)}
     if protocol == "s3":
         options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, "connect_timeout": seconds}
@@ -186,35 +133,7 @@ def _filesystem(uri: str, seconds: float) -> tuple[Any, str]:
     return fs, fs._strip_protocol(uri)
 
 
-def _is_http(uri: str) -> bool:
-    return protocol_of(uri) in {"http", "https"}
-
-
 def _age(headers: Mapping[str, str]) -> float:
     """Seconds since the last change, by the host's own clock where it tells the time."""
     now = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else time.time()
     return now - parsedate_to_datetime(headers["Last-Modified"]).timestamp()
-
-
-def _retry_after(text: str) -> float | None:
-    """Seconds or a date -> seconds; None where neither is told."""
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-_backoff = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 0.5)
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome and state.outcome.exception()
-    told = error.retry_after if isinstance(error, HostFailed) else None
-    return _backoff(state) if told is None else min(told, LONGEST_PAUSE)
-
-
-RETRYING = Retrying(
-    stop=stop_after_attempt(ATTEMPTS), wait=_pause, retry=retry_if_exception_type(HostFailed), reraise=True
-)

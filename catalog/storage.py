@@ -6,7 +6,8 @@ from pathlib import Path
 from catalog.addresses import ARCHIVES, is_remote, protocol_of, split_member
 from catalog.archives import open_archive
 from catalog.errors import PhotoUnusable
-from catalog.network import NETWORK_SECONDS, SETTLED_SECONDS, ask_tag, download, fetch, retried
+from catalog.network import NETWORK_SECONDS, SETTLED_SECONDS, ask_tag, download, fetch
+from catalog.retries import retried
 
 MAX_TAG = 500
 

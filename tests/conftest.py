@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
-import catalog.network
+import catalog.retries
 from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
 from embedding.checkpoint import ModelCard
@@ -93,7 +93,7 @@ def site() -> Iterator[Site]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the network's second and third tries would have waited; they do not wait."""
     waited: list[float] = []
-    monkeypatch.setattr(catalog.network.RETRYING, "sleep", waited.append)
+    monkeypatch.setattr(catalog.retries.RETRYING, "sleep", waited.append)
     return waited
 
 

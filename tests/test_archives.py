@@ -2,10 +2,12 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -146,7 +148,13 @@ def test_opened_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(path, {"a.jpg": b"a"})
     opened: list[str] = []
     opening = archives._open
-    monkeypatch.setattr(archives, "_open", lambda location: (opened.append(location), opening(location))[1])
+
+    def slowly(location: str) -> BinaryIO:
+        opened.append(location)
+        time.sleep(0.05)  # long enough for the other threads to come and want it too
+        return opening(location)
+
+    monkeypatch.setattr(archives, "_open", slowly)
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: read_photo(uri(path, "a.jpg"), 10), range(64))) == {b"a"}
     assert opened == [str(path)]

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from catalog.errors import HostFailed, PhotoUnusable
-from catalog.network import ATTEMPTS, LONGEST_PAUSE, trouble
+from catalog.retries import ATTEMPTS, LONGEST_PAUSE, trouble
 from catalog.storage import read_photo, source_tag
 from tests.web import Answer, Site
 

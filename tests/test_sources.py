@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 import sys
 import tarfile
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from catalog.errors import ExportUnreadable, PhotoUnusable
+from catalog.errors import ExportUnreadable, HostFailed, PhotoUnusable
 from catalog.exports import MANIFEST_COLUMNS, open_export
 from catalog.listing import Photo, Rejected
 from catalog.storage import read_photo, source_tag
@@ -158,12 +159,17 @@ def test_two_exports_in_an_archive(make_export: MakeExport, tmp_path: Path) -> N
     assert "several" in refused(pack(tmp_path / "both", tmp_path / "a.zip")).message
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tgz", "b::c.zip", "none.zip"])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tgz", "none.zip"])
 def test_no_archive(tmp_path: Path, name: str) -> None:
     """What is no archive, or none that can be read in parts, is refused with a way out."""
     if name != "none.zip":
         (tmp_path / name).write_bytes(b"x" * 3_000)
     assert name in refused(tmp_path / name).message
+
+
+def test_archive_with_a_divider_in_its_name(make_export: MakeExport, tmp_path: Path) -> None:
+    """An archive whose path would make its photos' URIs ambiguous is refused before anything is stored."""
+    assert "divides addresses" in refused(pack(make_export(), tmp_path / "b::c.zip")).message
 
 
 def test_jsonl(tmp_path: Path) -> None:
@@ -333,6 +339,19 @@ def test_unreachable(site: Site, s3: Bucket) -> None:
         f"s3://{s3.name}/none.jsonl",
     ):
         assert location.rstrip("/") in refused(location).message
+
+
+def test_store_that_never_answers(s3: Bucket, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+    """An object store that accepts and says nothing holds a reader for the time of its attempts, no longer."""
+    from s3fs import S3FileSystem
+
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        S3FileSystem.clear_instance_cache()
+        assert source_tag(f"s3://{s3.name}/a.jpg", 0.3) == ""
+        with pytest.raises(HostFailed, match="did not answer in time"):
+            read_photo(f"s3://{s3.name}/a.jpg", 100, 0.3)
+    assert len(pauses) == 2
 
 
 @pytest.mark.usefixtures("pauses")
