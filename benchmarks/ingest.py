@@ -52,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     whole = open_export(arguments.export)
-    export = FirstRows(whole.path, whole.root, min(arguments.photos, whole.photos))
+    export = FirstRows(whole.path, whole.root, min(arguments.photos, whole.photos), whole.source)
     uris = [row.uri for row in export.rows() if isinstance(row, Photo)]
     embedder = Embedder.load(arguments.model)
     network, _ = load_model(arguments.model)

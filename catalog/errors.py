@@ -30,6 +30,14 @@ class PhotoUnusable(MarketlensError):
         self.reason = reason
 
 
+class HostFailed(PhotoUnusable):
+    """The host of a photo did not answer, or said that the trouble is its own: another try may go well."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__("unreadable", message)
+        self.retry_after = retry_after
+
+
 class ModelMissing(MarketlensError):
     """There is no model folder where one was expected."""
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import ExportUnreadable, PhotoUnusable
+from catalog.addresses import PROTOCOLS, below, is_url
+from catalog.errors import PhotoUnusable
 from catalog.filters import is_quotable, make_quotable
 from catalog.listing import Listing, Photo, Rejected
 from catalog.parsing import parse_category, parse_price, parse_title
-from catalog.storage import PROTOCOLS, is_url
-from catalog.tables import Row, count_rows, csv_rows, parquet_rows, require_columns
+from catalog.sources import Source, find_source
+from catalog.tables import count_rows, csv_rows, require_columns, rows_of
 
-TABLES = ("Products.csv", "Images.csv")
 LISTING_COLUMNS = ("id", "product_name", "category", "price", "location")
 PHOTO_COLUMNS = ("id", "product_id")
 MANIFEST_COLUMNS = ("photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo")
@@ -26,15 +26,15 @@ MAX_TEXT_BYTES = 65_535
 class Export:
     """A readable export. Photo paths start at `root`; `photos` is how many rows to expect, for progress bars."""
 
-    path: Path
-    root: Path
+    path: str
+    root: str
     photos: int
+    source: Source
 
     def digest(self) -> str:
         """sha256, hex, over the bytes of the tables: whether this is the export of before."""
         digest = hashlib.sha256()
-        tables = [self.path / name for name in TABLES] if self.path.is_dir() else [self.path]
-        for table in tables:
+        for table in self.source.tables:
             with table.open("rb") as file:
                 while part := file.read(1 << 20):
                     digest.update(part)
@@ -42,7 +42,7 @@ class Export:
 
     def rows(self) -> Iterator[Photo | Rejected]:
         """Every row, in order: a Photo, or a Rejected with its reason. Of rows with one id, the first is taken."""
-        rows = _folder_rows(self.path) if self.path.is_dir() else _manifest_rows(self.path)
+        rows = _folder_rows(*self.source.tables) if len(self.source.tables) > 1 else _manifest_rows(*self.source.tables)
         seen: set[str] = set()
         for where, row in rows:
             photo = row if isinstance(row, Rejected) else _photo(where, row, self.root)
@@ -55,39 +55,26 @@ class Export:
             yield photo
 
 
-def open_export(path: Path, *, root: Path | None = None) -> Export:
-    """Check that this is an export folder or a manifest. Raises ExportUnreadable with what is missing.
+def open_export(location: str | Path, *, root: str | Path | None = None) -> Export:
+    """Check that this is an export folder, in an archive or not, or a manifest. Raises ExportUnreadable, with why.
 
-    A manifest's relative photo paths start at `root`, by default the manifest's own folder, and stay inside.
+    `location` is a path or an address. A manifest's relative photo paths start at `root`, by default the manifest's own
+    folder, and stay inside. Tables from elsewhere are copied to this machine first.
     """
-    if not path.exists():
-        raise ExportUnreadable(
-            f"There is no export at {path}.",
-            hint="Give a folder with Products.csv, Images.csv and images/, or a manifest (.csv or .parquet).",
-        )
-    if path.is_dir():
-        wanted = ("Products.csv", "Images.csv", "images")
-        if missing := [name for name in wanted if not (path / name).exists()]:
-            raise ExportUnreadable(
-                f"The export folder {path} has no {' and no '.join(missing)}.",
-                hint="An export folder holds Products.csv, Images.csv and images/<photo id>.jpg. "
-                "For another layout write a manifest, see docs/exports.md.",
-            )
-        require_columns(path / "Products.csv", LISTING_COLUMNS)
-        require_columns(path / "Images.csv", PHOTO_COLUMNS)
-        return Export(path, path, count_rows(path / "Images.csv"))
-    if path.suffix.lower() not in {".csv", ".parquet"}:
-        raise ExportUnreadable(
-            f"{path} is neither an export folder nor a manifest.", hint="A manifest ends in .csv or .parquet."
-        )
-    require_columns(path, MANIFEST_COLUMNS)
-    return Export(path, root or path.parent, count_rows(path))
+    source = find_source(str(location))
+    if len(source.tables) > 1:
+        for table, columns in zip(source.tables, (LISTING_COLUMNS, PHOTO_COLUMNS), strict=True):
+            require_columns(table, columns)
+        return Export(str(location), source.root, count_rows(source.tables[-1]), source)
+    (manifest,) = source.tables
+    require_columns(manifest, MANIFEST_COLUMNS)
+    return Export(str(location), source.root if root is None else str(root), count_rows(manifest), source)
 
 
-def _folder_rows(folder: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]]:
+def _folder_rows(listings_table: Path, photos_table: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]]:
     """Join the two tables of an export folder into rows of a manifest."""
     listings: dict[str, dict[str, str]] = {}
-    for where, row in csv_rows(folder / "Products.csv"):
+    for where, row in csv_rows(listings_table):
         listing_id = row["id"] if row else ""
         if row is None:
             yield where, _malformed(where)
@@ -105,7 +92,7 @@ def _folder_rows(folder: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]
                 "currency": "",
                 "location": row["location"],
             }
-    for where, row in csv_rows(folder / "Images.csv"):
+    for where, row in csv_rows(photos_table):
         if row is None:
             yield where, _malformed(where)
         elif listing := listings.get(row["product_id"]):
@@ -115,13 +102,12 @@ def _folder_rows(folder: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]
             yield where, Rejected(where, row["id"], row["product_id"], "unknown_listing", detail)
 
 
-def _manifest_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]]:
-    rows: Iterator[Row] = parquet_rows(path, MANIFEST_COLUMNS) if path.suffix.lower() == ".parquet" else csv_rows(path)
-    for where, row in rows:
+def _manifest_rows(manifest: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]]:
+    for where, row in rows_of(manifest, MANIFEST_COLUMNS):
         yield where, _malformed(where) if row is None else {name: row[name] for name in MANIFEST_COLUMNS}
 
 
-def _photo(where: str, row: dict[str, str], root: Path) -> Photo | Rejected:
+def _photo(where: str, row: dict[str, str], root: str) -> Photo | Rejected:
     """Turn a manifest row into a Photo, or say why not. Relative paths start at `root` and must stay inside."""
     photo_id, listing_id, location = row["photo_id"], row["listing_id"], row["photo"]
 
@@ -140,21 +126,15 @@ def _photo(where: str, row: dict[str, str], root: Path) -> Photo | Rejected:
     return Photo(photo_id, listing, uri, where, warnings)
 
 
-def _locate(location: str, root: Path) -> str:
-    """Give the absolute path, or the address, of a row's photo. Raises PhotoUnusable."""
+def _locate(location: str, root: str) -> str:
+    """Give the URI of a row's photo. Raises PhotoUnusable."""
     if not location:
         raise PhotoUnusable("no_photo", "the row names no photo")
     if "://" in location:
         if not is_url(location):
             raise PhotoUnusable("unsupported_address", f"{location} is no address of {', '.join(sorted(PROTOCOLS))}")
         return location
-    try:
-        path = (root / location).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
-        raise PhotoUnusable("bad_path", f"{location!r} is no path: {error}") from error
-    if not path.is_relative_to(root.resolve()):
-        raise PhotoUnusable("outside_root", f"{location} lies outside the export's folder {root}")
-    return str(path)
+    return below(root, location)
 
 
 def _listing(row: dict[str, str]) -> tuple[Listing, tuple[str, ...]]:
@@ -181,4 +161,4 @@ def _id_problem(identity: str) -> tuple[str, str] | None:
 
 
 def _malformed(where: str) -> Rejected:
-    return Rejected(where, "", "", "malformed_row", "the row has another number of fields than the header")
+    return Rejected(where, "", "", "malformed_row", "the row has other fields than the header, or is no JSON object")

@@ -21,7 +21,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One picture of a listing. `uri` is an absolute path or a URL.
+    """One picture of a listing. `uri` is an absolute path, an address, or a place in an archive (`zip://images/a.jpg::/exports/a.zip`).
 
     `row` says where in an export it stands, `warnings` what was odd there; neither is part of what is stored.
     """

@@ -71,6 +71,7 @@ class IngestSettings(Group):
 
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 256
     max_photo_bytes: Count = 30_000_000
+    network_seconds: float = Field(20.0, gt=0, description="seconds that one attempt to read a photo may take")
     ledger: Path = Path("data/ledger")
     wait_seconds: float = Field(300.0, ge=0, description="how long a run waits for a Milvus that went away")
 

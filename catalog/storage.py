@@ -1,39 +1,23 @@
-"""Bytes of a photo: from a file, or from wherever fsspec reaches over the network."""
+"""Bytes of a photo, and what their source says of them: a file, a file in an archive, or an address."""
 
+import time
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import aiohttp
-import fsspec
-
+from catalog.addresses import ARCHIVES, is_remote, protocol_of, split_member
+from catalog.archives import open_archive
 from catalog.errors import PhotoUnusable
+from catalog.network import NETWORK_SECONDS, SETTLED_SECONDS, ask_tag, download, fetch
+from catalog.retries import retried
 
-# What a manifest may name beside paths. fsspec knows dozens more, some of which reach this machine's own files.
-PROTOCOLS = frozenset({"http", "https", "s3", "gs", "az", "abfs"})
-_NETWORK_SECONDS = 60.0
-_GONE = (404, 410)
-
-
-def is_url(location: str) -> bool:
-    """Whether this is an address of one of the PROTOCOLS, and no chain of them (`::`)."""
-    protocol, separator, _ = location.partition("://")
-    return bool(separator) and protocol.lower() in PROTOCOLS and "::" not in location
+MAX_TAG = 500
 
 
-def read_photo(uri: str, max_bytes: int) -> bytes:
-    """Read a photo's bytes. Raises PhotoUnusable (`missing`, `unreadable`, `too_large`, `empty`)."""
-    try:
-        with _open(uri) as file:
-            data = _read(file, max_bytes + 1)
-    except FileNotFoundError as error:
-        # fsspec says so of every trouble over http; what it was is the cause.
-        cause = error.__cause__
-        if isinstance(cause, aiohttp.ClientError | TimeoutError) and getattr(cause, "status", None) not in _GONE:
-            raise PhotoUnusable("unreadable", f"{uri} could not be read: {cause}") from error
-        raise PhotoUnusable("missing", f"No photo at {uri}.") from error
-    # ValueError: an address that is none; ImportError: a protocol whose package is not installed.
-    except (OSError, ValueError, ImportError, aiohttp.ClientError) as error:
-        raise PhotoUnusable("unreadable", f"{uri} could not be read: {error or type(error).__name__}") from error
+def read_photo(uri: str, max_bytes: int, seconds: float = NETWORK_SECONDS) -> bytes:
+    """Read a photo's bytes, over the network in three attempts of at most `seconds` each.
+
+    Raises PhotoUnusable (`missing`, `unreadable`, `too_large`, `empty`), of which HostFailed.
+    """
+    data = retried(uri, lambda: _read(uri, max_bytes + 1, seconds))
     if len(data) > max_bytes:
         raise PhotoUnusable("too_large", f"{uri} has more than {max_bytes:,} bytes.")
     if not data:
@@ -41,31 +25,59 @@ def read_photo(uri: str, max_bytes: int) -> bytes:
     return data
 
 
-def _open(uri: str) -> Any:
-    if not is_url(uri):
-        return Path(uri).open("rb")
-    if not uri.lower().startswith("http"):
-        return fsspec.open(uri, "rb")
-    # block_size 0: one stream, where fsspec would ask for the ranges of a large file one by one.
-    timeout = aiohttp.ClientTimeout(total=_NETWORK_SECONDS)
-    return fsspec.open(uri, "rb", block_size=0, client_kwargs={"timeout": timeout})
+def source_tag(uri: str, seconds: float = NETWORK_SECONDS) -> str:
+    """What the source says of the bytes without reading them, at most 500 characters; '' where it does not tell.
+
+    While it says the same, they are the same. Ask before reading: a photo that changes in between is then read again
+    the next time. Never raises, never tries twice.
+    """
+    try:
+        tag = _tag(uri, seconds)
+    except Exception:  # noqa: BLE001 - whatever it is, reading will meet it and say so
+        return ""
+    return tag if len(tag) <= MAX_TAG else ""
 
 
-def _read(file: BinaryIO, size: int) -> bytes:
-    """Read up to `size` bytes; a stream gives what has arrived, which need not be all."""
-    parts = []
-    while size > 0 and (part := file.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+def copy_file(uri: str, target: Path, seconds: float = NETWORK_SECONDS) -> None:
+    """Copy a file from an archive or an address to this machine. Raises PhotoUnusable as read_photo does."""
+
+    def copy() -> None:
+        if is_remote(uri):
+            download(uri, target, seconds)
+        else:
+            target.write_bytes(_read(uri, -1, seconds))
+
+    retried(uri, copy)
 
 
-def source_tag(uri: str) -> str:
-    import time
+def members(kind: str, location: str, seconds: float = NETWORK_SECONDS) -> frozenset[str]:
+    """Names of the files in an archive. Raises PhotoUnusable."""
 
-    state = Path(uri).stat() if Path(uri).exists() else None
-    return f"{state.st_size}:{state.st_mtime_ns}" if state and time.time() - state.st_mtime >= 2 else ""
+    def names() -> frozenset[str]:
+        with open_archive(kind, location, seconds) as archive:
+            return frozenset(archive.names())
+
+    return retried(location, names)
 
 
-def host_of(uri: str) -> str:
-    return ""
+def _read(uri: str, size: int, seconds: float) -> bytes:
+    if is_remote(uri):
+        return fetch(uri, size, seconds)
+    if (kind := protocol_of(uri)) in ARCHIVES:
+        location, member = split_member(uri)
+        with open_archive(kind, location, seconds) as archive:
+            return archive.read(member, size)
+    with Path(uri).open("rb") as file:
+        return file.read(size)
+
+
+def _tag(uri: str, seconds: float) -> str:
+    if is_remote(uri):
+        return ask_tag(uri, seconds)
+    if (kind := protocol_of(uri)) in ARCHIVES:
+        location, member = split_member(uri)
+        with open_archive(kind, location, seconds) as archive:
+            return archive.tag(member)
+    state = Path(uri).stat()
+    settled = time.time() - state.st_mtime >= SETTLED_SECONDS
+    return f"{state.st_size}:{state.st_mtime_ns}" if settled else ""

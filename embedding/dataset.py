@@ -144,7 +144,7 @@ def _report(export: Export, seed: int, frame: pd.DataFrame, rejected: list[Rejec
     for category in counts.index[counts.sum(axis=1) == counts.get("train", 0)]:
         warnings.append(f"Category {category!r} is too small to hold anything back: all of it is in train.")
     return DatasetReport(
-        export=str(export.path),
+        export=export.path,
         seed=seed,
         photos=len(frame),
         listings=len(listings),

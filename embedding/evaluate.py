@@ -124,7 +124,7 @@ def evaluate(models: list[Path], export: Export, out: Path, *, max_bytes: int, p
                 measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), names
             )
     evaluation = Evaluation(
-        export=str(export.path),
+        export=export.path,
         photos=len(photos),
         listings=photos["listing_id"].nunique(),
         left_out=len(held_out.left_out),

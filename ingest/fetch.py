@@ -14,15 +14,15 @@ R = TypeVar("R")
 
 
 def as_read(
-    items: Iterable[T], work: Callable[[T], R], host_of: Callable[[T], str], *, threads: int, ahead: int
+    items: Iterable[T], work: Callable[[T], R], host_of: Callable[[T], str], *, threads: int, local: int, ahead: int
 ) -> Iterator[R]:
     """Do `work` for every item in threads, giving results as they are ready, not in order.
 
     At most `ahead` items are taken that were not given back yet. A host has at most 8 of the threads, and never all of
-    them; its further items wait without a thread. Host '' is this machine, which may have all. Errors of `items` and
+    them; its further items wait without a thread. Host '' is this machine, which has `local`. Errors of `items` and
     of `work` arrive here; closing cancels what has not begun and waits for the rest.
     """
-    limit = max(1, min(PER_HOST, threads - 1))
+    remote = max(1, min(PER_HOST, threads - 1))
     busy: Counter[str] = Counter()
     waiting: defaultdict[str, deque[T]] = defaultdict(deque)
     lock = threading.Lock()
@@ -31,7 +31,7 @@ def as_read(
 
     def begin(host: str, item: T) -> None:
         """With the lock held."""
-        if host and busy[host] >= limit:
+        if busy[host] >= (remote if host else local):
             waiting[host].append(item)
         else:
             busy[host] += 1

@@ -16,12 +16,12 @@ from more_itertools import chunked
 from numpy.typing import NDArray
 from PIL import Image
 
+from catalog.addresses import host_of
 from catalog.collection import PhotoCollection
 from catalog.exports import Export
 from catalog.listing import Photo, Rejected, StoredPhoto
 from catalog.progress import Advance
 from catalog.settings import IngestSettings
-from catalog.storage import host_of
 from ingest.fetch import as_read, one_ahead
 from ingest.ledger import Run
 from ingest.model import Model
@@ -32,8 +32,9 @@ from ingest.writing import Batch, Patience, Writer
 
 # More gains nothing on a CPU and keeps the progress bar waiting.
 EMBED = 32
-# Over the network most of them wait; on this machine they take turns at the cores.
-THREADS = 16 + (os.cpu_count() or 1)
+# Over the network most of them wait; on this machine a few more than cores keep the network fed without crowding it.
+THREADS = 32
+LOCAL = 2 + (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def bring_up_to_date(
     def preprocess(image: Image.Image) -> NDArray[np.uint8]:
         return model.embedder.preprocess(image)  # the model is loaded for the first photo that needs it
 
-    reader = PhotoReader(preprocess, settings.max_photo_bytes, stages)
+    reader = PhotoReader(preprocess, settings.max_photo_bytes, stages, settings.network_seconds)
     writer = Writer(None if dry_run else collection, run, report, stages, patience)
     done = run.rows_done()
     advance(len(done))
@@ -84,7 +85,7 @@ def bring_up_to_date(
     waiting: list[ReadPhoto] = []
     step = min(EMBED, settings.batch_size)
     try:
-        for result in as_read(looked_up, read, _host, threads=THREADS, ahead=4 * settings.batch_size):
+        for result in as_read(looked_up, read, _host, threads=THREADS, local=LOCAL, ahead=4 * settings.batch_size):
             if isinstance(result, Rejected):
                 batch.rejected.append(result)
             elif result.pixels is None:

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.errors import PhotoUnusable
+from catalog.hosts import HostGate
 from catalog.listing import Photo, Rejected, Stage, StoredPhoto
+from catalog.network import NETWORK_SECONDS
 from catalog.storage import read_photo, source_tag
 from embedding.photos import open_photo
 from ingest.stages import Stages
@@ -29,23 +31,30 @@ class ReadPhoto:
 
 
 class PhotoReader:
-    """Reads and decodes one photo at a time. Safe for threads."""
+    """Reads and decodes one photo at a time, for one run, in which a host that does not answer is given up.
 
-    def __init__(self, preprocess: Preprocess, max_bytes: int, stages: Stages) -> None:
+    Safe for threads.
+    """
+
+    def __init__(
+        self, preprocess: Preprocess, max_bytes: int, stages: Stages, network_seconds: float = NETWORK_SECONDS
+    ) -> None:
         self._preprocess = preprocess
         self._max_bytes = max_bytes
         self._stages = stages
+        self._network_seconds = network_seconds
+        self._hosts = HostGate()
 
     def read(self, photo: Photo, known: StoredPhoto | None) -> ReadPhoto | Rejected:
         """Read a photo; bytes that its source says are those in the store are not read, those that are, not decoded."""
         stage: Stage = "read"
         try:
-            with self._stages.time("read"):
+            with self._stages.time("read"), self._hosts.asking(photo.uri):
                 # Before the bytes: a photo that changes in between is read again by the next run.
-                tag = source_tag(photo.uri)
+                tag = source_tag(photo.uri, self._network_seconds)
                 if known and tag and (known.source_tag, known.photo.uri) == (tag, photo.uri):
                     return ReadPhoto(photo, known.sha256, tag, known, None)
-                data = read_photo(photo.uri, self._max_bytes)
+                data = read_photo(photo.uri, self._max_bytes, self._network_seconds)
                 sha256 = hashlib.sha256(data).hexdigest()
             if known and known.sha256 == sha256:
                 return ReadPhoto(photo, sha256, tag, known, None)

@@ -48,7 +48,7 @@ def embed_export(
     report.model_fingerprint = embedder.fingerprint
     started = time.monotonic()
     draft = out.with_name(out.name + ".part")
-    reader = PhotoReader(embedder.preprocess, settings.max_photo_bytes, Stages())
+    reader = PhotoReader(embedder.preprocess, settings.max_photo_bytes, Stages(), settings.network_seconds)
 
     def read(row: Photo | Rejected) -> ReadPhoto | Rejected:
         return row if isinstance(row, Rejected) else reader.read(row, None)

@@ -73,7 +73,10 @@ class Patience:
 
 
 class Writer:
-    """Writes batches in their order. What `put` has taken is in Milvus and in the ledger when `close` returns."""
+    """Writes batches in their order, none after one that failed.
+
+    What `put` has taken is in Milvus and in the ledger when `close` returns.
+    """
 
     def __init__(
         self, collection: PhotoCollection | None, run: Run, report: Report, stages: Stages, patience: Patience
@@ -86,12 +89,13 @@ class Writer:
         self._patience = patience
         self._pool = ThreadPoolExecutor(1, "write")
         self._pending: deque[Future[None]] = deque()
+        self._failure: BaseException | None = None
 
     def put(self, batch: Batch) -> None:
         """Have this batch written. Raises what went wrong with an earlier one."""
         while len(self._pending) >= AHEAD:
             self._pending.popleft().result()
-        self._pending.append(self._pool.submit(self._write, batch))
+        self._pending.append(self._pool.submit(self._write_unless_failed, batch))
 
     def close(self) -> None:
         """Wait until all is written. Raises what went wrong; what comes after that is not written."""
@@ -100,6 +104,15 @@ class Writer:
                 self._pending.popleft().result()
         finally:
             self._pool.shutdown(cancel_futures=True)
+
+    def _write_unless_failed(self, batch: Batch) -> None:
+        if self._failure:
+            raise self._failure
+        try:
+            self._write(batch)
+        except BaseException as error:
+            self._failure = error
+            raise
 
     def _write(self, batch: Batch) -> None:
         with self._stages.time("write"):

@@ -57,7 +57,7 @@ def embed(
     from marketlens import terminal
 
     embedder = Embedder.load(settings.model.path)
-    report = Report(export=str(export))
+    report = Report(export=export)
     with terminal.progress("Embedding", rows.photos) as advance:
         embed_export(rows, embedder, out, settings.ingest, report, advance)
     terminal.out.print(report.render())
@@ -304,15 +304,15 @@ def retrain(
 
 @app.command()
 def evaluate(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL... EXPORT", help="Model folders, then an export.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL... EXPORT", help="Model folders, then an export.")],
     out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("data/evaluation"),
 ) -> None:
     """Measure models side by side on listings that none of them was trained on."""
     from catalog.errors import InvalidSetting
     from catalog.exports import open_export
 
-    *folders, export = models
-    if not folders:
+    *names, export = models
+    if not names:
         raise InvalidSetting(
             "Two things are needed: a model folder and an export.", hint="marketlens evaluate MODEL EXPORT"
         )
@@ -322,7 +322,13 @@ def evaluate(
         from embedding.evaluate import evaluate as run
     from marketlens import terminal
 
-    result = run(folders, rows, out, max_bytes=settings.ingest.max_photo_bytes, progress=terminal.progress)
+    result = run(
+        [Path(name) for name in names],
+        rows,
+        out,
+        max_bytes=settings.ingest.max_photo_bytes,
+        progress=terminal.progress,
+    )
     terminal.out.print(result.render())
     terminal.out.print(f"Table and plots: {out}", soft_wrap=True)
 

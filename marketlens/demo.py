@@ -46,7 +46,7 @@ def run(settings: Settings, data: Path | None, weights: Path | None) -> Settings
     export = own_export(data) if data else vendure_export()
     model = LazyEmbedder(settings.model.path)
     with closing(open_store(settings, consistency="Session")) as photos:
-        report = Report(export=str(export.path))
+        report = Report(export=export.path)
         with progress("Ingesting", export.photos) as advance:
             ingest(export, model, photos, settings.ingest, report, advance, say, Options())
         out.print(report.render())

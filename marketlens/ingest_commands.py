@@ -56,7 +56,7 @@ def run(
     from marketlens.terminal import EXIT_REJECTED, out, progress, say, sigterm_as_interrupt
 
     options = Options(resume=resume, sync=sync, max_removed=max_removed, dry_run=dry_run)
-    result = Report(export=str(export), arguments=asdict(options))
+    result = Report(export=export, arguments=asdict(options))
     # At the start as well: a path that cannot be written is better known now, and a report never outlives its run.
     result.save(report)
     lazy = LazyEmbedder(settings.model.path)

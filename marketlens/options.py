@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from catalog.settings import Settings
     from embedding.embedder import Embedder
 
-ExportArgument = Annotated[Path, typer.Argument(help="Export folder, or a manifest (.csv, .parquet).")]
+# Text, not Path, which would make s3:/bucket of s3://bucket.
+ExportArgument = Annotated[
+    str,
+    typer.Argument(help="Export folder, .zip or .tar of one, or manifest (.csv, .parquet, .jsonl); http and s3 too."),
+]
 UriOption = Annotated[
     str | None,
     typer.Option("--uri", help="Milvus: a path ending in .db (embedded), or http://host:port. Default: the settings."),

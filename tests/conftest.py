@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
+import catalog.retries
 from catalog.collection import PhotoCollection
 from catalog.exports import open_export
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
@@ -28,6 +29,7 @@ from embedding.importing import import_model
 from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.milvus_server import running_server
+from tests.web import Site, website
 
 SHARED = Path(__file__).parents[2] / "shared"
 LISTINGS = SHARED / "listings"
@@ -108,6 +110,21 @@ def fill(export: Path, embedder: Embedder, photos: PhotoCollection, *, batch_siz
     assert sum(advanced) == report.read
     assert report.finished
     return report
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A website on the loopback, with no pages yet."""
+    with website() as site:
+        yield site
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the network's second and third tries would have waited; they do not wait."""
+    waited: list[float] = []
+    monkeypatch.setattr(catalog.retries.RETRYING, "sleep", waited.append)
+    return waited
 
 
 @pytest.fixture

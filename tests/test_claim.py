@@ -46,7 +46,7 @@ def test_the_second_is_refused_and_told_of_the_first(photos: PhotoCollection) ->
 
 @pytest.mark.parametrize("host", ["", "another-machine"])
 def test_a_claim_of_the_dead_lapses(photos: PhotoCollection, host: str) -> None:
-    """After a kill -9 nobody has to clean up: a process that is gone, or a counter that stands still, claims nothing."""
+    """After a kill -9 nobody has to clean up: a process that is gone or a counter that stands still claims nothing."""
     left = {"run": "killed", "host": host or socket.gethostname(), "process": NOBODY, "beat": 7}
     photos.set_note(CLAIM, json.dumps(left))
     with claimed(photos, run("next")):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import subprocess
 import time
 from pathlib import Path
@@ -43,7 +42,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Path:
 def test_kill(clean: Path, tmp_path: Path, random_model: Path, resume: bool) -> None:
     """Killed again and again at random moments, then run to the end: nothing lost, nothing twice, the books right."""
     seed = int(os.environ.get("MARKETLENS_TEST_SEED", time.time_ns() % 10_000))
-    chance = random.Random(seed)
+    chance = np.random.default_rng(seed)
     print(f"MARKETLENS_TEST_SEED={seed}")
     arguments = ["ingest", str(clean / "export"), "--model", str(random_model), "--uri", "c.db"]
     environment = os.environ | {"MARKETLENS_INGEST__BATCH_SIZE": "16"}

@@ -13,7 +13,7 @@ from embedding.embedder import Embedder
 from ingest.ledger import Ledger, Line
 from ingest.report import Report
 from ingest.run import Options, ingest
-from tests.conftest import FakeEngine, LoadedModel, MakeExport, fill
+from tests.conftest import LoadedModel, MakeExport, fill
 
 NOBODY = 2**22 + 1  # above Linux' largest process id
 
@@ -124,7 +124,6 @@ def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: 
 def test_resume_goes_on_with_the_same_run(
     make_export: MakeExport,
     embedder: Embedder,
-    engine: FakeEngine,
     photos: PhotoCollection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,3 +1,4 @@
+import os
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import PhotoUnusable
-from catalog.storage import is_url, read_photo
+from catalog.storage import read_photo, source_tag
 
 BODY = bytes(range(256)) * 2_000
 LIMIT = 1_000_000
@@ -92,6 +93,34 @@ def test_unusable_files(tmp_path: Path) -> None:
     assert reason(str(tmp_path)) == "unreadable"
 
 
+def test_tag_of_a_file(tmp_path: Path) -> None:
+    """A file's tag changes with its size and with its time, and with nothing else."""
+    path = tmp_path / "a.jpg"
+    tags = []
+    for body, changed in [(b"one", 1_000), (b"one", 1_000), (b"three", 1_000), (b"three", 2_000)]:
+        path.write_bytes(body)
+        os.utime(path, (changed, changed))
+        tags.append(source_tag(str(path)))
+    assert tags[0] == tags[1]
+    assert len(set(tags)) == 3
+    assert all(tags)
+
+
+@pytest.mark.parametrize("age", [0, -3600])
+def test_tag_of_a_file_that_just_changed(tmp_path: Path, age: int) -> None:
+    """A file of this very moment, or of a clock that is ahead, has no tag: it may change again within the tick."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(BODY)
+    os.utime(path, (time.time() - age, time.time() - age))
+    assert source_tag(str(path)) == ""
+
+
+def test_tag_of_nothing(tmp_path: Path) -> None:
+    """Where there is nothing, there is no tag and no error."""
+    for uri in (str(tmp_path / "none"), "zip://a.jpg::/none.zip", "tar://a::", "zip://", "foo://x", "a\0b"):
+        assert source_tag(uri) == ""
+
+
 @pytest.mark.parametrize("kind", ["plain", "no_ranges", "chunked"])
 def test_http(server: str, kind: str) -> None:
     """A photo comes whole over http, however the server sends it."""
@@ -99,12 +128,14 @@ def test_http(server: str, kind: str) -> None:
     assert reason(f"{server}/{kind}", 1_000) == "too_large"
 
 
+@pytest.mark.usefixtures("pauses")
 @pytest.mark.parametrize(("status", "code"), [(404, "missing"), (403, "unreadable"), (500, "unreadable")])
 def test_http_error(server: str, status: int, code: str) -> None:
     """Only a photo that is not there is missing; a server in trouble is not taken for that."""
     assert reason(f"{server}/status/{status}") == code
 
 
+@pytest.mark.usefixtures("pauses")
 def test_connection_refused() -> None:
     """A server that is not there makes its photos unreadable, not missing, and does not end the run."""
     with socket.socket() as taken:  # bound, not listening: nobody else can take the port meanwhile
@@ -126,20 +157,3 @@ def test_connection_refused() -> None:
 def test_other_protocols(uri: str) -> None:
     """A protocol that is unknown, not installed or wanting arguments costs one photo, not the run."""
     assert reason(uri) in {"unreadable", "missing"}
-
-
-@pytest.mark.parametrize(
-    ("location", "url"),
-    [
-        ("https://cdn.example/a.jpg", True),
-        ("s3://bucket/a.jpg", True),
-        ("images/a.jpg", False),
-        ("/images/a.jpg", False),
-        ("C:\\images\\a.jpg", False),
-        ("c://images/a.jpg", False),
-        ("", False),
-    ],
-)
-def test_is_url(location: str, url: bool) -> None:
-    """Paths are not URLs, with a drive letter neither."""
-    assert is_url(location) is url
