@@ -27,7 +27,7 @@ from ingest.ledger import Run
 from ingest.model import Model
 from ingest.reading import PhotoReader, ReadPhoto
 from ingest.report import Report
-from ingest.stages import Stages
+from ingest.stages import Stages, idle_warning
 from ingest.writing import Batch, Patience, Writer
 
 # More gains nothing on a CPU and keeps the progress bar waiting.
@@ -109,6 +109,9 @@ def bring_up_to_date(
             writer.close()
             report.seconds = time.monotonic() - started
             report.stage_seconds = {name: round(seconds, 2) for name, seconds in stages.seconds.items()}
+    # A night on which little is new leaves the network idle, and rightly so.
+    if not dry_run and report.embedded > report.read / 2:
+        report.idle_warning = idle_warning(stages.seconds, report.seconds, {"read": LOCAL, "decode": LOCAL})
 
 
 def _look_up(

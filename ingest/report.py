@@ -52,6 +52,7 @@ class Report(BaseModel):
     removed: int = 0
     photos: int | None = None
     sync_refused: str = ""
+    idle_warning: str = ""
     rejected_rows: list[Rejected] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
     _warned: set[str] = PrivateAttr(default_factory=set)
@@ -135,6 +136,8 @@ class Report(BaseModel):
         if self.stage_seconds:
             stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stage_seconds.items())
             parts.append(Text(f"Stages, seconds of all threads together: {stages}"))
+        if self.idle_warning:
+            parts.append(Text(self.idle_warning, style="yellow"))
         if self.rejected_rows:
             parts.append(self._rejected_table())
         if self.warnings:

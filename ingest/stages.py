@@ -34,11 +34,11 @@ def idle_warning(seconds: dict[str, float], wall: float, threads: dict[str, int]
     place.
     """
     embedding = seconds.get("embed", 0.0)
-    if not embedding or wall < _WORTH_SAYING_SECONDS or embedding > IDLE_SHARE * wall:
+    if wall < _WORTH_SAYING_SECONDS or embedding > IDLE_SHARE * wall:
         return ""
     busy = {name: spent / threads.get(name, 1) for name, spent in seconds.items() if name != "embed"}
     starver = max(busy, key=lambda name: busy[name])
     return (
-        f"The network was idle for {1 - embedding / wall:.0%} of the run, waiting for the stage {starver!r}, "
+        f"The network was idle for {1 - embedding / wall:.0%} of the run. It waited for the stage {starver!r}, "
         f"which was busy for {busy[starver] / wall:.0%} of it."
     )

@@ -1,0 +1,32 @@
+"""Where the time went."""
+
+import pytest
+
+from ingest.stages import Stages, idle_warning
+
+
+def test_time_adds_up_also_when_it_fails() -> None:
+    """What a stage did before an error counts as well."""
+    stages = Stages()
+    with stages.time("read"):
+        pass
+    first = stages.seconds["read"]
+    with pytest.raises(ZeroDivisionError), stages.time("read"):
+        1 / 0  # noqa: B018
+    assert stages.seconds["read"] > first > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wall", "starver"),
+    [
+        ({"embed": 60.0, "read": 90.0}, 100.0, None),
+        ({"embed": 40.0, "read": 90.0, "decode": 200.0, "write": 30.0}, 100.0, "'decode'"),
+        ({"embed": 40.0, "read": 90.0, "decode": 100.0, "write": 80.0}, 100.0, "'write'"),
+        ({"embed": 1.0, "read": 20.0}, 20.0, None),
+    ],
+    ids=["busy", "decode", "write", "too short to tell"],
+)
+def test_the_starving_stage_is_named(seconds: dict[str, float], wall: float, starver: str | None) -> None:
+    """A network that is idle for more than half of the run gets a warning that names the busiest stage per thread."""
+    warning = idle_warning(seconds, wall, {"read": 4, "decode": 2})
+    assert (starver in warning) if starver else not warning
