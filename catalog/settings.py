@@ -73,6 +73,13 @@ class IngestSettings(Group):
     max_photo_bytes: Count = 30_000_000
 
 
+class CheckSettings(Group):
+    """What `index check` compares builds by, and where it keeps the answers of before."""
+
+    golden: Path = Path("data/golden")
+    min_recall: float = Field(0.95, ge=0, le=1)
+
+
 class ApiSettings(Group):
     """The search service."""
 
@@ -100,5 +107,6 @@ class Settings(BaseSettings):
     index: IndexSettings = IndexSettings()
     model: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()
+    check: CheckSettings = CheckSettings()
     api: ApiSettings = ApiSettings()
     dashboard: DashboardSettings = DashboardSettings()

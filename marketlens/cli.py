@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from marketlens.index_commands import index_app
+
 if TYPE_CHECKING:
     from catalog.collection import Consistency, PhotoCollection
     from catalog.settings import Settings
@@ -22,6 +24,7 @@ app = typer.Typer(
 )
 model_app = typer.Typer(no_args_is_help=True, help="Model folders.")
 app.add_typer(model_app, name="model")
+app.add_typer(index_app, name="index")
 
 ExportArgument = Annotated[Path, typer.Argument(help="Export folder, or a manifest (.csv, .parquet).")]
 UriOption = Annotated[
@@ -152,7 +155,7 @@ def serve(
     """Run the search API; its documentation is at /docs."""
     import uvicorn
 
-    from catalog.errors import CollectionMissing
+    from catalog.errors import CollectionMissing, ModelMismatch
     from marketlens.processes import require_free_port
     from marketlens.terminal import out
     from search_api.app import create_app
@@ -168,6 +171,10 @@ def serve(
             if settings.milvus.is_lite:
                 raise  # nobody else could fill it while this process has it open
             out.print(f"Not ready yet: {error.message} {error.hint}", soft_wrap=True)
+        except ModelMismatch:
+            # Another build was promoted since the settings were written: the service loads that one's model itself.
+            if model is not None or not photos.info().model:
+                raise
         app = create_app(settings.api, embedder, photos)
         uvicorn.run(app, host=settings.api.host, port=settings.api.port, log_config=LOG_CONFIG)
 

@@ -124,6 +124,7 @@ class Health(BaseModel):
     collection: str | None = None
     model_fingerprint: str | None = None
     photos: int | None = None
+    pending: str | None = Field(None, description="What keeps a build that was promoted from answering.")
 
 
 class Problem(BaseModel):
