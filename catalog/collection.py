@@ -1,64 +1,35 @@
-"""Where photos live: the only module that knows Milvus, and where Lite, a 2.3 server and newer ones differ."""
+"""The photos of one collection: written, looked up, searched."""
 
-import json
-import logging
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import grpc
 import numpy as np
 from cachetools import TTLCache
-from milvus_lite.server_manager import server_manager_instance
-from pymilvus import DataType, MilvusClient, MilvusException
 
-from catalog.errors import (
-    CollectionMissing,
-    InvalidSetting,
-    ModelMismatch,
-    NotFound,
-    StoreFailed,
-    StoreLocked,
-    StoreUnreachable,
-)
-from catalog.exports import MAX_ID_BYTES, MAX_TEXT_BYTES
+from catalog.builds import Builds, CollectionInfo
+from catalog.errors import CollectionMissing, CollectionReplaced, ModelMismatch, NotFound, StoreFailed
 from catalog.filters import SearchFilter, one_of
 from catalog.grouping import Scored, best_per_photo, group_by_listing
-from catalog.index import LITE_INDEXES, Embeddings, build_params, check_embeddings, search_params
+from catalog.index import Embeddings, check_embeddings, search_params
 from catalog.listing import Hit, StoredPhoto
-from catalog.lite import drop_index_files, lock_holder
-from catalog.records import FIELDS, FORMAT_VERSION, from_row, to_row
+from catalog.milvus import WRITE_SECONDS, Milvus, no_catalogue, translated
+from catalog.records import FIELDS, from_row, to_row
 from catalog.settings import IndexSettings, MilvusSettings
+
+__all__ = ["CategorySize", "CollectionInfo", "Consistency", "PhotoCollection", "no_catalogue"]
 
 Consistency = Literal["Bounded", "Session"]
 
 MAX_TOP_K = 16_384
 UPSERT_ROWS = 1_000  # a message must stay under 64 MiB; 1,000 rows of 2,048 dimensions are 8
-_NOT_FOUND_CODES = {100, 1600}  # collection, alias
-_WRITE_TIMEOUT = 120.0
+_PHOTOS = "photos"  # the property that says how many there were after the last change
+_RECORDS = 4_000  # without their embeddings
 _INFO_SECONDS = 2.0
-# gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
-_RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
-
-# Every error is translated below; these would print a traceback for each as well.
-for noisy in ("pymilvus", "milvus_lite"):
-    logging.getLogger(noisy).setLevel(logging.CRITICAL)
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """The collection behind the alias: which model made it, with which index. `build` is when, in UTC."""
-
-    name: str
-    fingerprint: str
-    build: str
-    dim: int
-    index: IndexSettings
+_SCAN_LAG_SECONDS = 1.0  # half of it measured, on a 2.3 server
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,91 +42,73 @@ class CategorySize:
 
 
 class PhotoCollection:
-    """The photos of one catalogue, behind one alias. Safe for threads; Lite allows one process at a time."""
+    """The photos of one catalogue, behind one alias, or those of one build. Safe for threads."""
 
-    def __init__(self, client: MilvusClient, milvus: MilvusSettings, index: IndexSettings, consistency: Consistency):
-        self._client = client
+    def __init__(self, milvus: Milvus, index: IndexSettings, consistency: Consistency, build: str = ""):
+        self.builds = Builds(milvus)
         self._milvus = milvus
+        self._client = milvus.client
+        self._settings = milvus.settings
         self._index = index
         self._consistency = consistency
-        self._write_lock = threading.Lock()
+        self._build = build
+        self._ensured = ""
         self._info_lock = threading.Lock()
-        self._info: TTLCache[str, CollectionInfo] = TTLCache(1, _INFO_SECONDS)
-        self._loaded: set[str] = set()
+        # A build's own collection never changes; where the alias points does.
+        self._info: TTLCache[str, CollectionInfo] = TTLCache(1, float("inf") if build else _INFO_SECONDS)
 
     @classmethod
     def connect(
         cls, milvus: MilvusSettings, index: IndexSettings, *, consistency: Consistency = "Bounded"
     ) -> "PhotoCollection":
-        """Open the store. Raises StoreUnreachable, StoreLocked, InvalidSetting.
+        """Open the store. Raises StoreUnreachable, StoreLocked, InvalidSetting. Lite allows one process at a time.
 
         `Session` sees this process's own last writes, which a server's default, `Bounded`, does not; it costs 3 ms.
         """
-        if milvus.is_lite:
-            return cls(_open_lite(milvus, index), milvus, index, consistency)
-        with _translated(milvus.shown):
-            client = MilvusClient(
-                milvus.uri,
-                token=milvus.token.get_secret_value(),
-                timeout=milvus.timeout,
-                grpc_options=_RECONNECT_SOON,
-            )
-        return cls(client, milvus, index, consistency)
+        return cls(Milvus.connect(milvus, index), index, consistency)
+
+    def at(self, build: CollectionInfo) -> "PhotoCollection":
+        """The photos of this build, wherever the alias points. Over the same connection: close only the first."""
+        return PhotoCollection(self._milvus, self._index, self._consistency, build.name)
 
     def close(self) -> None:
         """Give the store back; on Lite, another process can open it then."""
-        self._client.close()
-        if self._milvus.is_lite:
-            # close() alone keeps the lock until the process ends.
-            server_manager_instance.release_server(self._milvus.uri)
+        self._milvus.close()
 
-    def info(self) -> CollectionInfo:
-        """Describe the live collection. Raises CollectionMissing."""
-        alias = self._milvus.alias
+    def info(self, *, fresh: bool = False) -> CollectionInfo:
+        """Describe the collection, as it was at most two seconds ago unless `fresh`. Raises CollectionMissing."""
         with self._info_lock:
-            if known := self._info.get(alias):
+            if not fresh and (known := self._info.get("")):
                 return known
-            with _translated(self._milvus.shown):
-                name = self._client.describe_alias(alias, timeout=self._milvus.timeout)["collection_name"]
-                described = self._client.describe_collection(name, timeout=self._milvus.timeout)
-            info = _info_of(name, described)
-            if name not in self._loaded:
-                self._load(name)
-                self._loaded.add(name)
-            self._info[alias] = info
+            info = self.builds.describe(self._build) if self._build else self.builds.live()
+            self._milvus.load(info.name)
+            self._info[""] = info
             return info
 
     def require(self, fingerprint: str) -> CollectionInfo:
-        """Describe the live collection. Raises ModelMismatch unless this model made it; CollectionMissing."""
+        """Describe the collection. Raises ModelMismatch unless this model made it; CollectionMissing."""
         info = self.info()
         if info.fingerprint != fingerprint:
             raise ModelMismatch(
-                f"The collection {info.name} in {self._milvus.shown} was made by the model {info.fingerprint[:12]}, "
+                f"The collection {info.name} in {self._settings.shown} was made by the model {info.fingerprint[:12]}, "
                 f"but the model in use is {fingerprint[:12]}. Embeddings of two models cannot be compared.",
-                hint="Use the model that made it (--model FOLDER), or give this one a database of its own (--uri).",
+                hint=f"Use the model that made it (--model {info.model or 'FOLDER'}), or make a build with yours: "
+                "marketlens index build",
             )
         return info
 
-    def ensure(self, fingerprint: str, dim: int) -> CollectionInfo:
-        """Create the collection and its alias unless they are there. Raises ModelMismatch."""
+    def ensure(self, fingerprint: str, dim: int, *, model: str = "") -> CollectionInfo:
+        """Create the collection and its alias unless they are there; `model` is that model's folder.
+
+        From here on, writes raise CollectionReplaced once another build is live. Raises ModelMismatch.
+        """
         try:
-            return self.require(fingerprint)
+            info = self.require(fingerprint)
         except CollectionMissing:
-            pass
-        build = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        name = f"{self._milvus.alias}_{fingerprint[:12]}_{build}"
-        properties = {
-            "marketlens.format": str(FORMAT_VERSION),
-            "marketlens.fingerprint": fingerprint,
-            "marketlens.build": build,
-            "marketlens.index": self._index.model_dump_json(),
-        }
-        with self._write_lock, _translated(self._milvus.shown):
-            self._client.create_collection(
-                name, schema=_schema(dim), index_params=_index_params(self._index), properties=properties
-            )
-            self._client.create_alias(name, self._milvus.alias)
-        return self.info()
+            self.builds.create_live(fingerprint, dim, self._index, model=model)
+            info = self.info()
+        self._ensured = info.name
+        return info
 
     def upsert(self, photos: Sequence[StoredPhoto], embeddings: Embeddings) -> None:
         """Write photos with their embeddings (n, dim), unit length; an id that is there already is replaced.
@@ -164,33 +117,51 @@ class PhotoCollection:
         """
         check_embeddings(photos, embeddings, self.info().dim)
         rows = [to_row(photo) | {"embedding": vector} for photo, vector in zip(photos, embeddings, strict=True)]
-        with self._write_lock, _translated(self._milvus.shown):
+        name = self._written_to()
+        with self._milvus.write_lock, translated(self._settings.shown):
             for start in range(0, len(rows), UPSERT_ROWS):
                 chunk = rows[start : start + UPSERT_ROWS]
-                answer = self._client.upsert(self.info().name, chunk, timeout=_WRITE_TIMEOUT)
+                answer = self._client.upsert(name, chunk, timeout=WRITE_SECONDS)
                 if answer["upsert_count"] != len(chunk):
                     raise StoreFailed(f"Milvus confirmed {answer['upsert_count']} of {len(chunk)} rows.")
-            if self._milvus.is_lite:
+            if self._settings.is_lite:
                 # Lite searches what is not flushed row by row, at 45 to 165 microseconds each.
-                self._client.flush(self.info().name)
+                self._client.flush(name)
 
     def flush(self) -> None:
         """Seal what was written, so that a server builds its index now. Call once at the end of a run."""
-        with self._write_lock, _translated(self._milvus.shown):
-            self._client.flush(self.info().name, timeout=_WRITE_TIMEOUT)
+        name = self._written_to(fresh=True)
+        with self._milvus.write_lock, translated(self._settings.shown):
+            self._client.flush(name, timeout=WRITE_SECONDS)
 
     def remove(self, photo_ids: Sequence[str]) -> None:
         """Delete photos; when this returns, Milvus has confirmed. Ids that are not there are passed over."""
-        with self._write_lock, _translated(self._milvus.shown):
+        name = self._written_to()
+        with self._milvus.write_lock, translated(self._settings.shown):
             for start in range(0, len(photo_ids), UPSERT_ROWS):
                 expression = one_of("photo_id", photo_ids[start : start + UPSERT_ROWS])
-                self._client.delete(self.info().name, filter=expression, timeout=_WRITE_TIMEOUT)
+                self._client.delete(name, filter=expression, timeout=WRITE_SECONDS)
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """Photo id and listing id of everything that is stored, in no order. As fresh as categories."""
         for rows in self._scan(("photo_id", "listing_id"), batch_size=MAX_TOP_K):
             for row in rows:
                 yield row["photo_id"], row["listing_id"]
+
+    def settle(self) -> None:
+        """Wait until a scan (`records`, `vectors`, `ids`) sees what was written before: a second on a server."""
+        if not self._settings.is_lite:
+            time.sleep(_SCAN_LAG_SECONDS)
+
+    def records(self) -> Iterator[list[StoredPhoto]]:
+        """Everything that is stored, batch by batch, in no order. As fresh as categories."""
+        for rows in self._scan(FIELDS, batch_size=_RECORDS):
+            yield [from_row(row) for row in rows]
+
+    def vectors(self) -> Iterator[tuple[list[str], Embeddings]]:
+        """Photo ids and embeddings (n, dim) of everything that is stored, batch by batch. As fresh as categories."""
+        for rows in self._scan(("photo_id", "embedding"), batch_size=UPSERT_ROWS):
+            yield [row["photo_id"] for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
     def stored(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:
         """Look up photos by id; those that are not there are left out."""
@@ -219,6 +190,24 @@ class PhotoCollection:
     def count(self) -> int:
         """How many photos there are."""
         return int(self._query("", ("count(*)",))[0]["count(*)"])
+
+    def begin_changes(self) -> None:
+        """Say that what is stored is changing, so that `lost` counts nothing."""
+        self.set_note(_PHOTOS, "")
+
+    def end_changes(self) -> int:
+        """Keep how many photos there are now, for `lost` to count from; returns that."""
+        count = self.count()
+        self.set_note(_PHOTOS, str(count))
+        return count
+
+    def lost(self) -> int:
+        """How many photos are gone that nobody removed; 0 while changes are made.
+
+        A damaged Lite file can lose rows without a word, see docs/decisions/0009.
+        """
+        told = self.note(_PHOTOS)
+        return max(0, int(told) - self.count()) if told else 0
 
     def categories(self) -> list[CategorySize]:
         """Size of every root category, largest first.
@@ -267,26 +256,27 @@ class PhotoCollection:
             wanted = min(4 * wanted, MAX_TOP_K) if cut_short else wanted
             exact = exact or not cut_short or wanted == MAX_TOP_K
 
-    def note(self, name: str) -> str:
-        """A note that was kept with the live collection; '' where there is none. Never from a cache."""
-        with _translated(self._milvus.shown):
-            described = self._client.describe_collection(self.info().name, timeout=self._milvus.timeout)
-        return str(described.get("properties", {}).get(name, ""))
+    def nearest(self, queries: Embeddings, limit: int) -> list[list[Scored]]:
+        """Photos nearest to each query (n, dim), neither widened nor grouped: what the index finds by itself."""
+        return self._nearest(self.info(), queries, "", limit, exact=False)
 
-    def set_note(self, name: str, value: str) -> None:
-        """Keep a note with the live collection."""
-        with _translated(self._milvus.shown):
-            self._client.alter_collection_properties(self.info().name, {name: value}, timeout=self._milvus.timeout)
+    def note(self, key: str) -> str:
+        """What `set_note` kept with this collection, never from a cache; '' where there is nothing."""
+        return self.builds.note(self.info().name, key)
+
+    def set_note(self, key: str, value: str) -> None:
+        """Keep a text with this collection, under a key of its own."""
+        self.builds.set_notes(self.info().name, **{key: value})
 
     @property
     def is_lite(self) -> bool:
         """Whether this is the embedded database, which belongs to one process."""
-        return self._milvus.is_lite
+        return self._settings.is_lite
 
     def server_version(self) -> str:
         """What answers, as it names itself."""
-        with _translated(self._milvus.shown):
-            return str(self._client.get_server_version(timeout=self._milvus.timeout))
+        with translated(self._settings.shown):
+            return str(self._client.get_server_version(timeout=self._settings.timeout))
 
     def probe(self) -> bool:
         """Run a real search; whether it found anything."""
@@ -297,7 +287,7 @@ class PhotoCollection:
     def _nearest(
         self, info: CollectionInfo, queries: Embeddings, expression: str, limit: int, *, exact: bool
     ) -> list[list[Scored]]:
-        with _translated(self._milvus.shown):
+        with translated(self._settings.shown):
             results = self._client.search(
                 info.name,
                 queries,
@@ -306,7 +296,7 @@ class PhotoCollection:
                 output_fields=list(FIELDS),
                 search_params={"metric_type": "COSINE", "params": search_params(info.index, limit, exact=exact)},
                 consistency_level=self._consistency,
-                timeout=self._milvus.timeout,
+                timeout=self._settings.timeout,
             )
         # Rounding makes the cosine of a photo with itself a little more than 1 now and then.
         return [[(min(float(hit["distance"]), 1.0), from_row(hit["entity"])) for hit in result] for result in results]
@@ -316,25 +306,25 @@ class PhotoCollection:
         return self._query(one_of("photo_id", photo_ids), fields, limit=len(photo_ids)) if photo_ids else []
 
     def _query(self, expression: str, fields: Sequence[str], **options: int) -> list[dict[str, Any]]:
-        with _translated(self._milvus.shown):
+        with translated(self._settings.shown):
             rows: list[dict[str, Any]] = self._client.query(
                 self.info().name,
                 filter=expression,
                 output_fields=list(fields),
                 consistency_level=self._consistency,
-                timeout=self._milvus.timeout,
+                timeout=self._settings.timeout,
                 **options,
             )
         return rows
 
     def _scan(self, fields: Sequence[str], *, batch_size: int) -> Iterator[list[dict[str, Any]]]:
-        with _translated(self._milvus.shown):
+        with translated(self._settings.shown):
             iterator = self._client.query_iterator(
                 self.info().name,
                 batch_size=batch_size,
                 output_fields=list(fields),
                 consistency_level=self._consistency,
-                timeout=_WRITE_TIMEOUT,
+                timeout=WRITE_SECONDS,
             )
             try:
                 while rows := iterator.next():
@@ -342,105 +332,11 @@ class PhotoCollection:
             finally:
                 iterator.close()
 
-    def _load(self, name: str) -> None:
-        try:
-            with _translated(self._milvus.shown):
-                self._client.load_collection(name, timeout=_WRITE_TIMEOUT)
-        except StoreFailed:
-            if not self._milvus.is_lite or not drop_index_files(Path(self._milvus.uri)):
-                raise
-            with _translated(self._milvus.shown):
-                self._client.load_collection(name, timeout=_WRITE_TIMEOUT)
-
-
-def _open_lite(milvus: MilvusSettings, index: IndexSettings) -> MilvusClient:
-    if index.type not in LITE_INDEXES:
-        # Lite would accept the name, search by brute force, and fail at the next load.
-        raise InvalidSetting(
-            f"Milvus Lite has no index of type {index.type}.",
-            hint=f"Set MARKETLENS_INDEX__TYPE to one of {', '.join(sorted(LITE_INDEXES))}, or use a Milvus server.",
-        )
-    path = Path(milvus.uri)
-    try:
-        if path.is_file():
-            raise StoreFailed(
-                f"{path} is a file, but a Milvus Lite database is a folder.", hint="Choose another --uri."
+    def _written_to(self, *, fresh: bool = False) -> str:
+        info = self.info(fresh=fresh)
+        if self._ensured not in {"", info.name}:
+            raise CollectionReplaced(
+                f"The build {info.name} became the live one while this wrote to {self._ensured}.",
+                hint="Run it again: what the new build lacks is written to it.",
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return MilvusClient(milvus.uri)
-    except (MilvusException, OSError) as error:
-        holder = lock_holder(path)
-        if holder is not None:
-            raise StoreLocked(
-                f"The database {path} is in use by process {holder}; Milvus Lite serves one process at a time.",
-                hint=f"Stop process {holder} (a `marketlens serve` or `up`?), or run a Milvus server and set --uri.",
-            ) from error
-        raise StoreFailed(
-            f"The database {path} could not be opened: {_text_of(error)}",
-            hint="Is the folder writable, and not in use by another process? `marketlens doctor` looks closer.",
-        ) from error
-
-
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise _unreachable(uri) from error
-    except MilvusException as error:
-        text = _text_of(error)
-        if error.code in _NOT_FOUND_CODES:
-            raise no_catalogue(uri) from error
-        if any(sign in text for sign in ("Fail connecting", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Retry timeout")):
-            raise _unreachable(uri) from error
-        raise StoreFailed(f"Milvus at {uri} refused: {text}") from error
-
-
-def no_catalogue(uri: str) -> CollectionMissing:
-    """Nothing has been ingested here yet."""
-    return CollectionMissing(f"There is no catalogue in {uri} yet.", hint="Ingest one first: marketlens ingest EXPORT")
-
-
-def _unreachable(uri: str) -> StoreUnreachable:
-    return StoreUnreachable(
-        f"No Milvus answers at {uri}.", hint="Is it running, and is the address (MARKETLENS_MILVUS__URI, --uri) right?"
-    )
-
-
-def _text_of(error: Exception) -> str:
-    return str(getattr(error, "message", "") or error)
-
-
-def _info_of(name: str, described: dict[str, Any]) -> CollectionInfo:
-    properties = described.get("properties", {})
-    if properties.get("marketlens.format") != str(FORMAT_VERSION):
-        raise StoreFailed(
-            f"The collection {name} was not made by this version of marketlens.",
-            hint="Choose another alias or database (MARKETLENS_MILVUS__ALIAS, --uri).",
-        )
-    dim = next(field["params"]["dim"] for field in described["fields"] if field["name"] == "embedding")
-    index = IndexSettings.model_validate(json.loads(properties["marketlens.index"]))
-    return CollectionInfo(name, properties["marketlens.fingerprint"], properties["marketlens.build"], int(dim), index)
-
-
-def _schema(dim: int) -> Any:
-    schema = MilvusClient.create_schema(enable_dynamic_field=False)
-    schema.add_field("photo_id", DataType.VARCHAR, is_primary=True, max_length=MAX_ID_BYTES)
-    schema.add_field("listing_id", DataType.VARCHAR, max_length=MAX_ID_BYTES)
-    # Not a partition key: docs/decisions/0001-no-partition-key.md
-    for name in ("category", "subcategory", "title", "currency", "location", "photo_uri"):
-        schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
-    schema.add_field("sha256", DataType.VARCHAR, max_length=64)
-    schema.add_field("source_tag", DataType.VARCHAR, max_length=MAX_ID_BYTES)
-    schema.add_field("price", DataType.DOUBLE)
-    schema.add_field("ingested_at", DataType.INT64)
-    schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=dim)
-    return schema
-
-
-def _index_params(index: IndexSettings) -> Any:
-    params = MilvusClient.prepare_index_params()
-    build = build_params(index)
-    # Twice, because Lite reads the inner ones only and the server the outer ones.
-    params.add_index("embedding", index_type=index.type, metric_type="COSINE", params={**build, "params": build})
-    return params
+        return info.name

@@ -80,8 +80,20 @@ class IngestRunning(MarketlensError):
     code = "ingest_running"
 
 
+class CollectionReplaced(MarketlensError):
+    """Another build was promoted while this one was written to."""
+
+    code = "collection_replaced"
+
+
+class BuildRefused(MarketlensError):
+    """What was asked of a build would lose photos or searches."""
+
+    code = "build_refused"
+
+
 class CollectionMissing(MarketlensError):
-    """Nothing has been ingested yet."""
+    """Nothing has been ingested yet, or a build was dropped."""
 
     code = "collection_missing"
 

@@ -76,6 +76,13 @@ class IngestSettings(Group):
     wait_seconds: float = Field(300.0, ge=0, description="how long a run waits for a Milvus that went away")
 
 
+class CheckSettings(Group):
+    """What `index check` compares builds by, and where it keeps the answers of before."""
+
+    golden: Path = Path("data/golden")
+    min_recall: float = Field(0.95, ge=0, le=1)
+
+
 class ApiSettings(Group):
     """The search service."""
 
@@ -103,5 +110,6 @@ class Settings(BaseSettings):
     index: IndexSettings = IndexSettings()
     model: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()
+    check: CheckSettings = CheckSettings()
     api: ApiSettings = ApiSettings()
     dashboard: DashboardSettings = DashboardSettings()

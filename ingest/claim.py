@@ -19,7 +19,7 @@ from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning, MarketlensError
 from ingest.report import Report
 
-CLAIM = "marketlens.claim"
+CLAIM = "claim"
 BEAT_SECONDS = 3.0
 _SETTLE_SECONDS = 0.5
 

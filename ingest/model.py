@@ -19,6 +19,9 @@ class Model(Protocol):
     @property
     def embedder(self) -> "Embedder": ...  # noqa: D102
 
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+
 
 class LazyEmbedder:
     """A model folder whose card is read now and whose weights later. Safe for threads."""
@@ -26,7 +29,7 @@ class LazyEmbedder:
     def __init__(self, folder: Path) -> None:
         """Raises ModelMissing, ModelBroken."""
         self.card = read_card(folder)
-        self._folder = folder
+        self.folder = folder.absolute()
         self._lock = threading.Lock()
         self._embedder: Embedder | None = None
 
@@ -37,5 +40,5 @@ class LazyEmbedder:
             if self._embedder is None:
                 from embedding.embedder import Embedder  # noqa: PLC0415 - torch takes seconds
 
-                self._embedder = Embedder.load(self._folder)
+                self._embedder = Embedder.load(self.folder)
             return self._embedder

@@ -19,9 +19,6 @@ from ingest.report import Report
 from ingest.sync import find_gone, remove_gone
 from ingest.writing import Patience
 
-# What the collection held when the last run had finished: fewer later means that rows were lost.
-PHOTOS = "marketlens.photos"
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -59,7 +56,7 @@ def ingest(
         try:
             if target and not options.dry_run:
                 stack.enter_context(claimed(target, report))
-                target.set_note(PHOTOS, "")
+                target.begin_changes()
             bring_up_to_date(export, model, target, settings, run, report, advance, patience, dry_run=options.dry_run)
             if target:
                 _complete(target, run, report, patience, options)
@@ -80,7 +77,7 @@ def ingest(
 
 def _open(collection: PhotoCollection, model: Model, *, dry_run: bool) -> PhotoCollection | None:
     if not dry_run:
-        collection.ensure(model.card.fingerprint, model.card.architecture.head.dim)
+        collection.ensure(model.card.fingerprint, model.card.architecture.head.dim, model=str(model.folder))
         return collection
     try:
         collection.require(model.card.fingerprint)
@@ -103,6 +100,4 @@ def _complete(
         report.sync_refused = gone.refusal(options.max_removed)
         if not report.sync_refused:
             remove_gone(gone, run, None if options.dry_run else collection, report)
-    report.photos = patience(collection.count)
-    if not options.dry_run:
-        collection.set_note(PHOTOS, str(report.photos))
+    report.photos = patience(collection.count if options.dry_run else collection.end_changes)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from marketlens import ingest_commands
+from marketlens import index_commands, ingest_commands
 from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_catalogue
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 model_app = typer.Typer(no_args_is_help=True, help="Model folders.")
 app.add_typer(ingest_commands.app, name="ingest")
 app.add_typer(model_app, name="model")
+app.add_typer(index_commands.app, name="index")
 
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), not a download.")
@@ -108,7 +109,7 @@ def serve(
     """Run the search API; its documentation is at /docs."""
     import uvicorn
 
-    from catalog.errors import CollectionMissing
+    from catalog.errors import CollectionMissing, ModelMismatch
     from marketlens.processes import require_free_port
     from marketlens.terminal import out
     from search_api.app import create_app
@@ -124,6 +125,10 @@ def serve(
             if settings.milvus.is_lite:
                 raise  # nobody else could fill it while this process has it open
             out.print(f"Not ready yet: {error.message} {error.hint}", soft_wrap=True)
+        except ModelMismatch:
+            # Another build was promoted since the settings were written: the service loads that one's model itself.
+            if model is not None or not photos.info().model:
+                raise
         app = create_app(settings.api, embedder, photos)
         uvicorn.run(app, host=settings.api.host, port=settings.api.port, log_config=LOG_CONFIG)
 

@@ -90,6 +90,8 @@ def _catalogue(photos: PhotoCollection, fingerprint: str) -> Iterator[Finding]:
     try:
         info = photos.info()
         yield "catalogue", True, f"{info.name}: {photos.count():,} photos, index {info.index.type}", ""
+        lost = photos.lost()
+        yield "photos", not lost, f"{lost:,} are gone that nobody removed" if lost else "all are there", _INGEST
         if fingerprint:
             photos.require(fingerprint)
             yield "model and catalogue", True, "belong together", ""

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from catalog.errors import (
+    BuildRefused,
     ExportUnreadable,
     InvalidFilter,
     InvalidSetting,
@@ -33,7 +34,16 @@ from catalog.errors import (
 from catalog.progress import Advance
 
 # What was asked for is wrong; everything else (Milvus, disk, model file) is the surroundings' fault.
-_USAGE_ERRORS = (ExportUnreadable, InvalidFilter, InvalidSetting, ModelMismatch, ModelMissing, NotFound, PhotoUnusable)
+_USAGE_ERRORS = (
+    BuildRefused,
+    ExportUnreadable,
+    InvalidFilter,
+    InvalidSetting,
+    ModelMismatch,
+    ModelMissing,
+    NotFound,
+    PhotoUnusable,
+)
 EXIT_REJECTED, EXIT_USAGE, EXIT_SURROUNDINGS = 1, 2, 3
 
 out = Console()

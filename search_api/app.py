@@ -13,17 +13,24 @@ from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings
 from embedding.embedder import Embedder
 from search_api import errors
-from search_api.overview import Overview
+from search_api.live import LiveCatalogue, LoadModel
 from search_api.routes import router
 
 
-def create_app(settings: ApiSettings, embedder: Embedder, photos: PhotoCollection) -> FastAPI:
-    """Put the service together. The caller opens what it is given; the service closes `photos` when it stops."""
+def create_app(
+    settings: ApiSettings, embedder: Embedder, photos: PhotoCollection, load: LoadModel = Embedder.load
+) -> FastAPI:
+    """Put the service together. The caller opens what it is given; the service closes `photos` when it stops.
+
+    `load` gets the model of a build that is promoted while the service runs.
+    """
+    catalogue = LiveCatalogue(photos, embedder, load)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        catalogue.start()
         yield
-        photos.close()
+        catalogue.close()
 
     # The documentation page's scripts come from this server: it may stand where there is no internet.
     app = FastAPIOffline(
@@ -33,9 +40,7 @@ def create_app(settings: ApiSettings, embedder: Embedder, photos: PhotoCollectio
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.embedder = embedder
-    app.state.photos = photos
-    app.state.overview = Overview(photos)
+    app.state.catalogue = catalogue
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID")
     errors.install(app)
     app.include_router(router)

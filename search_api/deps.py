@@ -1,24 +1,27 @@
 """What routes depend on, as named types. The objects are made once, in `create_app`."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 
-from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings
-from embedding.embedder import Embedder
-from search_api.overview import Overview
+from search_api.live import Live, LiveCatalogue
 
 
-def _from_state(name: str) -> Callable[[Request], Any]:
-    def get(request: Request) -> Any:
-        return getattr(request.app.state, name)
-
-    return get
+def _settings(request: Request) -> ApiSettings:
+    settings: ApiSettings = request.app.state.settings
+    return settings
 
 
-SettingsDep = Annotated[ApiSettings, Depends(_from_state("settings"))]
-EmbedderDep = Annotated[Embedder, Depends(_from_state("embedder"))]
-PhotosDep = Annotated[PhotoCollection, Depends(_from_state("photos"))]
-OverviewDep = Annotated[Overview, Depends(_from_state("overview"))]
+def _catalogue(request: Request) -> LiveCatalogue:
+    catalogue: LiveCatalogue = request.app.state.catalogue
+    return catalogue
+
+
+def _live(request: Request) -> Live:
+    return _catalogue(request).current()
+
+
+SettingsDep = Annotated[ApiSettings, Depends(_settings)]
+CatalogueDep = Annotated[LiveCatalogue, Depends(_catalogue)]
+LiveDep = Annotated[Live, Depends(_live)]

@@ -10,7 +10,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from catalog.errors import (
+    BuildRefused,
     CollectionMissing,
+    CollectionReplaced,
     InvalidFilter,
     MarketlensError,
     ModelMismatch,
@@ -26,7 +28,9 @@ STATUS: dict[type[MarketlensError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     PhotoUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidFilter: HTTPStatus.UNPROCESSABLE_ENTITY,
+    BuildRefused: HTTPStatus.CONFLICT,
     CollectionMissing: HTTPStatus.SERVICE_UNAVAILABLE,
+    CollectionReplaced: HTTPStatus.SERVICE_UNAVAILABLE,
     ModelMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreLocked: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -3,20 +3,20 @@
 import io
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing, NotFound, PhotoUnusable
 from catalog.filters import SearchFilter
 from catalog.listing import Hit
 from catalog.storage import read_photo
-from embedding.embedder import Embedder
 from embedding.photos import open_photo
-from search_api.deps import EmbedderDep, OverviewDep, PhotosDep
+from search_api.deps import CatalogueDep, LiveDep
+from search_api.live import Live
 from search_api.reading import REQUEST_BODY, QueryDep
 from search_api.schemas import (
     CategoriesResponse,
@@ -48,22 +48,22 @@ v1 = APIRouter(prefix="/v1")
 
 
 @v1.post("/search", tags=["search"], responses=_problems(404, 411, 413, 415), openapi_extra=REQUEST_BODY)
-async def search(query: QueryDep, embedder: EmbedderDep, photos: PhotosDep) -> SearchResponse:
+async def search(query: QueryDep, catalogue: CatalogueDep) -> SearchResponse:
     """Find the listings that look like a photo.
 
     Send the photo as multipart/form-data, or name a `listing_id` or `photo_id` that is in the catalogue already, in
     either media type. Filters narrow the hits; a full page comes back whenever enough listings pass them.
     """
     # Embedding and Milvus take tens of milliseconds each: not on the event loop.
-    return await run_in_threadpool(_search, *query, embedder, photos)
+    return await run_in_threadpool(catalogue.answer, partial(_search, *query))
 
 
-def _search(query: SearchRequest, upload: bytes | None, embedder: Embedder, photos: PhotoCollection) -> SearchResponse:
+def _search(query: SearchRequest, upload: bytes | None, live: Live) -> SearchResponse:
     started = time.perf_counter()
-    info = photos.require(embedder.fingerprint)
+    photos = live.photos
     own_listing: tuple[str, ...] = ()
     if upload is not None:
-        queries = embedder.embed([open_photo(upload)])
+        queries = live.embedder.embed([open_photo(upload)])
     elif query.listing_id is not None:
         queries = photos.embeddings([stored.photo.photo_id for stored in photos.listing_photos(query.listing_id)])
         own_listing = (query.listing_id,)
@@ -83,27 +83,27 @@ def _search(query: SearchRequest, upload: bytes | None, embedder: Embedder, phot
     searched = time.perf_counter()
     return SearchResponse(
         hits=[_hit(hit) for hit in hits],
-        collection=info.name,
-        model_fingerprint=info.fingerprint,
+        collection=live.info.name,
+        model_fingerprint=live.info.fingerprint,
         timings_ms=SearchTimings(embed=1000 * (embedded - started), search=1000 * (searched - embedded)),
     )
 
 
 @v1.get("/listings/{listing_id:path}", tags=["catalogue"], responses=_problems(404))
-def listing(listing_id: str, photos: PhotosDep) -> ListingResponse:
+def listing(listing_id: str, live: LiveDep) -> ListingResponse:
     """One listing with all its photos."""
-    stored = photos.listing_photos(listing_id)
+    stored = live.photos.listing_photos(listing_id)
     ids = [one.photo.photo_id for one in stored]
     pictures = [ListingPhoto(photo_id=photo_id, photo_url=_photo_url(photo_id)) for photo_id in ids]
     return ListingResponse(**asdict(stored[0].photo.listing), photos=pictures)
 
 
 @v1.get("/categories", tags=["catalogue"], responses=_problems())
-def categories(overview: OverviewDep) -> CategoriesResponse:
+def categories(live: LiveDep) -> CategoriesResponse:
     """Every root category with its counts, largest first; at most half a minute old."""
     sizes = [
         CategoryCount(category=size.category, listings=size.listings, photos=size.photos)
-        for size in overview.categories()
+        for size in live.overview.categories()
     ]
     return CategoriesResponse(categories=sizes)
 
@@ -115,10 +115,10 @@ def categories(overview: OverviewDep) -> CategoriesResponse:
     responses={200: {"content": {"image/jpeg": {}}}, **_problems(404)},
 )
 def image(
-    request: Request, photo_id: str, photos: PhotosDep, size: Annotated[int, Query(ge=32, le=1024)] = 512
+    request: Request, photo_id: str, live: LiveDep, size: Annotated[int, Query(ge=32, le=1024)] = 512
 ) -> Response:
     """Show the photo as a JPEG, upright, its longer side at most `size` pixels, without the original's metadata."""
-    stored = photos.photo(photo_id)
+    stored = live.photos.photo(photo_id)
     headers = {"Cache-Control": "private, max-age=3600", "ETag": f'"{stored.sha256}-{size}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
@@ -135,12 +135,9 @@ def image(
 
 
 @v1.get("/map", tags=["catalogue"], responses=_problems())
-def photo_map(
-    photos: PhotosDep, overview: OverviewDep, limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS)] = 5_000
-) -> MapResponse:
+def photo_map(live: LiveDep, limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS)] = 5_000) -> MapResponse:
     """2-D map of the photos (t-SNE). Takes up to a minute when asked for the first time after an ingest."""
-    placed, total = overview.map(limit)
-    info = photos.info()
+    placed, total = live.overview.map(limit)
     points = [
         MapPoint(
             **asdict(one.photo.listing),
@@ -151,7 +148,9 @@ def photo_map(
         )
         for one in placed
     ]
-    return MapResponse(points=points, total_photos=total, collection=info.name, model_fingerprint=info.fingerprint)
+    return MapResponse(
+        points=points, total_photos=total, collection=live.info.name, model_fingerprint=live.info.fingerprint
+    )
 
 
 router.include_router(v1)
@@ -164,12 +163,24 @@ def livez() -> Health:
 
 
 @router.get("/readyz", tags=["operations"], responses=_problems())
-def readyz(embedder: EmbedderDep, photos: PhotosDep) -> Health:
-    """Whether searches can be answered: the collection is there, by this model, and a real search found something."""
-    info = photos.require(embedder.fingerprint)
-    if not photos.probe():
+def readyz(catalogue: CatalogueDep) -> Health:
+    """Whether searches can be answered: the collection is there, by this model, and a real search found something.
+
+    `pending` says why a build that was promoted does not answer yet, `lost_photos` that the store lost rows.
+    """
+    live, found, count, lost = catalogue.answer(
+        lambda live: (live, live.photos.probe(), live.photos.count(), live.photos.lost())
+    )
+    if not found:
         raise CollectionMissing("The catalogue is empty.", hint="Ingest something first: marketlens ingest EXPORT")
-    return Health(status="ready", collection=info.name, model_fingerprint=info.fingerprint, photos=photos.count())
+    return Health(
+        status="ready",
+        collection=live.info.name,
+        model_fingerprint=live.info.fingerprint,
+        photos=count,
+        lost_photos=lost,
+        pending=catalogue.pending or None,
+    )
 
 
 for path, probe in (("/livez", livez), ("/readyz", readyz)):

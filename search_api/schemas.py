@@ -124,6 +124,8 @@ class Health(BaseModel):
     collection: str | None = None
     model_fingerprint: str | None = None
     photos: int | None = None
+    lost_photos: int | None = Field(None, description="Photos that are gone though nobody removed them.")
+    pending: str | None = Field(None, description="What keeps a build that was promoted from answering.")
 
 
 class Problem(BaseModel):

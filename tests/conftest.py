@@ -93,6 +93,7 @@ class LoadedModel:
     """An embedder that is there already, where ingest would load one."""
 
     embedder: Embedder
+    folder: Path = Path("nowhere")
 
     @property
     def card(self) -> ModelCard:

@@ -209,3 +209,14 @@ def test_a_manifest_is_an_export_too(tmp_path: Path, embedder: Embedder, photos:
     assert fill(tmp_path / "m.csv", embedder, photos).written == 1
     listing = photos.photo("p").photo.listing
     assert (listing.category, listing.subcategory, listing.price, listing.currency) == ("C", "S", 5.0, "EUR")
+
+
+def test_lost_rows_are_noticed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Rows that a store lost without a word are counted, and the next ingest writes them again."""
+    export = make_export()
+    fill(export, embedder, photos)
+    assert photos.lost() == 0
+    photos.remove(["l0-0", "l0-1"])
+    assert photos.lost() == 2
+    report = fill(export, embedder, photos)
+    assert (report.written, report.unchanged, photos.lost()) == (2, 10, 0)

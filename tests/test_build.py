@@ -1,0 +1,258 @@
+"""Filling a build on a real embedded Milvus: nothing lost, nothing embedded twice, every number adds up."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog.builds import CollectionInfo
+from catalog.collection import PhotoCollection
+from catalog.difference import compare
+from catalog.errors import BuildRefused, ModelMismatch, NotFound
+from catalog.exports import open_export
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from embedding.embedder import Embedder
+from ingest.build import begin, fill, go_on
+from ingest.build_report import BuildReport
+from ingest.pipeline import ingest
+from ingest.report import Report
+from tests.conftest import FakeEngine, MakeExport, fake_embedder, jpeg, picture, random_copy, write_export
+
+OTHER = "0c" * 32
+SETTINGS = IngestSettings(batch_size=4)
+
+
+class OtherEngine(FakeEngine):
+    """Another model: the same numbers in another order. `before` is called ahead of every batch."""
+
+    def __init__(self, before: Callable[[int], None] = lambda _: None) -> None:
+        super().__init__()
+        self._before = before
+
+    def run(self, pixels):
+        self._before(self.photos)
+        return np.ascontiguousarray(super().run(pixels)[:, ::-1])
+
+
+def other_embedder(before: Callable[[int], None] = lambda _: None) -> tuple[Embedder, OtherEngine]:
+    engine = OtherEngine(before)
+    return Embedder(fake_embedder(OTHER).card, engine), engine
+
+
+@contextmanager
+def no_bar(_title: str, _total: int):
+    yield lambda _: None
+
+
+@pytest.fixture
+def export(make_export: MakeExport) -> Path:
+    return make_export(listings=8, photos_each=2)
+
+
+@pytest.fixture
+def catalogue(export: Path, embedder: Embedder, photos: PhotoCollection) -> PhotoCollection:
+    """Sixteen photos, live."""
+    ingest(open_export(export), embedder, photos, IngestSettings(), Report(export=""), lambda _: None)
+    return photos
+
+
+def new_build(photos: PhotoCollection, fingerprint: str = OTHER, index: IndexSettings | None = None) -> CollectionInfo:
+    return photos.builds.create(fingerprint, 2048, index or IndexSettings(), model="/m", state="building")
+
+
+def run(photos: PhotoCollection, info: CollectionInfo, embedder: Embedder | None) -> BuildReport:
+    """Fill it; the numbers add up, and a finished build lacks of the live collection only what was rejected."""
+    report = BuildReport(info.name)
+    live, build = photos.at(photos.builds.live()), photos.at(info)
+    try:
+        fill(live, build, embedder, SETTINGS, report, no_bar)
+    finally:
+        assert report.read == report.copied + report.embedded + len(report.rejected)
+    assert report.finished
+    assert photos.builds.describe(info.name).state == "ready"
+    assert compare(live, build).total == compare(live, build).missing == len(report.rejected)
+    return report
+
+
+def test_the_same_model_copies(catalogue: PhotoCollection, export: Path) -> None:
+    """Other index parameters need no photo: nothing is read, and the embeddings are the very same."""
+    for photo in (export / "images").iterdir():
+        photo.unlink()
+    info = new_build(catalogue, catalogue.info().fingerprint, IndexSettings(type="HNSW"))
+    report = run(catalogue, info, None)
+    assert (report.read, report.copied) == (16, 16)
+    ids = ["l0-0", "l7-1"]
+    assert np.array_equal(catalogue.at(info).embeddings(ids), catalogue.embeddings(ids))
+    assert catalogue.at(info).info().index.type == "HNSW"
+
+
+def test_another_model_embeds_every_photo_once(catalogue: PhotoCollection) -> None:
+    """The build has the new model's embeddings and the old records, ingest time included."""
+    embedder, engine = other_embedder()
+    info = new_build(catalogue)
+    report = run(catalogue, info, embedder)
+    assert (report.embedded, engine.photos) == (16, 16)
+    old, new = catalogue.embeddings(["l3-0"]), catalogue.at(info).embeddings(["l3-0"])
+    assert np.allclose(new, old[:, ::-1], atol=1e-6)
+    assert catalogue.at(info).photo("l3-0") == catalogue.photo("l3-0")
+
+
+def test_what_can_no_longer_be_read_is_rejected(catalogue: PhotoCollection, export: Path) -> None:
+    """With its reason, counted, once; a later run takes it when it is back."""
+    (export / "images" / "l1-0.jpg").unlink()
+    (export / "images" / "l2-1.jpg").write_bytes(b"[bold]no photo[/bold]")
+    embedder, engine = other_embedder()
+    info = new_build(catalogue)
+    report = run(catalogue, info, embedder)
+    assert (report.read, report.embedded) == (16, 14)
+    assert {one.photo_id: one.reason for one in report.rejected.values()} == {
+        "l1-0": "missing",
+        "l2-1": "not_an_image",
+    }
+    (export / "images" / "l1-0.jpg").write_bytes(jpeg(picture(1)))
+    again = run(catalogue, info, embedder)
+    assert (again.embedded, list(again.rejected), engine.photos) == (1, ["l2-1"], 15)
+
+
+def test_a_stopped_build_goes_on(catalogue: PhotoCollection) -> None:
+    """What it holds is not embedded again; until it is complete it says so."""
+
+    def stop(photos: int) -> None:
+        if photos == 8:
+            raise KeyboardInterrupt
+
+    info = new_build(catalogue)
+    with pytest.raises(KeyboardInterrupt):
+        run(catalogue, info, other_embedder(stop)[0])
+    assert catalogue.builds.describe(info.name).state == "building"
+    embedder, engine = other_embedder()
+    assert run(catalogue, info, embedder).embedded == engine.photos == 8
+
+
+def test_a_killed_build_goes_on(tmp_path: Path, lite: MilvusSettings) -> None:
+    """After kill -9 between two batches: whole batches are there, the rest follows."""
+    export = write_export(tmp_path / "export", 8, 2)
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, lite.uri, export], cwd=Path(__file__).parents[1], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    try:
+        info = photos.builds.newest()
+        assert info.state == "building"
+        assert 0 < photos.at(info).count() < 16
+        there = photos.at(info).count()
+        embedder, engine = other_embedder()
+        assert run(photos, info, embedder).embedded == engine.photos == 16 - there
+        photos.builds.promote(photos.builds.newest())
+        assert photos.builds.live().name == info.name
+    finally:
+        photos.close()
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from catalog.collection import PhotoCollection
+from catalog.exports import open_export
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from ingest.pipeline import ingest
+from ingest.report import Report
+from tests.conftest import fake_embedder
+from tests.test_build import new_build, other_embedder, run
+
+photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings(), consistency="Session")
+ingest(open_export(Path(sys.argv[2])), fake_embedder(), photos, IngestSettings(), Report(export=""), lambda _: None)
+kill = lambda done: os.kill(os.getpid(), signal.SIGKILL) if done == 8 else None
+run(photos, new_build(photos), other_embedder(kill)[0])
+"""
+
+
+def test_the_live_collection_may_change_meanwhile(catalogue: PhotoCollection) -> None:
+    """New, changed and removed photos are brought over before the build is called ready."""
+    cheaper = catalogue.photo("l0-0")
+    cheaper = replace(
+        cheaper, photo=replace(cheaper.photo, listing=replace(cheaper.photo.listing, price=0.5)), ingested_at=1
+    )
+    new = replace(cheaper, photo=replace(cheaper.photo, photo_id="new"), sha256="e" * 64)
+
+    def change(photos: int) -> None:
+        if photos == 12:
+            catalogue.upsert([cheaper, new], catalogue.embeddings(["l0-0", "l0-1"]))
+            catalogue.remove(["l0-1", "l7-1"])
+
+    embedder, engine = other_embedder(change)
+    info = new_build(catalogue)
+    report = run(catalogue, info, embedder)
+    build = catalogue.at(info)
+    assert build.count() == catalogue.count() == 15
+    assert build.photo("l0-0") == cheaper
+    assert build.photo("new") == new
+    assert (report.copied, report.embedded) == (1, engine.photos)
+
+
+def test_a_collection_that_never_rests_is_said_so(catalogue: PhotoCollection) -> None:
+    """The build gives up rather than call itself ready."""
+    changes = iter(range(1_000))
+
+    def change(_: int) -> None:
+        one = catalogue.photo("l0-0")
+        catalogue.upsert([replace(one, sha256=f"{next(changes):064x}")], catalogue.embeddings(["l0-0"]))
+
+    info = new_build(catalogue)
+    with pytest.raises(BuildRefused, match="keeps changing"):
+        run(catalogue, info, other_embedder(change)[0])
+    assert catalogue.builds.describe(info.name).state == "building"
+
+
+def test_changed_bytes_are_left_for_the_next_ingest(catalogue: PhotoCollection, export: Path) -> None:
+    """The record stays as it was, so that the next ingest sees the change, and the build is no different."""
+    (export / "images" / "l5-0.jpg").write_bytes(jpeg(picture(99)))
+    info = new_build(catalogue)
+    run(catalogue, info, other_embedder()[0])
+    catalogue.builds.promote(catalogue.builds.describe(info.name))
+    after = PhotoCollection(catalogue._milvus, IndexSettings(), "Session")
+    report = Report(export="")
+    ingest(open_export(export), other_embedder()[0], after, IngestSettings(), report, lambda _: None)
+    assert (report.embedded, report.unchanged) == (1, 15)
+
+
+def test_beginning(catalogue: PhotoCollection, random_model: Path, tmp_path: Path) -> None:
+    """A build notes its model's folder; a second one is refused until it is complete; resuming needs that model."""
+    info, embedder = begin(catalogue, random_model, IndexSettings(), own=tmp_path)
+    assert embedder is not None
+    assert (info.fingerprint, info.model, info.state) == (embedder.fingerprint, str(random_model), "building")
+    with pytest.raises(BuildRefused, match="not complete") as caught:
+        begin(catalogue, random_model, IndexSettings(), own=tmp_path)
+    assert "--resume" in caught.value.hint
+    assert f"drop {info.name}" in caught.value.hint
+    again, embedder = go_on(catalogue, None)
+    assert again.name == info.name
+    assert embedder is not None
+    catalogue.builds.drop(info)
+    other = new_build(catalogue)
+    with pytest.raises(ModelMismatch, match=other.name):
+        go_on(catalogue, random_model)
+    catalogue.builds.drop(other)
+    with pytest.raises(NotFound):
+        go_on(catalogue, None)
+
+
+def test_the_live_model_is_noted_for_the_way_back(lite: MilvusSettings, random_model: Path, tmp_path: Path) -> None:
+    """A collection that does not say where its model lies is told so when the settings' model is its own."""
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    try:
+        own = Embedder.load(random_model)
+        photos.ensure(own.fingerprint, own.dim)
+        info, embedder = begin(photos, random_copy(random_model, tmp_path / "copy"), IndexSettings(), own=random_model)
+        assert embedder is None  # the same model, wherever it lies
+        assert photos.builds.live().model == str(random_model)
+        assert info.model == str(tmp_path / "copy")
+    finally:
+        photos.close()
