@@ -234,7 +234,7 @@ def test_the_map_places_every_photo(client: TestClient) -> None:
 def test_ready_when_a_search_works(client: TestClient) -> None:
     """Ready says with what: collection, model, photos."""
     body = client.get("/readyz").json()
-    assert (body["status"], body["photos"]) == ("ready", 20)
+    assert (body["status"], body["photos"], body["lost_photos"]) == ("ready", 20, 0)
     assert client.get("/livez").json()["status"] == "alive"
     assert (client.head("/livez").status_code, client.head("/readyz").status_code) == (200, 200)
 

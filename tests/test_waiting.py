@@ -1,0 +1,99 @@
+"""A Milvus that goes away in the middle of a run."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from catalog.collection import PhotoCollection
+from catalog.errors import StoreUnreachable
+from catalog.exports import open_export
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from ingest.ledger import Ledger
+from ingest.report import Report
+from ingest.run import Options, ingest
+from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder
+from tests.proxy import Proxy, proxied
+
+
+class CuttingEngine(FakeEngine):
+    """Cuts the network at its third batch."""
+
+    def __init__(self, proxy: Proxy, mend_after: float | None) -> None:
+        super().__init__()
+        self._proxy = proxy
+        self._mend_after = mend_after
+        self.batches = 0
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.batches += 1
+        if self.batches == 3:
+            self._proxy.cut()
+            if self._mend_after is not None:
+                threading.Timer(self._mend_after, self._proxy.mend).start()
+        return super().run(pixels)
+
+
+@pytest.fixture
+def alias() -> str:
+    return f"photos_{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def line(milvus_server: str) -> Iterator[tuple[str, Proxy]]:
+    with proxied(milvus_server) as line:
+        yield line
+
+
+def run(
+    export: Path, line: tuple[str, Proxy], alias: str, *, mend_after: float | None, wait: float
+) -> tuple[Report, list[str]]:
+    uri, proxy = line
+    embedder = fake_embedder()
+    embedder._engine = CuttingEngine(proxy, mend_after)
+    settings = IngestSettings(batch_size=5, ledger=export.parent / "ledger", wait_seconds=wait)
+    photos = PhotoCollection.connect(
+        MilvusSettings(uri=uri, alias=alias, timeout=2), IndexSettings(), consistency="Session"
+    )
+    report, said = Report(export=str(export)), []
+    try:
+        model = LoadedModel(embedder)
+        ingest(open_export(export), model, photos, settings, report, lambda _: None, said.append, Options())
+    except StoreUnreachable:
+        assert report.state == "failed"
+    finally:
+        photos.close()
+    return report, said
+
+
+def count(milvus_server: str, alias: str) -> int:
+    photos = PhotoCollection.connect(
+        MilvusSettings(uri=milvus_server, alias=alias), IndexSettings(), consistency="Session"
+    )
+    try:
+        return photos.count()
+    finally:
+        photos.close()
+
+
+def test_it_is_waited_for(make_export: MakeExport, milvus_server: str, line: tuple[str, Proxy], alias: str) -> None:
+    """A Milvus that comes back is waited for: the run says so once, goes on, and every photo is there once."""
+    report, said = run(make_export(listings=20), line, alias, mend_after=3.0, wait=120)
+    assert (report.state, report.written, report.photos) == ("finished", 40, 40)
+    assert any("Waiting for it" in line for line in said)
+    assert count(milvus_server, alias) == 40
+
+
+def test_waiting_has_an_end(make_export: MakeExport, milvus_server: str, line: tuple[str, Proxy], alias: str) -> None:
+    """A Milvus that stays away ends the run; what was confirmed stands in ledger and report, and in no more."""
+    export = make_export(listings=20)
+    report, _ = run(export, line, alias, mend_after=None, wait=1)
+    assert report.state == "failed"
+    there = count(milvus_server, alias)
+    assert report.written <= there < 40  # what was confirmed is there; what was under way may be
+    (kept,) = Ledger(export.parent / "ledger").runs()
+    assert (kept.state, kept.written) == ("failed", report.written)
