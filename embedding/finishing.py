@@ -26,9 +26,7 @@ from embedding.transforms import embed_transform
 MISSES = "worst-misses.png"
 _SHOWN_MISSES, _NEAREST_SHOWN = 12, 4
 
-_NOTICE = """{name}
-
-Made on {date} by `marketlens train`, recipe {recipe}, from {parent}; it is not the original.
+_NOTICE = """Made on {date} by `marketlens train`, recipe {recipe}, from {parent}; it is not the original.
 What was changed: its layers were trained further on listing photos, its classifier was replaced, its weights were
 stored in another precision. README.md says on what, and how well it does. The licence of the weights that it was made
 from holds for it as well; where it came with a text, that text is in this folder.
@@ -64,7 +62,7 @@ def finish(
     }
     files |= start.licence_files
     files["NOTICE"] = _NOTICE.format(
-        name=out.name, date=datetime.now(UTC).date(), parent=start.parent, recipe=facts["arguments"]["recipe"]
+        date=datetime.now(UTC).date(), parent=start.parent, recipe=facts["arguments"]["recipe"]
     ).encode()
     facts = facts | {
         "data": _data_facts(data),

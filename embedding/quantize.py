@@ -15,7 +15,7 @@ def quantize_model(folder: Path, out: Path) -> ModelCard:
     Raises ModelMissing, ModelBroken, OutputFailed.
     """
     model, card = load_model(folder)
-    card = card.model_copy(update={"stored_as": "int8, a scale per output channel"})
+    card = card.model_copy(update={"name": out.name, "stored_as": "int8, a scale per output channel"})
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")

@@ -100,7 +100,9 @@ class LoadedModel:
         return self.embedder.card
 
 
-def fill(export: Path, embedder: Embedder, photos: PhotoCollection, *, batch_size: int = 256, **options: Any) -> Report:
+def ingest_export(
+    export: Path, embedder: Embedder, photos: PhotoCollection, *, batch_size: int = 256, **options: Any
+) -> Report:
     """Ingest an export, with its ledger beside it; every number adds up."""
     report = Report(export=str(export))
     advanced: list[int] = []

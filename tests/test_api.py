@@ -13,7 +13,7 @@ from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
 from embedding.embedder import Embedder
 from search_api.app import create_app
-from tests.conftest import MakeExport, fake_embedder, fill, jpeg, picture, write_csv
+from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
 
 PROBLEM = "application/problem+json"
 
@@ -32,7 +32,7 @@ def client(export: Path, embedder: Embedder, lite: MilvusSettings) -> Iterator[T
 
 def make_app(export: Path, embedder: Embedder, lite: MilvusSettings, **settings: int):
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     return create_app(ApiSettings.model_validate(settings), embedder, photos)
 
 
@@ -252,7 +252,7 @@ def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings) -> None:
 def test_another_model_never_answers(export: Path, embedder: Embedder, lite: MilvusSettings) -> None:
     """A service with another model than the collection's refuses instead of giving nonsense."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     with TestClient(create_app(ApiSettings(), fake_embedder("0f" * 32), photos)) as client:
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1)))):
             assert (response.status_code, response.json()["code"]) == (503, "model_mismatch")

@@ -15,14 +15,20 @@ from catalog.builds import CollectionInfo
 from catalog.collection import PhotoCollection
 from catalog.difference import compare
 from catalog.errors import BuildRefused, ModelMismatch, NotFound
-from catalog.exports import open_export
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.embedder import Embedder
 from ingest.build import begin, fill, go_on
 from ingest.build_report import BuildReport
-from ingest.pipeline import ingest
-from ingest.report import Report
-from tests.conftest import FakeEngine, MakeExport, fake_embedder, jpeg, picture, random_copy, write_export
+from tests.conftest import (
+    FakeEngine,
+    MakeExport,
+    fake_embedder,
+    ingest_export,
+    jpeg,
+    picture,
+    random_copy,
+    write_export,
+)
 
 OTHER = "0c" * 32
 SETTINGS = IngestSettings(batch_size=4)
@@ -58,7 +64,7 @@ def export(make_export: MakeExport) -> Path:
 @pytest.fixture
 def catalogue(export: Path, embedder: Embedder, photos: PhotoCollection) -> PhotoCollection:
     """Sixteen photos, live."""
-    ingest(open_export(export), embedder, photos, IngestSettings(), Report(export=""), lambda _: None)
+    ingest_export(export, embedder, photos)
     return photos
 
 
@@ -160,15 +166,12 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from catalog.collection import PhotoCollection
-from catalog.exports import open_export
-from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
-from ingest.pipeline import ingest
-from ingest.report import Report
-from tests.conftest import fake_embedder
+from catalog.settings import IndexSettings, MilvusSettings
+from tests.conftest import fake_embedder, ingest_export
 from tests.test_build import new_build, other_embedder, run
 
 photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings(), consistency="Session")
-ingest(open_export(Path(sys.argv[2])), fake_embedder(), photos, IngestSettings(), Report(export=""), lambda _: None)
+ingest_export(Path(sys.argv[2]), fake_embedder(), photos)
 kill = lambda done: os.kill(os.getpid(), signal.SIGKILL) if done == 8 else None
 run(photos, new_build(photos), other_embedder(kill)[0])
 """
@@ -218,8 +221,7 @@ def test_changed_bytes_are_left_for_the_next_ingest(catalogue: PhotoCollection, 
     run(catalogue, info, other_embedder()[0])
     catalogue.builds.promote(catalogue.builds.describe(info.name))
     after = PhotoCollection(catalogue._milvus, IndexSettings(), "Session")
-    report = Report(export="")
-    ingest(open_export(export), other_embedder()[0], after, IngestSettings(), report, lambda _: None)
+    report = ingest_export(export, other_embedder()[0], after)
     assert (report.embedded, report.unchanged) == (1, 15)
 
 

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
 from search_api.app import create_app
-from tests.conftest import MakeExport, fake_embedder, fill, jpeg, picture
+from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture
 from tests.milvus_server import free_ports
 
 APP = Path(__file__).parents[1] / "dashboard" / "app.py"
@@ -25,7 +25,7 @@ def api(make_export: MakeExport, lite: MilvusSettings, monkeypatch: pytest.Monke
     """A running API over ten listings of two photos; its address is the dashboard's setting."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     embedder = fake_embedder()
-    fill(make_export(listings=10, photos_each=2), embedder, photos)
+    ingest_export(make_export(listings=10, photos_each=2), embedder, photos)
     port = free_ports(1)[0]
     app = create_app(ApiSettings(), embedder, photos)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))

@@ -16,14 +16,14 @@ from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from ingest.report import Report
 from ingest.run import Options, ingest
-from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, fill, jpeg, picture, write_csv
+from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
 
 
 def test_every_photo_of_an_export_is_written(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
 ) -> None:
     """Twelve rows in are twelve photos in the collection, with their listing's fields."""
-    report = fill(make_export(listings=6, photos_each=2), embedder, photos)
+    report = ingest_export(make_export(listings=6, photos_each=2), embedder, photos)
     assert (report.read, report.written, report.rejected) == (12, 12, 0)
     assert photos.count() == 12
     listing = photos.photo("l3-1").photo.listing
@@ -34,7 +34,7 @@ def test_every_photo_of_an_export_is_written(
 def test_a_photo_finds_its_listing(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
     """Index and query see a photo alike: the same bytes score 1, and come first."""
     export = make_export(listings=8, photos_each=2)
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     image = open_photo((export / "images" / "l5-1.jpg").read_bytes())
     hit = photos.search(embedder.embed([image]), SearchFilter(), 3)[0]
     assert (hit.listing.listing_id, hit.photo_id) == ("l5", "l5-1")
@@ -46,9 +46,9 @@ def test_a_second_run_writes_and_embeds_nothing(
 ) -> None:
     """What is there already is neither embedded nor written again."""
     export = make_export()
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     embedded, before = engine.photos, photos.photo("l0-0")
-    report = fill(export, embedder, photos)
+    report = ingest_export(export, embedder, photos)
     assert (report.written, report.unchanged) == (0, 12)
     assert engine.photos == embedded
     assert photos.photo("l0-0") == before
@@ -59,11 +59,11 @@ def test_a_new_price_is_written_without_embedding(
 ) -> None:
     """Changed metadata updates every photo of the listing and keeps the embeddings."""
     export = make_export()
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     vector, embedded = photos.embeddings(["l2-0"]), engine.photos
     products = export / "Products.csv"
     products.write_text(products.read_text().replace("£3.00", "£99.00"))
-    report = fill(export, embedder, photos)
+    report = ingest_export(export, embedder, photos)
     assert (report.written, report.updated, report.unchanged) == (2, 2, 10)
     assert engine.photos == embedded
     assert photos.photo("l2-1").photo.listing.price == 99.0
@@ -75,10 +75,10 @@ def test_new_bytes_are_embedded_again(
 ) -> None:
     """A photo replaced under its id gets a new embedding, and is there once."""
     export = make_export()
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     embedded = engine.photos
     (export / "images" / "l0-0.jpg").write_bytes(jpeg(picture(77)))
-    report = fill(export, embedder, photos)
+    report = ingest_export(export, embedder, photos)
     assert (report.written, report.embedded, report.unchanged) == (1, 1, 11)
     assert (engine.photos, photos.count()) == (embedded + 1, 12)
 
@@ -112,7 +112,7 @@ def test_one_bad_photo_never_ends_the_fill(
     """A photo that cannot be used is rejected with its row and reason; all others are written."""
     export = make_export()
     spoil(export / "images" / "l1-0.jpg", how)
-    report = fill(export, embedder, photos)
+    report = ingest_export(export, embedder, photos)
     assert (report.written, report.rejected) == (11, 1)
     row = report.rejected_rows[0]
     assert (row.photo_id, row.listing_id, row.reason, row.row) == ("l1-0", "l1", reason, "Images.csv row 4")
@@ -124,9 +124,9 @@ def test_a_photo_gone_bad_keeps_its_record(
 ) -> None:
     """A photo that was stored and can no longer be read is rejected, and stays findable."""
     export = make_export()
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     spoil(export / "images" / "l1-0.jpg", "cut")
-    report = fill(export, embedder, photos)
+    report = ingest_export(export, embedder, photos)
     assert (report.unchanged, report.rejected) == (11, 1)
     assert photos.count() == 12
 
@@ -138,7 +138,7 @@ def test_an_id_that_appears_twice_is_stored_once(
     export = make_export()
     with (export / "Images.csv").open("a") as file:
         file.write("99,l0-0,l5\n")
-    report = fill(export, embedder, photos, batch_size=3)
+    report = ingest_export(export, embedder, photos, batch_size=3)
     assert (report.read, report.written, report.rejected) == (13, 12, 1)
     assert report.rejected_rows[0].reason == "duplicate_photo_id"
     assert photos.photo("l0-0").photo.listing.listing_id == "l0"
@@ -151,7 +151,7 @@ def test_a_price_of_free_is_kept_as_unknown_and_said_once(
     export = make_export()
     products = export / "Products.csv"
     products.write_text(products.read_text().replace("£2.00", "free"))
-    report = fill(export, embedder, photos)
+    report = ingest_export(export, embedder, photos)
     assert (report.written, report.rejected) == (12, 0)
     assert report.warnings == ["listing l1: price 'free' is not a number; stored as unknown"]
     assert photos.photo("l1-0").photo.listing.price is None
@@ -161,7 +161,7 @@ def test_two_listings_may_share_a_photo(make_export: MakeExport, embedder: Embed
     """Identity is the id: the same bytes under two ids are two photos, and both listings are found."""
     export = make_export(listings=3, photos_each=1)
     shutil.copy(export / "images" / "l0-0.jpg", export / "images" / "l1-0.jpg")
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     image = open_photo((export / "images" / "l0-0.jpg").read_bytes())
     hits = photos.search(embedder.embed([image]), SearchFilter(), 2)
     assert {hit.listing.listing_id for hit in hits} == {"l0", "l1"}
@@ -170,10 +170,10 @@ def test_two_listings_may_share_a_photo(make_export: MakeExport, embedder: Embed
 def test_another_model_writes_nothing(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
     """An ingest with another model stops before the first write."""
     export = make_export(listings=2)
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     other = make_export(listings=4, name="other")
     with pytest.raises(ModelMismatch):
-        fill(other, fake_embedder("0f" * 32), photos)
+        ingest_export(other, fake_embedder("0f" * 32), photos)
     assert photos.count() == 4
 
 
@@ -197,7 +197,7 @@ def test_what_was_confirmed_before_a_failure_is_reported(
         ingest(open_export(export), model, photos, settings, report, lambda _: None, print, Options())
     assert (report.written, report.finished) == (photos.count(), False)
     assert report.written == 6
-    again = fill(export, embedder, photos)
+    again = ingest_export(export, embedder, photos)
     assert (again.unchanged, again.written, photos.count()) == (6, 4, 10)
 
 
@@ -206,7 +206,7 @@ def test_a_manifest_is_an_export_too(tmp_path: Path, embedder: Embedder, photos:
     (tmp_path / "a.png").write_bytes(jpeg(picture(1)))
     header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
     write_csv(tmp_path / "m.csv", header, [["p", "l", "T", "C / S", "5", "eur", "Rome", "a.png"]])
-    assert fill(tmp_path / "m.csv", embedder, photos).written == 1
+    assert ingest_export(tmp_path / "m.csv", embedder, photos).written == 1
     listing = photos.photo("p").photo.listing
     assert (listing.category, listing.subcategory, listing.price, listing.currency) == ("C", "S", 5.0, "EUR")
 
@@ -214,9 +214,9 @@ def test_a_manifest_is_an_export_too(tmp_path: Path, embedder: Embedder, photos:
 def test_lost_rows_are_noticed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
     """Rows that a store lost without a word are counted, and the next ingest writes them again."""
     export = make_export()
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     assert photos.lost() == 0
     photos.remove(["l0-0", "l0-1"])
     assert photos.lost() == 2
-    report = fill(export, embedder, photos)
+    report = ingest_export(export, embedder, photos)
     assert (report.written, report.unchanged, photos.lost()) == (2, 10, 0)

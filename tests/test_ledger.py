@@ -13,7 +13,7 @@ from embedding.embedder import Embedder
 from ingest.ledger import Ledger, Line
 from ingest.report import Report
 from ingest.run import Options, ingest
-from tests.conftest import LoadedModel, MakeExport, fill
+from tests.conftest import LoadedModel, MakeExport, ingest_export
 
 NOBODY = 2**22 + 1  # above Linux' largest process id
 
@@ -33,7 +33,7 @@ def test_every_row_has_a_line(make_export: MakeExport, embedder: Embedder, photo
     (export / "images" / "l2-0.jpg").unlink()
     with (export / "Images.csv").open("a") as file:
         file.write("98,l0-0,l5\n99,x,nobody\n")
-    report = fill(export, embedder, photos, batch_size=3)
+    report = ingest_export(export, embedder, photos, batch_size=3)
     rows = table(export.parent / "ledger", report)
     assert len(rows["row"]) == len(set(rows["row"])) == report.read == 14
     assert rows["verdict"].count("written") == report.written == photos.count() == report.photos == 10
@@ -55,10 +55,10 @@ def test_every_row_has_a_line(make_export: MakeExport, embedder: Embedder, photo
 def test_verdicts_of_a_second_run(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
     """Changed metadata is updated, the rest unchanged, and each run keeps its own lines."""
     export = make_export()
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     products = export / "Products.csv"
     products.write_text(products.read_text().replace("£3.00", "£99.00"))
-    rows = table(export.parent / "ledger", fill(export, embedder, photos))
+    rows = table(export.parent / "ledger", ingest_export(export, embedder, photos))
     verdicts = dict(zip(rows["photo_id"], rows["verdict"], strict=True))
     assert {photo_id for photo_id, verdict in verdicts.items() if verdict == "updated"} == {"l2-0", "l2-1"}
     assert sorted(set(verdicts.values())) == ["unchanged", "updated"]
@@ -149,7 +149,7 @@ def test_nothing_to_resume(make_export: MakeExport, embedder: Embedder, photos: 
     export = make_export()
     with pytest.raises(InvalidSetting, match="no stopped run"):
         start(export, embedder, photos, resume=True)
-    fill(export, embedder, photos)
+    ingest_export(export, embedder, photos)
     with pytest.raises(InvalidSetting, match="no stopped run"):
         start(export, embedder, photos, resume=True)
     assert len(Ledger(export.parent / "ledger").runs()) == 1

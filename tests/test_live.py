@@ -14,16 +14,13 @@ from fastapi.testclient import TestClient
 from catalog.builds import CollectionInfo
 from catalog.collection import PhotoCollection
 from catalog.errors import ModelMissing
-from catalog.exports import open_export
 from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings
 from embedding.embedder import Embedder
 from ingest.build import fill
 from ingest.build_report import BuildReport
-from ingest.pipeline import ingest
-from ingest.report import Report
 from search_api import live
 from search_api.app import create_app
-from tests.conftest import FakeEngine, MakeExport, fake_embedder
+from tests.conftest import FakeEngine, MakeExport, fake_embedder, ingest_export
 from tests.test_build import OTHER, new_build, no_bar, other_embedder
 
 OWN = fake_embedder().fingerprint
@@ -45,7 +42,7 @@ def fill_catalogue(milvus: MilvusSettings, export: Path) -> PhotoCollection:
     """Twenty photos, live, by a model that lies in /models/own."""
     photos = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
     photos.ensure(OWN, 2048, model="/models/own")
-    ingest(open_export(export), fake_embedder(), photos, IngestSettings(), Report(export=""), lambda _: None)
+    ingest_export(export, fake_embedder(), photos)
     return photos
 
 

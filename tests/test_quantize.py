@@ -46,6 +46,7 @@ def test_folder(random_model: Path, tmp_path: Path) -> None:
     assert sizes[1] < 0.53 * sizes[0]
     assert card.fingerprint != read_card(random_model).fingerprint
     assert {path.name for path in (tmp_path / "small").iterdir()} == {"model.json", "model.safetensors"}
+    assert read_card(tmp_path / "small").name == "small"
     pictures = [picture(seed) for seed in range(4)]
     before, after = Embedder.load(random_model).embed(pictures), Embedder.load(tmp_path / "small").embed(pictures)
     assert (before * after).sum(axis=1).min() > 0.999
