@@ -1,6 +1,6 @@
 """The model card: what `model.json` says, for people (Mitchell et al., "Model Cards for Model Reporting", 2019)."""
 
-from embedding.card import ModelCard
+from embedding.card import ModelCard, TwoPartHeadConfig
 
 CARD_TEXT = "README.md"
 
@@ -21,6 +21,10 @@ _TWIN = (
     "- Trained on all three splits. The figures below and the calibration are those of its twin, fingerprint `{}`: "
     "the same arguments, as many epochs, the train split alone."
 )
+_BALANCED = (
+    "- Balanced after training (`marketlens model balance`): the kind of thing makes up {} of a cosine, the item the "
+    "rest. Nothing else was chosen with the test split in view."
+)
 
 
 def describe(card: ModelCard) -> str:
@@ -32,7 +36,7 @@ def describe(card: ModelCard) -> str:
         if (one := card.metrics.get(name))
     ]
     splits = [f"| {name} | {counts['listings']:,} | {counts['photos']:,} |" for name, counts in data.items()]
-    head = card.architecture.head
+    head, balanced = card.architecture.head, "balanced_from" in card.training
     lines = [
         f"# {card.name}",
         "",
@@ -43,6 +47,7 @@ def describe(card: ModelCard) -> str:
         f"- Trained by the recipe `{arguments['recipe']}` from {card.parent}.",
         f"- Epoch {card.training['best_epoch']} was kept, by recall@1 and the head's top-1 on the validation split.",
         *([_TWIN.format(arguments["twin"][:12])] if "twin" in arguments else []),
+        *([_BALANCED.format(head.kind_share)] if isinstance(head, TwoPartHeadConfig) and balanced else []),
         f"- Licence: {card.licence}.",
         f"- Weights stored as {card.stored_as}.",
         "",
@@ -55,7 +60,7 @@ def describe(card: ModelCard) -> str:
         "|---|---|---|",
         *splits,
         "",
-        "## On the test split, which nothing was chosen by",
+        "## On the test split" + ("" if balanced else ", which nothing was chosen by"),
         "",
         "| figure | mean | 95 % interval | queries |",
         "|---|---|---|---|",

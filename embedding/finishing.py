@@ -25,6 +25,7 @@ from embedding.transforms import embed_transform
 
 MISSES = "worst-misses.png"
 _SHOWN_MISSES, _NEAREST_SHOWN = 12, 4
+_SHOWN = {"recall_at_1": "recall@1", "category_p_at_1": "category P@1", "head_top_1": "category head, top-1"}
 
 _NOTICE = """Made on {date} by `marketlens train`, recipe {recipe}, from {parent}; it is not the original.
 What was changed: its layers were trained further on listing photos, its classifier was replaced, its weights were
@@ -86,23 +87,33 @@ def finish(
         with progress("Measuring", len(data.photos)) as advance:
             dataset = PhotoDataset(data.photos, embed_transform(trainee.model.transform))
             embeddings, probabilities = trainee.answers(trainee.read(dataset, advance))
-        held_out = (data.photos["split"] == "test").to_numpy()
-        measured = measure(data.photos[held_out], embeddings[held_out], probabilities[held_out], data.categories)
-        curve, error, picture = _calibrate(embeddings, data.photos)
-        facts["calibration_error"] = error
-        card = card.model_copy(update={"training": facts, "metrics": measured.figures(), "calibration": curve})
-        shown = {"recall_at_1": "recall@1", "category_p_at_1": "category P@1", "head_top_1": "category head, top-1"}
-        files |= picture | {
-            "plots/recall.png": plots.curves(history, shown, "On the validation split", facts["best_epoch"]),
-            "plots/confusion.png": plots.confusion(
-                measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), data.categories
-            ),
+        card, figures, measured = measured_card(card, data, embeddings, probabilities)
+        files |= figures | {
+            "plots/recall.png": plots.curves(history, _SHOWN, "On the validation split", facts["best_epoch"])
         }
-        _draw_misses(measured, data.photos[held_out].reset_index(drop=True), run)
+        _draw_misses(measured, data.split("test"), run)
     files[CARD_TEXT] = describe(card).encode()
     card = save_model(out, weights, card, files)
     run.tidy()
     return card
+
+
+def measured_card(
+    card: ModelCard, data: Prepared, embeddings: Embeddings, probabilities: NDArray[np.float32]
+) -> tuple[ModelCard, dict[str, bytes], Measured]:
+    """The card with its figures on the test split and its calibration, their plots, and what was measured.
+
+    Embeddings (n, dim) and probabilities (n, categories) are those of all photos of the data set, in order.
+    """
+    held_out = (data.photos["split"] == "test").to_numpy()
+    measured = measure(data.photos[held_out], embeddings[held_out], probabilities[held_out], data.categories)
+    curve, error, picture = _calibrate(embeddings, data.photos)
+    training = card.training | {"calibration_error": error}
+    card = card.model_copy(update={"training": training, "metrics": measured.figures(), "calibration": curve})
+    confusion = plots.confusion(
+        measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), data.categories
+    )
+    return card, picture | {"plots/confusion.png": confusion}, measured
 
 
 def _calibrate(

@@ -365,6 +365,27 @@ def model_quantize(
     terminal.out.print(f"Model {card.fingerprint[:12]} in {out}.", soft_wrap=True)
 
 
+@model_app.command("balance")
+def model_balance(
+    model: Annotated[Path, typer.Argument(help="A model folder that marketlens train or retrain made.")],
+    prepared: Annotated[Path, typer.Argument(help="The data set that it was trained on.")],
+    kind_share: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="More finds the same kind of thing, less the same item.")
+    ],
+    out: Annotated[Path, typer.Option(help="The model folder to make.")],
+    twin: Annotated[Path | None, typer.Option(help="Of a retrained model: its twin, balanced before.")] = None,
+) -> None:
+    """Shift a model between "the same item" and "the same kind of thing", without training; measured anew."""
+    with training_packages():
+        from embedding.balance import balance_model
+    from marketlens import terminal
+    from marketlens.tables import figures_table
+
+    card = balance_model(model, prepared, kind_share, out, twin=twin, progress=terminal.progress)
+    terminal.out.print(figures_table(card))
+    terminal.out.print(f"Model {card.fingerprint[:12]} in {out}.", soft_wrap=True)
+
+
 @contextmanager
 def training_packages() -> Iterator[None]:
     """Import what the extra `train` brings; say so when it is not there."""

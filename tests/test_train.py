@@ -17,8 +17,9 @@ from torch.nn.functional import cross_entropy
 import embedding.prepared
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports import open_export
+from embedding.balance import balance_model
 from embedding.card import ModelCard, read_card
-from embedding.checkpoint import listing_hash, load_model, trained_on
+from embedding.checkpoint import listing_hash, load_model, load_weights, trained_on
 from embedding.dataset import prepare
 from embedding.embedder import Embedder
 from embedding.importing import start_weights
@@ -496,3 +497,14 @@ def test_command(prepared: Path, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_measured_model_is_measured_anew_when_balanced(trained: Path, prepared: Path, tmp_path: Path) -> None:
+    """Another share of the kind part gives other figures and another calibration; what was trained stays."""
+    before = read_card(trained)
+    card = balance_model(trained, prepared, 0.9, tmp_path / "kind", twin=None, progress=no_bar)
+    assert card.training["balanced_from"] == before.fingerprint
+    assert card.metrics.keys() == before.metrics.keys()
+    assert card.metrics["head_top_1"].mean == pytest.approx(before.metrics["head_top_1"].mean)
+    assert card.calibration != before.calibration
+    assert load_weights(tmp_path / "kind").keys() == load_weights(trained).keys()
