@@ -2,14 +2,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Where torchvision cannot download its weights: a resnet50() state dict in safetensors.
-WEIGHTS ?= $(wildcard ../shared/weights/resnet50-imagenet.safetensors.xz)
 ARGS ?=
 
 .PHONY: demo test check format lock clean
 
 demo: .venv/installed
-	$(BIN)/marketlens demo $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
+	$(BIN)/marketlens demo $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)

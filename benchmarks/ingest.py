@@ -1,6 +1,6 @@
 """Ingest beside the plain way, on the same photos in one run. Prints photos/s and ratios.
 
-    .venv/bin/python -m benchmarks.ingest ../shared/listings [--photos 400] [--model models/imagenet-resnet50]
+    .venv/bin/python -m benchmarks.ingest ../shared/listings [--photos 400] [--model models/marketlens-resnet50]
 
 (a) plain:   PIL, one photo at a time, eager torch in its default layout: what a first script does
 (b) engine:  the embedder alone, on pixels that are in memory already: the ceiling
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export", type=Path)
     parser.add_argument("--photos", type=int, default=400)
-    parser.add_argument("--model", type=Path, default=Path("models/imagenet-resnet50"))
+    parser.add_argument("--model", type=Path, default=Path("models/marketlens-resnet50"))
     arguments = parser.parse_args()
 
     whole = open_export(arguments.export)

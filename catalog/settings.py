@@ -63,7 +63,7 @@ class IndexSettings(Group):
 class ModelSettings(Group):
     """The model folder that ingest and search share."""
 
-    path: Path = Path("models/imagenet-resnet50")
+    path: Path = Path("models/marketlens-resnet50")
 
 
 class IngestSettings(Group):

@@ -39,7 +39,8 @@ def balance_model(
         if path.is_file() and path.name not in (WEIGHTS, CARD) and not path.name.startswith("model.onnx")
     }
     if "twin" in card.training["arguments"]:
-        measured = _twin_of(card, twin, kind_share)
+        measured, plots = _twin_of(card, twin, kind_share)
+        files |= plots
         told |= {"calibration_error": measured.training["calibration_error"]}
         own |= {"metrics": measured.metrics, "calibration": measured.calibration}
         card = card.model_copy(update=own | {"training": card.training | told})
@@ -69,7 +70,7 @@ def shift(embeddings: Embeddings, head: TwoPartHeadConfig, kind_share: float) ->
     return np.concatenate([item_scale * item, math.sqrt(kind_share / head.kind_share) * kind], axis=1)
 
 
-def _twin_of(card: ModelCard, twin: Path | None, kind_share: float) -> ModelCard:
+def _twin_of(card: ModelCard, twin: Path | None, kind_share: float) -> tuple[ModelCard, dict[str, bytes]]:
     if twin is None:
         raise InvalidSetting(
             "This model was trained on all splits: nothing is left to measure it on.",
@@ -80,4 +81,5 @@ def _twin_of(card: ModelCard, twin: Path | None, kind_share: float) -> ModelCard
     own = found.training.get("balanced_from") == card.training["arguments"]["twin"]
     if not own or not isinstance(head, TwoPartHeadConfig) or head.kind_share != kind_share:
         raise InvalidSetting(f"The model in {twin} is not this model's twin, balanced with a share of {kind_share}.")
-    return found
+    plots = ("plots/confusion.png", "plots/reliability.png")
+    return found, {name: (twin / name).read_bytes() for name in plots if (twin / name).exists()}

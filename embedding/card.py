@@ -122,8 +122,8 @@ def read_card(folder: Path) -> ModelCard:
     if not (folder / CARD).exists():
         raise ModelMissing(
             f"There is no model in {folder}.",
-            hint="Make one from torchvision's ImageNet weights: marketlens model import. "
-            "Where torchvision cannot download, give a file: marketlens model import --weights FILE",
+            hint="marketlens comes with models/marketlens-resnet50: run it from its folder, or say where that is with "
+            "MARKETLENS_MODEL__PATH. Or make one: marketlens model import (ImageNet), marketlens train.",
         )
     try:
         return ModelCard.model_validate_json((folder / CARD).read_text())

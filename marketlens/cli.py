@@ -173,13 +173,12 @@ def doctor(uri: UriOption = None, model: ModelOption = None) -> None:
 def demo(
     data: Annotated[Path | None, typer.Option(help="Your own: export, manifest or folder of photos.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Stop after the contact sheet.")] = False,
-    weights: WeightsOption = None,
 ) -> None:
     """Ingest real product photos, search, draw a contact sheet, then run API and dashboard."""
     from marketlens.demo import run
     from marketlens.processes import run_together
 
-    settings = run(load_settings(), data, weights)
+    settings = run(load_settings(), data)
     if not once:
         raise typer.Exit(run_together(settings))
 
@@ -341,15 +340,16 @@ def evaluate(
 @model_app.command("import")
 def model_import(
     weights: WeightsOption = None,
-    out: Annotated[Path | None, typer.Option(help="The model folder to make. Default: the settings.")] = None,
+    out: Annotated[Path, typer.Option(help="The model folder to make.")] = Path("models/imagenet-resnet50"),
 ) -> None:
     """Make a model folder from torchvision's ImageNet ResNet50, downloaded or from a file."""
     from embedding.importing import import_model
     from marketlens import terminal
 
-    folder = out or load_settings().model.path
-    card = import_model(folder, weights)
-    terminal.out.print(f"Model {card.fingerprint[:12]} in {folder}: {card.parent}. Licence: {card.licence}.")
+    card = import_model(out, weights)
+    terminal.out.print(
+        f"Model {card.fingerprint[:12]} in {out}: {card.parent}. Licence: {card.licence}.", soft_wrap=True
+    )
 
 
 @model_app.command("quantize")

@@ -17,9 +17,7 @@ from catalog.filters import SearchFilter
 from catalog.listing import Photo
 from catalog.settings import Settings
 from catalog.storage import read_photo
-from embedding.card import CARD
 from embedding.embedder import Embedder
-from embedding.importing import import_model
 from embedding.photos import open_photo
 from embedding.sheet import Cell, contact_sheet
 from ingest.model import LazyEmbedder
@@ -35,11 +33,8 @@ QUERIES, NEAREST = 5, 5
 _PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
-def run(settings: Settings, data: Path | None, weights: Path | None) -> Settings:
+def run(settings: Settings, data: Path | None) -> Settings:
     """Ingest, search, draw the sheet. Returns the settings under which API and dashboard show the result."""
-    if not (settings.model.path / CARD).exists():
-        out.print(f"Making the model folder {settings.model.path} …")
-        import_model(settings.model.path, weights)
     # A database for each folder: neither the user's catalogue nor two demos are mixed.
     database = HOME / (f"{data.resolve().name}-{_short_hash(data)}.db" if data else "milvus.db")
     settings = settings.model_copy(update={"milvus": settings.milvus.model_copy(update={"uri": str(database)})})

@@ -45,7 +45,8 @@ def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport) -> None
 
 def test_no_model_says_how_to_get_one(tmp_path: Path, make_export: MakeExport) -> None:
     """Without a model folder the message gives the command that makes one."""
-    failed(marketlens("ingest", make_export(), cwd=tmp_path), 2, "marketlens model import", "--weights")
+    words = ("marketlens model import", "models/marketlens-resnet50")
+    failed(marketlens("ingest", make_export(), cwd=tmp_path), 2, *words)
 
 
 def test_no_milvus_at_the_address(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
