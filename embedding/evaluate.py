@@ -184,7 +184,7 @@ def _open(row: Photo, max_bytes: int) -> Image.Image | None:
 
 
 def _save(evaluation: Evaluation, pictures: Mapping[str, bytes], out: Path) -> None:
-    labels = {name: label.split(",")[0] for name, label in LABELS.items() if name != _LEAKY}
+    labels = {name: name.replace("_", " ") for name in LABELS if name != _LEAKY}
     overall = {one.model: one.figures for one in evaluation.models}
     drawn = {"figures.png": plots.bars(overall, labels)}
     for name in ("recall_at_1", "category_p_at_1"):

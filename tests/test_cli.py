@@ -35,7 +35,7 @@ def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
 
 def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport) -> None:
     """What is missing of an export is named, before a model or a store is looked for."""
-    failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "Products.csv")
+    failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
     export = make_export()
     (export / "Images.csv").unlink()
     failed(marketlens("ingest", export, cwd=tmp_path), 2, "no Images.csv", "manifest")
@@ -101,7 +101,7 @@ def test_a_catalogue_of_another_model(
     export = make_export(listings=2)
     assert marketlens("ingest", export, "--model", random_model, cwd=tmp_path).returncode == 0
     other = ("--model", imagenet_model)
-    failed(marketlens("ingest", export, *other, cwd=tmp_path), 2, "was made by the model", "--model FOLDER")
+    failed(marketlens("ingest", export, *other, cwd=tmp_path), 2, "was made by the model", f"--model {random_model}")
     photo = export / "images" / "l0-0.jpg"
     failed(marketlens("search", photo, *other, cwd=tmp_path), 2, "was made by the model")
     failed(marketlens("serve", *other, "--port", free_ports(1)[0], cwd=tmp_path), 2, "was made by the model")
