@@ -123,14 +123,13 @@ class Report(BaseModel):
 
     def render(self) -> Group:
         """Tables for the terminal."""
-        counts = Table(title=f"Ingest of {self.export}" + ("" if self.finished else f" ({self.state})"))
-        for heading in ("read", "written", "updated", "unchanged", "rejected", "removed", "photos/s", "seconds"):
+        state = "" if self.finished else f" ({self.state})"
+        title = f"Ingest of {self.export}{state}: {self.seconds:.1f} s, {self.photos_per_second:.1f} photos/s"
+        counts = Table(title=Text(title))
+        for heading in ("read", "written", "updated", "unchanged", "rejected", "removed"):
             counts.add_column(heading, justify="right")
-        counts.add_row(
-            *(f"{n:,}" for n in (self.read, self.written, self.updated, self.unchanged, self.rejected, self.removed)),
-            f"{self.photos_per_second:.1f}",
-            f"{self.seconds:.1f}",
-        )
+        numbers = (self.read, self.written, self.updated, self.unchanged, self.rejected, self.removed)
+        counts.add_row(*(f"{n:,}" for n in numbers))
         counts.caption = "read = written + unchanged + rejected; updated: of those written, with the embedding kept"
         parts: list[Table | Text] = [counts]
         if self.stage_seconds:

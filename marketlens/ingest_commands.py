@@ -23,7 +23,7 @@ class _RunByDefault(TyperGroup):
 app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,
-    help="Bring the catalogue up to date with an export: marketlens ingest EXPORT.",
+    help="Bring the catalogue up to date: marketlens ingest EXPORT. Its options: marketlens ingest run --help.",
 )
 
 

@@ -32,22 +32,18 @@ def hits_table(title: str, hits: list[Hit]) -> Table:
 def runs_table(runs: list["Report"]) -> Table:
     """One row per run of the ledger."""
     table = Table(title="Ingest runs")
-    for heading in ("run", "state", "export", "model"):
-        table.add_column(heading, overflow="fold")
-    counts = ("read", "written", "updated", "unchanged", "rejected", "removed", "photos")
-    for heading in (*counts, "seconds"):
-        table.add_column(heading, justify="right")
+    table.add_column("run", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("rows", overflow="fold")
+    for heading in ("photos", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
-        values = (getattr(run, name) for name in counts)
-        table.add_row(
-            run.run_id,
-            run.state,
-            Text(run.export),
-            run.model_fingerprint[:12],
-            *("" if value is None else f"{value:,}" for value in values),
-            f"{run.seconds:.0f}",
-        )
-    table.caption = "read = written + unchanged + rejected; photos: what the collection held when the run had finished"
+        verdicts = ("embedded", "updated", "unchanged", "rejected", "removed")
+        rows = [f"{count:,} {name}" for name in verdicts if (count := getattr(run, name))]
+        photos = "" if run.photos is None else f"{run.photos:,}"
+        told = Text(f"{', '.join(rows) or 'none'}\nof {run.export}")
+        table.add_row(run.run_id, run.state, told, photos, f"{run.seconds:.0f}")
+    table.caption = "photos: what the collection held when the run had finished"
     return table
 
 

@@ -163,6 +163,20 @@ def test_a_stopped_ingest_goes_on_where_it_was(
     assert second["written"] + second["unchanged"] == 200
 
 
+def test_runs_are_listed(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """`ingest status` lists the runs with what they did; a dry run is none of them."""
+    export = make_export(listings=2)
+    assert "No run in data/ledger" in marketlens("ingest", "status", cwd=tmp_path).stdout
+    dry = marketlens("ingest", export, "--model", random_model, "--dry-run", cwd=tmp_path)
+    assert dry.returncode == 0, dry.stderr
+    assert "No run in data/ledger" in marketlens("ingest", "status", cwd=tmp_path).stdout
+    assert marketlens("ingest", export, "--model", random_model, cwd=tmp_path).returncode == 0
+    assert marketlens("ingest", export, "--model", random_model, "--sync", cwd=tmp_path).returncode == 0
+    status = marketlens("ingest", "status", cwd=tmp_path).stdout
+    assert status.count(" finished │") == 2
+    assert status.index("4 unchanged") < status.index("4 embedded")
+
+
 def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path) -> None:
     """serve, dashboard and up do not start half."""
     with socket.socket() as taken:
