@@ -8,9 +8,9 @@ import numpy as np
 from catalog.errors import InvalidSetting
 from catalog.index import Embeddings
 from catalog.progress import Progress
-from embedding.card import CARD, ArchitectureConfig, ModelCard, TwoPartHeadConfig, read_card
+from embedding.card import ArchitectureConfig, ModelCard, TwoPartHeadConfig, read_card
 from embedding.card_text import CARD_TEXT, describe
-from embedding.checkpoint import WEIGHTS, load_weights, save_model
+from embedding.checkpoint import further_files, load_weights, save_model
 from embedding.embedder import BATCH, Embedder
 from embedding.finishing import measured_card
 from embedding.prepared import PhotoDataset, in_order, read_prepared
@@ -33,11 +33,7 @@ def balance_model(
     balanced = head.model_copy(update={"kind_share": kind_share})
     own = {"name": out.name, "architecture": ArchitectureConfig(trunk=card.architecture.trunk, head=balanced)}
     told = {"balanced_from": card.fingerprint}
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in (WEIGHTS, CARD) and not path.name.startswith("model.onnx")
-    }
+    files = further_files(folder)
     if "twin" in card.training["arguments"]:
         measured, plots = _twin_of(card, twin, kind_share)
         files |= plots

@@ -53,6 +53,15 @@ def save_model(
     return card
 
 
+def further_files(folder: Path) -> dict[str, bytes]:
+    """All that a model made from this one takes over (path in the folder -> content): no weights, card, cached ONNX."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (WEIGHTS, CARD) and not path.name.startswith("model.onnx")
+    }
+
+
 def listing_hash(listing_id: str) -> str:
     """How a model folder names a listing that it was trained on: without giving its id away."""
     return hashlib.sha256(listing_id.encode()).hexdigest()[:16]

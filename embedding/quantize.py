@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from embedding.card import CARD, ModelCard
+from embedding.card import ModelCard
 from embedding.card_text import CARD_TEXT, describe
-from embedding.checkpoint import WEIGHTS, load_model, save_model
+from embedding.checkpoint import further_files, load_model, save_model
 from embedding.int8 import quantize
 
 
@@ -16,11 +16,7 @@ def quantize_model(folder: Path, out: Path) -> ModelCard:
     """
     model, card = load_model(folder)
     card = card.model_copy(update={"name": out.name, "stored_as": "int8, a scale per output channel"})
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in (WEIGHTS, CARD) and not path.name.startswith("model.onnx")
-    }
+    files = further_files(folder)
     if CARD_TEXT in files:
         files[CARD_TEXT] = describe(card).encode()
     return save_model(out, quantize(model.state_dict()), card, files)

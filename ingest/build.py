@@ -8,26 +8,22 @@ from pathlib import Path
 
 import numpy as np
 from more_itertools import chunked
-from numpy.typing import NDArray
 
 from catalog.builds import CollectionInfo
 from catalog.collection import PhotoCollection
 from catalog.difference import Batch, differing, suspects
-from catalog.errors import BuildRefused, ModelMismatch, NotFound, PhotoUnusable
+from catalog.errors import BuildRefused, ModelMismatch, NotFound
 from catalog.index import Embeddings
 from catalog.listing import Rejected, StoredPhoto
 from catalog.progress import Advance, Progress
 from catalog.settings import IndexSettings, IngestSettings
-from catalog.storage import read_photo
 from embedding.card import CARD, read_card
 from embedding.embedder import BATCH, Embedder
-from embedding.photos import open_photo
 from ingest.build_report import BuildReport
+from ingest.reading import READERS, PhotoReader, ReadPhoto, pixels_of
+from ingest.stages import Stages
 
-READERS = 4
 MAX_PASSES = 10
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Begun:
 
     batch: Batch
     kept: list[StoredPhoto]
-    being_read: list[tuple[StoredPhoto, Future[Pixels | Rejected]]]
+    being_read: list[tuple[StoredPhoto, Future[ReadPhoto | Rejected]]]
 
 
 def begin(
@@ -129,6 +125,9 @@ class _Filler:
         self._live = live
         self._embedder = embedder
         self._settings = settings
+        if embedder:
+            limits = (settings.max_photo_bytes, Stages(), settings.network_seconds)
+            self._reader = PhotoReader(embedder.preprocess, *limits)
         self._report = report
         self._refused: dict[str, StoredPhoto] = {}
 
@@ -166,15 +165,8 @@ class _Filler:
             if self._embedder is None or (known and known.sha256 == stored.sha256):
                 kept.append(stored)
             else:
-                being_read.append((stored, pool.submit(self._read, stored, self._embedder)))
+                being_read.append((stored, pool.submit(self._reader.read, stored.photo, None)))
         return Begun(batch, kept, being_read)
-
-    def _read(self, stored: StoredPhoto, embedder: Embedder) -> Pixels | Rejected:
-        photo = stored.photo
-        try:
-            return embedder.preprocess(open_photo(read_photo(photo.uri, self._settings.max_photo_bytes)))
-        except PhotoUnusable as error:
-            return Rejected("", photo.photo_id, photo.listing.listing_id, error.reason, error.message)
 
     def _copy(self, kept: list[StoredPhoto]) -> None:
         # Of another model, the build has embeddings of these bytes itself: only the words around them have changed.
@@ -186,12 +178,12 @@ class _Filler:
         self._write(kept, embeddings)
         self._report.copied += len(kept)
 
-    def _embed(self, read: list[tuple[StoredPhoto, Pixels | Rejected]], advance: Advance) -> int:
+    def _embed(self, read: list[tuple[StoredPhoto, ReadPhoto | Rejected]], advance: Advance) -> int:
         """Embed and write; returns how many `advance` has been told of."""
         photos, parts = [], []
-        for step in chunked(((stored, pixels) for stored, pixels in read if not isinstance(pixels, Rejected)), BATCH):
+        for step in chunked(((stored, one) for stored, one in read if isinstance(one, ReadPhoto)), BATCH):
             assert self._embedder  # noqa: S101 - without one, nothing is read
-            parts.append(self._embedder.embed_pixels(np.stack([pixels for _, pixels in step])))
+            parts.append(self._embedder.embed_pixels(pixels_of([one for _, one in step])))
             photos += [stored for stored, _ in step]
             advance(len(step))
         if photos:

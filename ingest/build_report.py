@@ -4,12 +4,9 @@ from dataclasses import dataclass, field
 
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
-from catalog.filters import make_quotable
 from catalog.listing import Rejected
-
-SHOWN_REJECTED = 20
+from ingest.report import rejected_table
 
 
 @dataclass
@@ -38,14 +35,8 @@ class BuildReport:
         speed = self.read / self.seconds if self.seconds else 0.0
         counts.add_row(*(f"{n:,}" for n in numbers), f"{speed:.1f}", f"{self.seconds:.1f}")
         counts.caption = "read = copied + embedded + rejected; copied: with the embedding that was there"
-        return Group(counts, self._rejected_table()) if self.rejected else Group(counts)
-
-    def _rejected_table(self) -> Table:
-        table = Table(title="Photos that can no longer be used")
-        for heading in ("photo", "listing", "reason", "detail"):
-            table.add_column(heading, overflow="fold")
-        for row in list(self.rejected.values())[:SHOWN_REJECTED]:
-            table.add_row(*(Text(make_quotable(t)) for t in (row.photo_id, row.listing_id, row.reason, row.detail)))
-        if len(self.rejected) > SHOWN_REJECTED:
-            table.caption = f"the first {SHOWN_REJECTED} of {len(self.rejected):,}"
-        return table
+        if not self.rejected:
+            return Group(counts)
+        columns = {"photo": "photo_id", "listing": "listing_id", "reason": "reason", "detail": "detail"}
+        rows = list(self.rejected.values())
+        return Group(counts, rejected_table("Photos that can no longer be used", columns, rows, len(rows)))

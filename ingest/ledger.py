@@ -78,6 +78,11 @@ class Run:
             with pq.ParquetFile(path) as file:
                 yield from file.iter_batches()
 
+    def count(self, report: Report) -> None:
+        """Add every line so far to a report."""
+        for batch in self.batches():
+            report.add_lines(batch.to_pylist())
+
     def rows_done(self) -> set[str]:
         """Places of the rows that have their line."""
         return {row for batch in self.batches() for row in batch.column("row").to_pylist()}
@@ -139,9 +144,8 @@ class Ledger:
         run = Run(self._folder / earlier.run_id)
         report.run_id, report.started_at = earlier.run_id, earlier.started_at
         report.host, report.process = socket.gethostname(), os.getpid()
-        for batch in run.batches():
-            report.add_lines(batch.to_pylist())
         run.save(report)
+        run.count(report)
         return run
 
     def runs(self) -> list[Report]:
@@ -160,9 +164,8 @@ class Ledger:
 
 def _as_it_stands(report: Report, run: Run) -> Report:
     alive = report.host != socket.gethostname() or psutil.pid_exists(report.process)
-    report = report.model_copy(update={"state": "running" if alive else "killed"}).without_counts()
-    for batch in run.batches():
-        report.add_lines(batch.to_pylist())
+    report.state = "running" if alive else "killed"
+    run.count(report)  # run.json was written when nothing was
     return report
 
 

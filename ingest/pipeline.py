@@ -25,7 +25,7 @@ from catalog.settings import IngestSettings
 from ingest.fetch import as_read, one_ahead
 from ingest.ledger import Run
 from ingest.model import Model
-from ingest.reading import PhotoReader, ReadPhoto
+from ingest.reading import PhotoReader, ReadPhoto, pixels_of
 from ingest.report import Report
 from ingest.stages import Stages, idle_warning
 from ingest.writing import Batch, Patience, Writer
@@ -78,7 +78,7 @@ def bring_up_to_date(
     def read(item: LookedUp) -> ReadPhoto | Rejected:
         return item.row if isinstance(item.row, Rejected) else reader.read(item.row, item.known)
 
-    rows = (row for row in export.rows() if _place(row) not in done)
+    rows = (row for row in export.rows() if row.row not in done)
     batches = one_ahead(_look_up(chunked(rows, settings.batch_size), collection, stages, patience))
     looked_up = chain.from_iterable(batches)
     batch = Batch()
@@ -132,9 +132,7 @@ def _embed(rows: list[ReadPhoto], model: Model, batch: Batch, stages: Stages, *,
         return
     if not dry_run:
         with stages.time("embed"):
-            batch.embeddings.append(
-                model.embedder.embed_pixels(np.stack([row.pixels for row in rows if row.pixels is not None]))
-            )
+            batch.embeddings.append(model.embedder.embed_pixels(pixels_of(rows)))
     batch.new.extend(rows)
 
 
@@ -143,10 +141,6 @@ def _hand_over(batch: Batch, writer: Writer, advance: Advance) -> Batch:
         writer.put(batch)
         advance(len(batch) - len(batch.new))  # those were told of when they were embedded
     return Batch()
-
-
-def _place(row: Photo | Rejected) -> str:
-    return row.row
 
 
 def _host(item: LookedUp) -> str:

@@ -1,7 +1,7 @@
 """A photo's bytes -> pixels. Reading and decoding let go of the GIL, so threads keep ahead of the network."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,9 @@ from ingest.stages import Stages
 
 Preprocess = Callable[[Image.Image], NDArray[np.uint8]]
 
+READERS = 4
+"""Threads that keep ahead of the network where batches are read one after the other."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadPhoto:
@@ -28,6 +31,11 @@ class ReadPhoto:
     source_tag: str
     known: StoredPhoto | None
     pixels: NDArray[np.uint8] | None
+
+
+def pixels_of(rows: Sequence[ReadPhoto]) -> NDArray[np.uint8]:
+    """The pixels of photos that were decoded: (n, 3, size, size)."""
+    return np.stack([row.pixels for row in rows if row.pixels is not None])
 
 
 class PhotoReader:

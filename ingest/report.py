@@ -85,11 +85,6 @@ class Report(BaseModel):
         rejected = [line for line in lines if line["verdict"] == "rejected"]
         self.add_rejected([Rejected(**{name: line[name] for name in names}) for line in rejected])
 
-    def without_counts(self) -> "Report":
-        """The same run, nothing counted yet."""
-        zeros = dict.fromkeys(("read", "written", "embedded", "updated", "unchanged", "rejected", "removed"), 0)
-        return self.model_copy(update={**zeros, "rejected_rows": []})
-
     def add_warnings(self, photos: Iterable[Photo]) -> None:
         """Keep what was odd about these rows, each text once: photos of one listing share theirs."""
         for text in (text for photo in photos for text in photo.warnings):
@@ -138,20 +133,26 @@ class Report(BaseModel):
         if self.idle_warning:
             parts.append(Text(self.idle_warning, style="yellow"))
         if self.rejected_rows:
-            parts.append(self._rejected_table())
+            columns = {"row": "row", "photo": "photo_id", "reason": "reason", "detail": "detail"}
+            rows, all_in = self.rejected_rows, "; all of them are in the ledger"
+            parts.append(rejected_table("Rejected rows", columns, rows, self.rejected, all_in=all_in))
         if self.warnings:
             more = len(self.warnings) - SHOWN_WARNINGS
             lines = [*self.warnings[:SHOWN_WARNINGS], *([f"… and {more:,} more, see the report"] if more > 0 else [])]
             parts.append(Text("Warnings (the rows were used):\n  " + "\n  ".join(lines)))
         return Group(*parts)
 
-    def _rejected_table(self) -> Table:
-        table = Table(title="Rejected rows")
-        for heading in ("row", "photo", "reason", "detail"):
-            table.add_column(heading, overflow="fold")
-        for row in self.rejected_rows[:SHOWN_REJECTED]:
-            # What stands in an export is neither markup nor a command to the terminal.
-            table.add_row(*(Text(make_quotable(text)) for text in (row.row, row.photo_id, row.reason, row.detail)))
-        if self.rejected > SHOWN_REJECTED:
-            table.caption = f"the first {SHOWN_REJECTED} of {self.rejected:,}; all of them are in the ledger"
-        return table
+
+def rejected_table(
+    title: str, columns: Mapping[str, str], rows: Sequence[Rejected], total: int, *, all_in: str = ""
+) -> Table:
+    """The first of the rejected rows, `columns` by heading and field; where there are more, how many, and in what."""
+    table = Table(title=title)
+    for heading in columns:
+        table.add_column(heading, overflow="fold")
+    for row in rows[:SHOWN_REJECTED]:
+        # What stands in an export is neither markup nor a command to the terminal.
+        table.add_row(*(Text(make_quotable(getattr(row, field))) for field in columns.values()))
+    if total > SHOWN_REJECTED:
+        table.caption = f"the first {SHOWN_REJECTED} of {total:,}{all_in}"
+    return table

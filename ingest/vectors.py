@@ -17,11 +17,9 @@ from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.fetch import one_ahead
 from ingest.pipeline import EMBED
-from ingest.reading import PhotoReader, ReadPhoto
+from ingest.reading import READERS, PhotoReader, ReadPhoto, pixels_of
 from ingest.report import Report
 from ingest.stages import Stages
-
-READERS = 4
 
 
 def embed_export(
@@ -77,7 +75,7 @@ def embed_export(
 def _table(photos: list[ReadPhoto], embedder: Embedder, schema: pa.Schema, advance: Advance) -> pa.RecordBatch:
     parts = []
     for step in chunked(photos, EMBED):
-        parts.append(embedder.embed_pixels(np.stack([row.pixels for row in step if row.pixels is not None])))
+        parts.append(embedder.embed_pixels(pixels_of(step)))
         advance(len(step))
     embeddings = np.concatenate(parts)
     return pa.record_batch(
