@@ -11,7 +11,7 @@ from catalog.progress import Progress
 from embedding.card import ArchitectureConfig, ModelCard, TwoPartHeadConfig, read_card
 from embedding.card_text import CARD_TEXT, describe
 from embedding.checkpoint import further_files, load_weights, save_model
-from embedding.embedder import BATCH, Embedder
+from embedding.embedder import Embedder
 from embedding.finishing import measured_card
 from embedding.prepared import PhotoDataset, in_order, read_prepared
 from embedding.transforms import embed_transform
@@ -31,7 +31,11 @@ def balance_model(
     if not isinstance(head, TwoPartHeadConfig):
         raise InvalidSetting(f"The model in {folder} has no two parts to balance.", hint="Train one: marketlens train")
     balanced = head.model_copy(update={"kind_share": kind_share})
-    own = {"name": out.name, "architecture": ArchitectureConfig(trunk=card.architecture.trunk, head=balanced)}
+    own = {
+        "name": out.name,
+        "arithmetic": "float",
+        "architecture": ArchitectureConfig(trunk=card.architecture.trunk, head=balanced),
+    }
     told = {"balanced_from": card.fingerprint}
     files = further_files(folder)
     if "twin" in card.training["arguments"]:
@@ -46,7 +50,7 @@ def balance_model(
         dataset = PhotoDataset(data.photos, embed_transform(card.transform))
         with progress("Measuring", len(data.photos)) as advance:
             parts = []
-            for pixels in in_order(dataset, BATCH):
+            for pixels in in_order(dataset, embedder.batch):
                 parts.append(embedder.embed_pixels(pixels.numpy()))
                 advance(len(pixels))
         embeddings = np.concatenate(parts)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalog.errors import ModelBroken, ModelMissing
 
-CARD = "model.json"
+CARD, INT8_ONNX = "model.json", "model.int8.onnx"
 RESTORE = "Something changed the folder after it was saved: restore it, or make it anew."
 
 
@@ -112,6 +112,7 @@ class ModelCard(BaseModel):
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Figure] = Field(default_factory=dict, description="on listings never trained on")
     stored_as: str = Field(default="float16", description="of the weights")
+    arithmetic: Literal["float", "int8"] = Field(default="float", description="int8: in `model.int8.onnx`, on CPUs")
     parent: str = Field(description="what the weights started from")
     licence: str
     fingerprint: str = ""

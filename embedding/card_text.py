@@ -49,7 +49,7 @@ def describe(card: ModelCard) -> str:
         *([_TWIN.format(arguments["twin"][:12])] if "twin" in arguments else []),
         *([_BALANCED.format(head.kind_share)] if isinstance(head, TwoPartHeadConfig) and balanced else []),
         f"- Licence: {card.licence}.",
-        f"- Weights stored as {card.stored_as}.",
+        f"- Weights stored as {card.stored_as}" + ("; calculates in int8." if card.arithmetic == "int8" else "."),
         "",
         "## Data",
         "",

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog.errors import ModelBroken
-from embedding.card import CARD, RESTORE, ArchitectureConfig, ModelCard, TransformConfig, read_card
+from embedding.card import CARD, INT8_ONNX, RESTORE, ArchitectureConfig, ModelCard, TransformConfig, read_card
 from embedding.folders import new_folder
 from embedding.int8 import dequantize
 from embedding.model import EmbeddingModel
@@ -19,9 +20,19 @@ from embedding.model import EmbeddingModel
 WEIGHTS, TRAINED_ON = "model.safetensors", "trained-on.txt"
 
 
-def fingerprint(weights: dict[str, Tensor], architecture: ArchitectureConfig, transform: TransformConfig) -> str:
+def fingerprint(
+    weights: dict[str, Tensor],
+    architecture: ArchitectureConfig,
+    transform: TransformConfig,
+    int8_onnx: bytes | None = None,
+) -> str:
     """Hash (sha256, hex) over what decides an embedding. Two embeddings compare only if theirs are equal."""
-    described = {"architecture": architecture.model_dump(mode="json"), "transform": transform.model_dump(mode="json")}
+    described: dict[str, Any] = {
+        "architecture": architecture.model_dump(mode="json"),
+        "transform": transform.model_dump(mode="json"),
+    }
+    if int8_onnx is not None:
+        described["int8_onnx"] = hashlib.sha256(int8_onnx).hexdigest()
     return hash_tensors(weights, json.dumps(described, sort_keys=True))
 
 
@@ -42,11 +53,13 @@ def save_model(
 
     Returns the card with its fingerprint. Raises OutputFailed; a half-written folder never stays.
     """
-    card = card.model_copy(update={"fingerprint": fingerprint(weights, card.architecture, card.transform)})
+    files = files or {}
+    found = fingerprint(weights, card.architecture, card.transform, files.get(INT8_ONNX))
+    card = card.model_copy(update={"fingerprint": found, "arithmetic": "int8" if INT8_ONNX in files else "float"})
     with new_folder(folder, "The model folder") as draft:
         save_file(weights, draft / WEIGHTS)
         (draft / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone; a container's user is another
-        for name, content in (files or {}).items():
+        for name, content in files.items():
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).write_bytes(content)
         (draft / CARD).write_text(card.model_dump_json(indent=2) + "\n")
@@ -54,11 +67,11 @@ def save_model(
 
 
 def further_files(folder: Path) -> dict[str, bytes]:
-    """All that a model made from this one takes over (path in the folder -> content): no weights, card, cached ONNX."""
+    """All that a model made from this one takes over (path in the folder -> content): no weights, card, ONNX."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in (WEIGHTS, CARD) and not path.name.startswith("model.onnx")
+        if path.is_file() and path.name not in (WEIGHTS, CARD, INT8_ONNX) and not path.name.startswith("model.onnx")
     }
 
 
@@ -80,7 +93,7 @@ def trained_on(folder: Path) -> frozenset[str]:
 def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
     """Load a model folder in evaluation mode and check its fingerprint. Raises ModelMissing, ModelBroken."""
     card, weights = read_card(folder), load_weights(folder)
-    found = fingerprint(weights, card.architecture, card.transform)
+    found = fingerprint(weights, card.architecture, card.transform, _int8_onnx(folder, card))
     if found != card.fingerprint:
         raise ModelBroken(
             f"The model in {folder} is not what its fingerprint says: {CARD} has {card.fingerprint[:12]}, "
@@ -94,6 +107,15 @@ def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
     except RuntimeError as error:
         raise ModelBroken(f"The weights in {folder} are not of the architecture in {CARD}: {error}") from error
     return model.eval(), card
+
+
+def _int8_onnx(folder: Path, card: ModelCard) -> bytes | None:
+    if card.arithmetic == "float":
+        return None
+    try:
+        return (folder / INT8_ONNX).read_bytes()
+    except OSError as error:
+        raise ModelBroken(f"{folder / INT8_ONNX} cannot be read: {error}", hint=RESTORE) from error
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:

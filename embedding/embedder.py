@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.index import Embeddings
-from embedding.card import ModelCard
+from embedding.card import INT8_ONNX, ModelCard
 from embedding.checkpoint import load_model
 from embedding.model import TwoPartHead
 from embedding.onnx_engine import OnnxEngine
+from embedding.torch_engine import CudaEngine, TorchEngine
 from embedding.transforms import embed_transform
 
 Pixels = NDArray[np.uint8]
 
-# More gains nothing on a CPU and keeps the progress bar waiting.
-BATCH = 32
+# Photos in one call: more gains nothing on a CPU and keeps the progress bar waiting; a GPU wants more.
+BATCH, CUDA_BATCH = 32, 256
 
 logger = logging.getLogger(__name__)
 
@@ -32,28 +33,14 @@ class Engine(Protocol):
     def run(self, pixels: Pixels) -> Embeddings: ...  # noqa: D102 - the class says it
 
 
-class TorchEngine:
-    """The network in torch, channels last, which on CPU is half as fast again as torch's default layout."""
-
-    def __init__(self, model: torch.nn.Module, device: torch.device) -> None:
-        self._model = model.to(device).to(memory_format=torch.channels_last)
-        self._device = device
-
-    def run(self, pixels: Pixels) -> Embeddings:
-        """Embed one batch."""
-        batch = torch.from_numpy(pixels).to(self._device).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            embeddings: Embeddings = self._model(batch).cpu().numpy()
-        return embeddings
-
-
 class Embedder:
     """Turns photos into embeddings with one model. Safe for threads."""
 
-    def __init__(self, card: ModelCard, engine: Engine, head: TwoPartHead | None = None) -> None:
+    def __init__(self, card: ModelCard, engine: Engine, head: TwoPartHead | None = None, batch: int = BATCH) -> None:
         self.card = card
         self.fingerprint = card.fingerprint
         self.dim = int(card.architecture.head.dim)
+        self.batch = batch
         self._engine = engine
         self._head = head
         self._transform = embed_transform(card.transform)
@@ -64,8 +51,11 @@ class Embedder:
         model, card = load_model(folder)
         # A copy: the category head is small and stays on the CPU, wherever the network goes.
         head = copy.deepcopy(model.head) if isinstance(model.head, TwoPartHead) else None
+        if card.arithmetic == "int8":
+            # On any machine: in floats it would be another model.
+            return cls(card, OnnxEngine(folder / INT8_ONNX), head)
         if torch.cuda.is_available():
-            return cls(card, TorchEngine(model, torch.device("cuda")), head)
+            return cls(card, CudaEngine(model), head, CUDA_BATCH)
         try:
             return cls(card, OnnxEngine.load(folder, model, card.fingerprint), head)
         except OSError as error:
@@ -73,7 +63,7 @@ class Embedder:
             logger.warning(
                 "no model.onnx in %s (%s); embedding with torch, at about two thirds of the speed", folder, error
             )
-            return cls(card, TorchEngine(model, torch.device("cpu")), head)
+            return cls(card, TorchEngine(model), head)
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image -> uint8 (3, size, size). Cheap and free of the GIL, for the threads that read photos."""
@@ -88,7 +78,8 @@ class Embedder:
 
     def embed_pixels(self, pixels: Pixels) -> Embeddings:
         """uint8 (n, 3, size, size) -> float32 (n, dim), finite, unit length."""
-        parts = [self._engine.run(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        starts = range(0, len(pixels), self.batch)
+        parts = [self._engine.run(pixels[start : start + self.batch]) for start in starts]
         embeddings = np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
         if not np.isfinite(embeddings).all():
             raise FloatingPointError(f"the model {self.card.name} gave embeddings that are not finite")

@@ -159,7 +159,7 @@ class _HeldOut:
                 photos = [row for row in batch if isinstance(row, Photo)]
                 new = [row for row in photos if listing_hash(row.listing.listing_id) not in known]
                 found.left_out |= {row.listing.listing_id for row in photos} - {row.listing.listing_id for row in new}
-                images = list(readers.map(lambda row: _open(row, max_bytes), new))
+                images = list(readers.map(lambda row: open_or_none(row, max_bytes), new))
                 usable = [(row, image) for row, image in zip(new, images, strict=True) if image is not None]
                 found.rejected += len(batch) - len(photos) + len(new) - len(usable)
                 found.rows += [
@@ -176,7 +176,8 @@ class _HeldOut:
         return found
 
 
-def _open(row: Photo, max_bytes: int) -> Image.Image | None:
+def open_or_none(row: Photo, max_bytes: int) -> Image.Image | None:
+    """A row's photo, upright; None where it cannot be used."""
     try:
         return open_photo(read_photo(row.uri, max_bytes))
     except PhotoUnusable:

@@ -23,7 +23,7 @@ class OnnxEngine:
 
     def __init__(self, path: Path) -> None:
         self._session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
+        self.input: str = self._session.get_inputs()[0].name
 
     @classmethod
     def load(cls, folder: Path, model: EmbeddingModel, fingerprint: str) -> "OnnxEngine":
@@ -40,7 +40,7 @@ class OnnxEngine:
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one batch: uint8 (n, 3, size, size) -> float32 (n, dim)."""
-        embeddings: NDArray[np.float32] = self._session.run(None, {self._input: pixels})[0]
+        embeddings: NDArray[np.float32] = self._session.run(None, {self.input: pixels})[0]
         return embeddings
 
 

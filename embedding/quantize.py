@@ -1,22 +1,97 @@
-"""`marketlens model quantize`: a model folder again, its weights at a quarter of their size."""
+"""`marketlens model quantize`: a model folder again, its weights at a quarter of their size, or its arithmetic too."""
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from embedding.card import ModelCard
+import numpy as np
+from more_itertools import take
+from numpy.typing import NDArray
+from torch import Tensor
+
+from catalog.errors import ExportUnreadable
+from catalog.exports import Export
+from catalog.listing import Photo
+from catalog.progress import Progress
+from embedding.card import INT8_ONNX, ModelCard
 from embedding.card_text import CARD_TEXT, describe
-from embedding.checkpoint import further_files, load_model, save_model
+from embedding.checkpoint import further_files, load_model, load_weights, save_model
+from embedding.embedder import Embedder
+from embedding.evaluate import open_or_none
+from embedding.folders import refuse_existing
 from embedding.int8 import quantize
+from embedding.int8_arithmetic import to_int8
+from embedding.onnx_engine import ONNX, OnnxEngine
+
+CALIBRATION = 256
+_FEWEST, _READERS = 32, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Cosines between what a model made in floats and what it makes in int8, photo by photo."""
+
+    photos: int
+    mean: float
+    lowest: float
 
 
 def quantize_model(folder: Path, out: Path) -> ModelCard:
-    """Save a model with int8 weights; all else in its folder goes along, but for the cached model.onnx.
+    """Save a model with int8 weights; all else in its folder goes along, but for the ONNX files.
 
     The fingerprint is a new one, for the embeddings are: a catalogue belongs to one of the two.
     Raises ModelMissing, ModelBroken, OutputFailed.
     """
     model, card = load_model(folder)
-    card = card.model_copy(update={"name": out.name, "stored_as": "int8, a scale per output channel"})
+    told = {"name": out.name, "arithmetic": "float", "stored_as": "int8, a scale per output channel"}
+    return _save(folder, out, quantize(model.state_dict()), card.model_copy(update=told), {})
+
+
+def quantize_arithmetic(
+    folder: Path, out: Path, export: Export, *, max_bytes: int, progress: Progress
+) -> tuple[ModelCard, Agreement]:
+    """Save a model that calculates in int8, calibrated on photos of an export; its weights stay as they are stored.
+
+    How well it agrees with itself in floats is measured on photos that it was not calibrated on. Raises what
+    `quantize_model` raises, ExportUnreadable.
+    """
+    refuse_existing(out)
+    model, card = load_model(folder)
+    engine = OnnxEngine.load(folder, model, card.fingerprint)
+    embedder = Embedder(card, engine)
+    pixels = _some_photos(export, embedder, max_bytes, progress)
+    with progress("Calibrating", len(pixels[::2])) as advance:
+        int8_onnx = to_int8(folder / ONNX, engine.input, pixels[::2], advance)
+    card = card.model_copy(update={"name": out.name, "arithmetic": "int8"})
+    card = _save(folder, out, load_weights(folder), card, {INT8_ONNX: int8_onnx})
+    floats, integers = embedder.embed_pixels(pixels[1::2]), Embedder.load(out).embed_pixels(pixels[1::2])
+    cosines = (floats * integers).sum(axis=1)
+    return card, Agreement(len(cosines), float(cosines.mean()), float(cosines.min()))
+
+
+def _save(folder: Path, out: Path, weights: dict[str, Tensor], card: ModelCard, own: Mapping[str, bytes]) -> ModelCard:
     files = further_files(folder)
     if CARD_TEXT in files:
         files[CARD_TEXT] = describe(card).encode()
-    return save_model(out, quantize(model.state_dict()), card, files)
+    return save_model(out, weights, card, {**files, **own})
+
+
+def _some_photos(export: Export, embedder: Embedder, max_bytes: int, progress: Progress) -> NDArray[np.uint8]:
+    photos = (row for row in export.rows() if isinstance(row, Photo))
+    # Evenly over the export, which may be sorted by category.
+    rows = take(2 * CALIBRATION, islice(photos, None, None, max(1, export.photos // (2 * CALIBRATION))))
+    pixels = []
+    with ThreadPoolExecutor(_READERS, "read") as readers, progress("Reading photos", len(rows)) as advance:
+        for image in readers.map(lambda row: open_or_none(row, max_bytes), rows):
+            if image is not None:
+                pixels.append(embedder.preprocess(image))
+            advance(1)
+    if len(pixels) < 2 * _FEWEST:
+        raise ExportUnreadable(
+            f"{export.path} has {len(pixels)} usable photos; {2 * _FEWEST} are needed to calibrate by, "
+            f"{2 * CALIBRATION} are better.",
+            hint="Give an export of photos like those that will be embedded.",
+        )
+    return np.stack(pixels)

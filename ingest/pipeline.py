@@ -30,8 +30,6 @@ from ingest.report import Report
 from ingest.stages import Stages, idle_warning
 from ingest.writing import Batch, Patience, Writer
 
-# More gains nothing on a CPU and keeps the progress bar waiting.
-EMBED = 32
 # Over the network most of them wait; on this machine a few more than cores keep the network fed without crowding it.
 THREADS = 32
 LOCAL = 2 + (os.cpu_count() or 1)
@@ -83,7 +81,6 @@ def bring_up_to_date(
     looked_up = chain.from_iterable(batches)
     batch = Batch()
     waiting: list[ReadPhoto] = []
-    step = min(EMBED, settings.batch_size)
     try:
         for result in as_read(looked_up, read, _host, threads=THREADS, local=LOCAL, ahead=4 * settings.batch_size):
             if isinstance(result, Rejected):
@@ -92,7 +89,7 @@ def bring_up_to_date(
                 batch.same_bytes.append(result)
             else:
                 waiting.append(result)
-            if len(waiting) == step:
+            if waiting and len(waiting) >= min(model.embedder.batch, settings.batch_size):
                 _embed(waiting, model, batch, stages, dry_run=dry_run)
                 advance(len(waiting))
                 waiting = []

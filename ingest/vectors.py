@@ -16,7 +16,6 @@ from catalog.progress import Advance
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.fetch import one_ahead
-from ingest.pipeline import EMBED
 from ingest.reading import READERS, PhotoReader, ReadPhoto, pixels_of
 from ingest.report import Report
 from ingest.stages import Stages
@@ -74,7 +73,7 @@ def embed_export(
 
 def _table(photos: list[ReadPhoto], embedder: Embedder, schema: pa.Schema, advance: Advance) -> pa.RecordBatch:
     parts = []
-    for step in chunked(photos, EMBED):
+    for step in chunked(photos, embedder.batch):
         parts.append(embedder.embed_pixels(pixels_of(step)))
         advance(len(step))
     embeddings = np.concatenate(parts)

@@ -356,12 +356,32 @@ def model_import(
 def model_quantize(
     model: Annotated[Path, typer.Argument(help="A model folder.")],
     out: Annotated[Path, typer.Option(help="The model folder to make.")],
+    calibrate: Annotated[
+        str | None, typer.Option(metavar="EXPORT", help="Calculate in int8 as well: three times as fast on a CPU.")
+    ] = None,
 ) -> None:
-    """Store a model's weights as int8: a quarter of float32, for a little recall; evaluate says how little."""
-    from embedding.quantize import quantize_model
+    """Make a model smaller or faster, for a little recall; marketlens evaluate says how little.
+
+    Without --calibrate its weights are stored as int8, a quarter of float32. With it the network calculates in int8, by
+    ranges that 256 photos of the export tell; weights stay as they are stored.
+    """
+    from embedding.quantize import quantize_arithmetic, quantize_model
     from marketlens import terminal
 
-    card = quantize_model(model, out)
+    if calibrate is None:
+        card = quantize_model(model, out)
+    else:
+        from catalog.exports import open_export
+
+        max_bytes = load_settings().ingest.max_photo_bytes
+        card, agreement = quantize_arithmetic(
+            model, out, open_export(calibrate), max_bytes=max_bytes, progress=terminal.progress
+        )
+        terminal.out.print(
+            f"Cosine to the same model in floats, on {agreement.photos} other photos: {agreement.mean:.4f} on average, "
+            f"{agreement.lowest:.4f} at the lowest.",
+            soft_wrap=True,
+        )
     terminal.out.print(f"Model {card.fingerprint[:12]} in {out}.", soft_wrap=True)
 
 

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper
 
 from catalog.errors import ModelMissing
 from embedding.checkpoint import load_model
-from embedding.embedder import Embedder, TorchEngine
+from embedding.embedder import Embedder
 from embedding.onnx_engine import OnnxEngine
+from embedding.torch_engine import CudaEngine, TorchEngine
 from tests.conftest import DIM, FakeEngine, picture
 
 PICTURES = [picture(seed, size) for seed, size in enumerate([(64, 48), (48, 64), (300, 300), (500, 100)])]
@@ -21,7 +22,7 @@ PICTURES = [picture(seed, size) for seed, size in enumerate([(64, 48), (48, 64),
 
 def on_torch(folder: Path) -> Embedder:
     model, card = load_model(folder)
-    return Embedder(card, TorchEngine(model, torch.device("cpu")))
+    return Embedder(card, TorchEngine(model))
 
 
 def on_onnx(folder: Path) -> Embedder:
@@ -48,6 +49,15 @@ def test_engines_agree(random_model: Path, expected: NDArray[np.float32]) -> Non
     # Random weights put all photos close together, so the cosine alone would prove little.
     apart = min(np.abs(expected[i] - expected[j]).max() for i in range(4) for j in range(i))
     assert np.abs(found - expected).max() < apart / 50
+
+
+def test_gpu_path(random_model: Path, expected: NDArray[np.float32]) -> None:
+    """The way of a GPU (bfloat16 convolutions, compiled) gives embeddings that compare with those of a CPU."""
+    model, card = load_model(random_model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = Embedder(card, CudaEngine(model, device)).embed(PICTURES)
+    assert (found.dtype, found.shape) == (np.float32, expected.shape)
+    assert (found * expected).sum(axis=1).min() >= 0.999
 
 
 def test_contract(random_model: Path) -> None:

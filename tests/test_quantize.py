@@ -1,5 +1,6 @@
 """Weights as int8: a quarter of the size, nearly the same numbers, the same checks."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from catalog.errors import ModelBroken, OutputFailed
+from catalog.errors import ExportUnreadable, ModelBroken, OutputFailed
+from catalog.exports import open_export
 from embedding.card import read_card
 from embedding.checkpoint import load_model
 from embedding.embedder import Embedder
 from embedding.int8 import dequantize, quantize
-from embedding.quantize import quantize_model
-from tests.conftest import picture
+from embedding.quantize import quantize_arithmetic, quantize_model
+from marketlens.terminal import progress
+from tests.conftest import picture, write_export
 
 
 def test_error_is_half_a_step() -> None:
@@ -71,3 +74,56 @@ def test_never_overwritten(random_model: Path) -> None:
     """A model cannot be quantized onto itself."""
     with pytest.raises(OutputFailed, match="exists already"):
         quantize_model(random_model, random_model)
+
+
+@pytest.fixture(scope="module")
+def integers(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random model, calculating in int8."""
+    folder = tmp_path_factory.mktemp("int8")
+    export = open_export(str(write_export(folder / "export", 40)))
+    card, agreement = quantize_arithmetic(
+        random_model, folder / "model", export, max_bytes=1_000_000, progress=progress
+    )
+    assert (card.arithmetic, agreement.photos) == ("int8", 40)
+    assert 0.9 < agreement.lowest <= agreement.mean < 1
+    return folder / "model"
+
+
+def test_int8_arithmetic(random_model: Path, integers: Path) -> None:
+    """A model that calculates in int8 is a model of its own, with nearly the same embeddings, whatever the machine."""
+    before, after = Embedder.load(random_model), Embedder.load(integers)
+    assert before.fingerprint != after.fingerprint == read_card(integers).fingerprint
+    pictures = [picture(seed) for seed in range(4)]
+    found, expected = after.embed(pictures), before.embed(pictures)
+    assert (found * expected).sum(axis=1).min() > 0.9
+    assert not np.allclose(found, expected, atol=1e-4)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["changed", "gone"])
+def test_int8_file_is_the_model(integers: Path, tmp_path: Path, kind: str) -> None:
+    """The file of integers is covered by the fingerprint: changed or gone, nothing is embedded in its place."""
+    copy = Path(shutil.copytree(integers, tmp_path / "copy"))
+    path = copy / "model.int8.onnx"
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.unlink()
+    if kind == "changed":
+        path.write_bytes(changed)
+    with pytest.raises(ModelBroken, match="int8" if kind == "gone" else "fingerprint"):
+        Embedder.load(copy)
+
+
+def test_back_to_floats(integers: Path, random_model: Path, tmp_path: Path) -> None:
+    """A model made from one that calculates in int8 calculates in floats, as its card says."""
+    card = quantize_model(integers, tmp_path / "floats")
+    assert card.arithmetic == read_card(tmp_path / "floats").arithmetic == "float"
+    assert card.fingerprint == quantize_model(random_model, tmp_path / "same").fingerprint
+
+
+def test_too_few_photos(random_model: Path, tmp_path: Path) -> None:
+    """A few photos tell no ranges: refused in words, and no model is made."""
+    export = open_export(str(write_export(tmp_path / "export", 4)))
+    with pytest.raises(ExportUnreadable, match="8 usable photos; 64 are needed"):
+        quantize_arithmetic(random_model, tmp_path / "out", export, max_bytes=1_000_000, progress=progress)
+    assert not (tmp_path / "out").exists()
