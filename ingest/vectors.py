@@ -16,7 +16,7 @@ from catalog.progress import Advance
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.fetch import one_ahead
-from ingest.pipeline import EMBED
+from ingest.local import EMBED
 from ingest.reading import READERS, PhotoReader, ReadPhoto, pixels_of
 from ingest.report import Report
 from ingest.stages import Stages
@@ -60,7 +60,7 @@ def embed_export(
                 if photos:
                     writer.write_batch(_table(photos, embedder, schema, advance))
                 report.add_rejected([row for row in batch if isinstance(row, Rejected)])
-                report.add_warnings(row.photo for row in photos)
+                report.add_warnings(text for row in photos for text in row.photo.warnings)
                 report.add(embedded=len(photos))
                 advance(len(batch) - len(photos))
         draft.replace(out)
