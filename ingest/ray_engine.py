@@ -6,6 +6,7 @@ rows (a task beside the driver) -> look up, read, decode -> embed -> write (all 
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from ingest.ray_workers import Embed, Read, Rows, Setup, Write, unpacked
 
 # Parts of a CPU by which Ray finds room for an actor; the threads inside use all there are.
 _READ, _EMBED, _WRITE = 0.25, 0.5, 0.125
+_ANSWER_SECONDS = 10
 
 
 def run_on_ray(work: Work) -> Mapping[str, int]:
@@ -100,8 +102,9 @@ def _cluster() -> Iterator[None]:
         )
     before = signal.getsignal(signal.SIGTERM)
     try:
+        _knock(address)
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+    except (OSError, RayError, RuntimeError, ValueError) as error:
         raise WorkersFailed(
             f"No Ray cluster answers at {address}: {error}",
             hint="Is it running, and is RAY_ADDRESS right? Without RAY_ADDRESS, one is started on this machine.",
@@ -119,6 +122,13 @@ def _cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 @contextmanager
