@@ -3,8 +3,9 @@
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -109,6 +110,13 @@ class PhotoCollection:
             info = self.info()
         self._ensured = info.name
         return info
+
+    def elsewhere(self) -> "Callable[[], PhotoCollection]":
+        """What opens this collection over another connection, in another process as well; not on Lite.
+
+        Writes over there raise CollectionReplaced as they do here.
+        """
+        return partial(_open_again, self._settings, self._index, self._consistency, self._build, self._ensured)
 
     def upsert(self, photos: Sequence[StoredPhoto], embeddings: Embeddings) -> None:
         """Write photos with their embeddings (n, dim), unit length; an id that is there already is replaced.
@@ -340,3 +348,11 @@ class PhotoCollection:
                 hint="Run it again: what the new build lacks is written to it.",
             )
         return info.name
+
+
+def _open_again(
+    milvus: MilvusSettings, index: IndexSettings, consistency: Consistency, build: str, ensured: str
+) -> PhotoCollection:
+    collection = PhotoCollection(Milvus.connect(milvus, index), index, consistency, build)
+    collection._ensured = ensured
+    return collection

@@ -80,6 +80,12 @@ class IngestRunning(MarketlensError):
     code = "ingest_running"
 
 
+class WorkersFailed(MarketlensError):
+    """The cluster that does the work is away, or lost more than it can make good."""
+
+    code = "workers_failed"
+
+
 class CollectionReplaced(MarketlensError):
     """Another build was promoted while this one was written to."""
 

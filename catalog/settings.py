@@ -74,6 +74,7 @@ class IngestSettings(Group):
     network_seconds: float = Field(20.0, gt=0, description="seconds that one attempt to read a photo may take")
     ledger: Path = Path("data/ledger")
     wait_seconds: float = Field(300.0, ge=0, description="how long a run waits for a Milvus that went away")
+    engine: Literal["local", "ray"] = "local"
 
 
 class CheckSettings(Group):

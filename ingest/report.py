@@ -14,7 +14,7 @@ from rich.text import Text
 
 from catalog.errors import OutputFailed
 from catalog.filters import make_quotable
-from catalog.listing import Photo, Rejected
+from catalog.listing import Rejected
 
 SHOWN_REJECTED = 20
 SHOWN_WARNINGS = 10
@@ -85,9 +85,9 @@ class Report(BaseModel):
         rejected = [line for line in lines if line["verdict"] == "rejected"]
         self.add_rejected([Rejected(**{name: line[name] for name in names}) for line in rejected])
 
-    def add_warnings(self, photos: Iterable[Photo]) -> None:
-        """Keep what was odd about these rows, each text once: photos of one listing share theirs."""
-        for text in (text for photo in photos for text in photo.warnings):
+    def add_warnings(self, texts: Iterable[str]) -> None:
+        """Keep what was odd about rows, each text once: photos of one listing share theirs."""
+        for text in texts:
             if text not in self._warned and len(self.warnings) < KEPT:
                 self._warned.add(text)
                 self.warnings.append(text)

@@ -14,10 +14,10 @@ from catalog.settings import IngestSettings
 from ingest.claim import claimed
 from ingest.ledger import Ledger, Run
 from ingest.model import Model
-from ingest.pipeline import bring_up_to_date
+from ingest.patience import Patience
+from ingest.pipeline import Engine, bring_up_to_date
 from ingest.report import Report
 from ingest.sync import find_gone, remove_gone
-from ingest.writing import Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Options:
 
 
 def ingest(
+    engine: Engine,
     export: Export,
     model: Model,
     collection: PhotoCollection,
@@ -57,7 +58,9 @@ def ingest(
             if target and not options.dry_run:
                 stack.enter_context(claimed(target, report))
                 target.begin_changes()
-            bring_up_to_date(export, model, target, settings, run, report, advance, patience, dry_run=options.dry_run)
+            bring_up_to_date(
+                engine, export, model, target, settings, run, report, advance, patience, dry_run=options.dry_run
+            )
             if target:
                 _complete(target, run, report, patience, options)
             report.state = "finished"

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 IDLE_SHARE = 0.5
@@ -16,6 +16,18 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Count work that was timed elsewhere."""
+        with self._lock:
+            for stage, spent in seconds.items():
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def take(self) -> dict[str, float]:
+        """What was counted since the last time."""
+        with self._lock:
+            taken, self.seconds = self.seconds, {}
+        return taken
+
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
         """Count what happens inside as this stage's work."""
@@ -23,20 +35,19 @@ class Stages:
         try:
             yield
         finally:
-            with self._lock:
-                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+            self.add({stage: time.perf_counter() - started})
 
 
-def idle_warning(seconds: dict[str, float], wall: float, threads: dict[str, int]) -> str:
+def idle_warning(seconds: Mapping[str, float], wall: float, threads: Mapping[str, int]) -> str:
     """Say which stage starves the network, where it was idle for more than half of `wall` seconds; '' otherwise.
 
     `threads` is how many threads a stage has, one where it is not named: what is busy most of its time is the narrow
     place.
     """
-    embedding = seconds.get("embed", 0.0)
+    busy = {name: spent / threads.get(name, 1) for name, spent in seconds.items()}
+    embedding = busy.pop("embed", 0.0)
     if wall < _WORTH_SAYING_SECONDS or embedding > IDLE_SHARE * wall:
         return ""
-    busy = {name: spent / threads.get(name, 1) for name, spent in seconds.items() if name != "embed"}
     starver = max(busy, key=lambda name: busy[name])
     return (
         f"The network was idle for {1 - embedding / wall:.0%} of the run. It waited for the stage {starver!r}, "

@@ -59,7 +59,7 @@ def embed_export(
                 if photos:
                     writer.write_batch(_table(photos, embedder, schema, advance))
                 report.add_rejected([row for row in batch if isinstance(row, Rejected)])
-                report.add_warnings(row.photo for row in photos)
+                report.add_warnings(text for row in photos for text in row.photo.warnings)
                 report.add(embedded=len(photos))
                 advance(len(batch) - len(photos))
         draft.replace(out)

@@ -2,15 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from marketlens import index_commands, ingest_commands
-from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_catalogue
+from marketlens.options import ExportArgument, ModelOption, UriOption, extra, load_settings, open_catalogue
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -194,7 +193,7 @@ def prepare(
 
     settings = load_settings()
     rows = open_export(export)
-    with training_packages():
+    with extra("train"):
         from embedding import dataset
     from marketlens import terminal
 
@@ -235,7 +234,7 @@ def train(
 
     from catalog.errors import InvalidSetting
 
-    with training_packages():
+    with extra("train"):
         from embedding.train import TrainingArguments
         from embedding.train import train as run
     from marketlens import terminal
@@ -284,7 +283,7 @@ def retrain(
     from embedding.card import read_card
 
     card = read_card(twin)
-    with training_packages():
+    with extra("train"):
         from embedding.train import TrainingArguments
         from embedding.train import train as run
     from marketlens import terminal
@@ -322,7 +321,7 @@ def evaluate(
         )
     settings = load_settings()
     rows = open_export(export)
-    with training_packages():
+    with extra("train"):
         from embedding.evaluate import evaluate as run
     from marketlens import terminal
 
@@ -396,7 +395,7 @@ def model_balance(
     twin: Annotated[Path | None, typer.Option(help="Of a retrained model: its twin, balanced before.")] = None,
 ) -> None:
     """Shift a model between "the same item" and "the same kind of thing", without training; measured anew."""
-    with training_packages():
+    with extra("train"):
         from embedding.balance import balance_model
     from marketlens import terminal
     from marketlens.tables import figures_table
@@ -404,14 +403,3 @@ def model_balance(
     card = balance_model(model, prepared, kind_share, out, twin=twin, progress=terminal.progress)
     terminal.out.print(figures_table(card))
     terminal.out.print(f"Model {card.fingerprint[:12]} in {out}.", soft_wrap=True)
-
-
-@contextmanager
-def training_packages() -> Iterator[None]:
-    """Import what the extra `train` brings; say so when it is not there."""
-    from catalog.errors import InvalidSetting
-
-    try:
-        yield
-    except ImportError as error:
-        raise InvalidSetting(f"{error.name} is not installed.", hint='pip install "marketlens[train]"') from error

@@ -20,6 +20,7 @@ from catalog.storage import read_photo
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from embedding.sheet import Cell, contact_sheet
+from ingest.local import run_locally
 from ingest.model import LazyEmbedder
 from ingest.report import Report
 from ingest.run import Options, ingest
@@ -43,7 +44,7 @@ def run(settings: Settings, data: Path | None) -> Settings:
     with closing(open_store(settings, consistency="Session")) as photos:
         report = Report(export=export.path)
         with progress("Ingesting", export.photos) as advance:
-            ingest(export, model, photos, settings.ingest, report, advance, say, Options())
+            ingest(run_locally, export, model, photos, settings.ingest, report, advance, say, Options())
         out.print(report.render())
         _search(export, model.embedder, photos)
     return settings

@@ -13,7 +13,7 @@ from catalog.errors import MarketlensError
 from catalog.lite import free_bytes
 from catalog.settings import Settings
 from embedding.checkpoint import load_model
-from marketlens.terminal import hush_faiss
+from marketlens.terminal import FAISS_ADVICE, hush
 
 _NEEDED_BYTES = 2_000_000_000
 
@@ -73,7 +73,7 @@ def _model_and_collection(settings: Settings) -> Iterator[Finding]:
         yield "catalogue", False, f"there is none at {settings.milvus.uri}", "marketlens ingest EXPORT"
         return
     if settings.milvus.is_lite:
-        hush_faiss()
+        hush(FAISS_ADVICE)
     try:
         photos = PhotoCollection.connect(settings.milvus, settings.index)
     except MarketlensError as error:

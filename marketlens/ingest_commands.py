@@ -3,12 +3,16 @@
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_store
+from marketlens.options import ExportArgument, ModelOption, UriOption, extra, load_settings, open_store
+
+if TYPE_CHECKING:
+    from catalog.settings import Settings
+    from ingest.pipeline import Engine
 
 
 class _RunByDefault(TyperGroup):
@@ -40,6 +44,10 @@ def run(
         float, typer.Option(min=0, max=1, help="With --sync: remove nothing if it would be more than this share.")
     ] = 0.2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")] = False,
+    engine: Annotated[
+        Literal["local", "ray"] | None,
+        typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on one of this machine. Default: the settings."),
+    ] = None,
 ) -> None:
     """Embed new photos of an export and write them to Milvus; what is there already costs next to nothing.
 
@@ -47,9 +55,10 @@ def run(
     """
     from catalog.exports import open_export
 
-    settings = load_settings(uri=uri, model=model)
+    settings = load_settings(uri=uri, model=model, ingest={"engine": engine})
     rows = open_export(export)
 
+    do = _engine(settings)
     from ingest.model import LazyEmbedder
     from ingest.report import Report
     from ingest.run import Options, ingest
@@ -63,7 +72,7 @@ def run(
     with closing(open_store(settings, consistency="Session")) as photos, sigterm_as_interrupt():
         try:
             with progress("Ingesting", rows.photos) as advance:
-                ingest(rows, lazy, photos, settings.ingest, result, advance, say, options)
+                ingest(do, rows, lazy, photos, settings.ingest, result, advance, say, options)
         finally:
             # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
             if result.read:
@@ -76,6 +85,21 @@ def run(
     if result.sync_refused:
         out.print(result.sync_refused, soft_wrap=True)
         raise typer.Exit(EXIT_REJECTED)
+
+
+def _engine(settings: "Settings") -> "Engine":
+    if settings.ingest.engine == "local":
+        from ingest.local import run_locally
+
+        return run_locally
+    with extra("ray"):
+        from ingest.ray_engine import require_server, run_on_ray
+
+    from marketlens.terminal import RAY_ADVICE, hush
+
+    require_server(settings.milvus)
+    hush(RAY_ADVICE)
+    return run_on_ray
 
 
 @app.command()

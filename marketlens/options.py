@@ -1,5 +1,7 @@
 """What commands share: options, settings, and opening what the settings name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +47,17 @@ def load_settings(*, uri: str | None = None, model: Path | None = None, **groups
         raise InvalidSetting("; ".join(lines), hint="The settings are described in .env.example.") from error
 
 
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Import what an extra of the package brings; say so when it is not there. Raises InvalidSetting."""
+    from catalog.errors import InvalidSetting
+
+    try:
+        yield
+    except ImportError as error:
+        raise InvalidSetting(f"{error.name} is not installed.", hint=f'pip install "marketlens[{name}]"') from error
+
+
 def open_store(
     settings: "Settings", *, consistency: "Consistency" = "Bounded", must_exist: bool = False
 ) -> "PhotoCollection":
@@ -53,12 +66,12 @@ def open_store(
     `must_exist`: an embedded database that is not there raises CollectionMissing and is not made.
     """
     from catalog.collection import PhotoCollection, no_catalogue
-    from marketlens.terminal import hush_faiss
+    from marketlens.terminal import FAISS_ADVICE, hush
 
     if settings.milvus.is_lite:
         if must_exist and not Path(settings.milvus.uri).exists():
             raise no_catalogue(settings.milvus.uri)
-        hush_faiss()
+        hush(FAISS_ADVICE)
     return PhotoCollection.connect(settings.milvus, settings.index, consistency=consistency)
 
 

@@ -107,11 +107,16 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.1f} photos/s" if speed else "… photos/s")
 
 
-def hush_faiss() -> None:
-    """Drop FAISS' advice about training points, which it prints for every small segment that Milvus Lite indexes.
+# FAISS' advice about training points, for every small segment that Milvus Lite indexes.
+FAISS_ADVICE = b"WARNING clustering"
+# Of Ray's core, for every pool of actors that Ray Data makes.
+RAY_ADVICE = b"has constructor arguments in the object store"
 
-    It comes from C, from a background thread, so the process's stderr goes through a pipe from here on. Python's own
-    `sys.stderr` keeps the terminal.
+
+def hush(advice: bytes) -> None:
+    """Drop lines with these words, which a library prints past Python, from a background thread perhaps.
+
+    The process's stderr goes through a pipe from here on. Python's own `sys.stderr` keeps the terminal.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -123,7 +128,7 @@ def hush_faiss() -> None:
     def forward() -> None:
         with os.fdopen(reader, "rb") as lines:
             for line in lines:
-                if not line.startswith(b"WARNING clustering"):
+                if advice not in line:
                     os.write(terminal, line)
 
     threading.Thread(target=forward, daemon=True, name="stderr").start()

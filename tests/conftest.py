@@ -26,6 +26,7 @@ from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from embedding.embedder import Embedder
 from embedding.importing import import_model
+from ingest.local import run_locally
 from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.milvus_server import running_server
@@ -108,7 +109,9 @@ def ingest_export(
     advanced: list[int] = []
     settings = IngestSettings(batch_size=batch_size, ledger=export.parent / "ledger", wait_seconds=0)
     opened = open_export(export)
-    ingest(opened, LoadedModel(embedder), photos, settings, report, advanced.append, print, Options(**options))
+    ingest(
+        run_locally, opened, LoadedModel(embedder), photos, settings, report, advanced.append, print, Options(**options)
+    )
     assert report.read == report.written + report.unchanged + report.rejected
     assert sum(advanced) == report.read
     assert report.finished

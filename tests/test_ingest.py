@@ -14,6 +14,7 @@ from catalog.filters import SearchFilter
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
+from ingest.local import run_locally
 from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
@@ -194,7 +195,7 @@ def test_what_was_confirmed_before_a_failure_is_reported(
     report = Report(export=str(export))
     with pytest.raises(StoreFailed):
         model, settings = LoadedModel(embedder), IngestSettings(batch_size=3, ledger=export.parent / "ledger")
-        ingest(open_export(export), model, photos, settings, report, lambda _: None, print, Options())
+        ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options())
     assert (report.written, report.finished) == (photos.count(), False)
     assert report.written == 6
     again = ingest_export(export, embedder, photos)

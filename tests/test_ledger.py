@@ -11,6 +11,7 @@ from catalog.exports import open_export
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.ledger import Ledger, Line
+from ingest.local import run_locally
 from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.conftest import LoadedModel, MakeExport, ingest_export
@@ -115,7 +116,9 @@ def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: 
     settings = IngestSettings(batch_size=3, ledger=export.parent / "ledger", wait_seconds=0)
     model = LoadedModel(embedder)
     try:
-        ingest(open_export(export), model, photos, settings, report, lambda _: None, print, Options(**options))
+        ingest(
+            run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options(**options)
+        )
     except StoreFailed:
         assert report.state == "failed"
     return report

@@ -14,6 +14,7 @@ from catalog.errors import StoreUnreachable
 from catalog.exports import open_export
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from ingest.ledger import Ledger
+from ingest.local import run_locally
 from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder
@@ -62,7 +63,9 @@ def run(
     report, said = Report(export=str(export)), []
     try:
         model = LoadedModel(embedder)
-        ingest(open_export(export), model, photos, settings, report, lambda _: None, said.append, Options())
+        ingest(
+            run_locally, open_export(export), model, photos, settings, report, lambda _: None, said.append, Options()
+        )
     except StoreUnreachable:
         assert report.state == "failed"
     finally:

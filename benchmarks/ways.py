@@ -1,0 +1,168 @@
+"""One way of benchmarks.ingest, in a process of its own: `python -m benchmarks.ways JOB`. Prints its result as JSON."""
+
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from catalog.collection import PhotoCollection
+from catalog.exports import Export, open_export
+from catalog.listing import Photo
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
+from embedding.checkpoint import load_model
+from embedding.embedder import Embedder
+from embedding.photos import open_photo
+from ingest.local import run_locally
+from ingest.model import LazyEmbedder, Model
+from ingest.report import Report
+from ingest.run import Options, ingest
+from marketlens.terminal import hush, hush_faiss
+
+DIM = 512
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure. `way` is one of benchmarks.ingest.WAYS, or growth with synthetic vectors."""
+
+    way: str
+    export: str
+    model: str
+    uri: str
+
+    def to_json(self) -> str:
+        """For the command line."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Result:
+    """How long it took, and the most memory that the process held at once."""
+
+    photos: int
+    seconds: float
+    peak_mb: float
+
+
+class Synthetic:
+    """In place of the network: a vector of its own for every photo."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(0)
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Unit vectors (n, 512)."""
+        vectors = self._random.normal(size=(len(pixels), DIM)).astype(np.float32)
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+
+@dataclass(frozen=True)
+class SyntheticModel:
+    """What ingest wants to know of a model."""
+
+    embedder: Embedder
+    folder: Path
+
+    @property
+    def card(self) -> ModelCard:
+        """That of the embedder."""
+        return self.embedder.card
+
+
+def main() -> None:
+    """Do the job of the command line."""
+    job = Job(**json.loads(sys.argv[1]))
+    export = open_export(job.export)
+    kind = job.way[0]
+    if kind == "a":
+        seconds = plain(export, Path(job.model))
+    elif kind == "b":
+        seconds = engine(export, Path(job.model))
+    else:
+        seconds = whole(job, export)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux: in kilobytes
+    print(json.dumps(asdict(Result(export.photos, seconds, peak / 1024))))
+
+
+def plain(export: Export, model: Path) -> float:
+    """One photo at a time."""
+    network, _ = load_model(model)
+    uris = _uris(export)
+    started = time.perf_counter()
+    for uri in uris:
+        image = Image.open(uri).convert("RGB").resize((224, 224))
+        with torch.no_grad():
+            network(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).contiguous()[None])
+    return time.perf_counter() - started
+
+
+def engine(export: Export, model: Path) -> float:
+    """The network alone."""
+    embedder = Embedder.load(model)
+    pixels = np.stack([embedder.preprocess(open_photo(Path(uri).read_bytes())) for uri in _uris(export)])
+    embedder.embed_pixels(pixels[: embedder.batch])
+    started = time.perf_counter()
+    embedder.embed_pixels(pixels)
+    return time.perf_counter() - started
+
+
+def whole(job: Job, export: Export) -> float:
+    """Read, decode, embed, write, ledger; into a collection that is not there yet."""
+    alias = f"bench_{time.time_ns()}"
+    hush_faiss()
+    if job.way.startswith("e"):
+        card = ModelCard(
+            name="synthetic",
+            architecture=ArchitectureConfig(head=TwoPartHeadConfig(categories=1)),
+            transform=TransformConfig(),
+            parent="",
+            licence="",
+            fingerprint="5" * 64,
+        )
+        model: Model = SyntheticModel(Embedder(card, Synthetic()), Path())
+    else:
+        model = LazyEmbedder(Path(job.model))
+        if job.way.startswith("c"):
+            _ = model.embedder  # loaded
+    run: Any = run_locally
+    if job.way.startswith("d"):
+        from ingest.ray_engine import run_on_ray
+        from marketlens.terminal import RAY_ADVICE
+
+        hush(RAY_ADVICE)
+        run = run_on_ray
+    folder = Path(tempfile.mkdtemp(prefix="marketlens-bench-"))
+    photos = PhotoCollection.connect(
+        MilvusSettings(uri=str(folder / "milvus.db") if job.uri.endswith(".db") else job.uri, alias=alias),
+        IndexSettings(),
+        consistency="Session",
+    )
+    report = Report(export=job.export)
+    try:
+        settings = IngestSettings(ledger=folder / "ledger")
+        ingest(run, export, model, photos, settings, report, lambda _: None, lambda text: None, Options())
+        assert report.written == report.read == export.photos == report.photos, report
+        return report.seconds
+    finally:
+        photos.close()
+        shutil.rmtree(folder)
+
+
+def _uris(export: Export) -> list[str]:
+    return [row.uri for row in export.rows() if isinstance(row, Photo)]
+
+
+if __name__ == "__main__":
+    main()

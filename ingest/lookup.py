@@ -1,0 +1,44 @@
+"""Rows -> what the store knows of them -> read photos: the stages before the network, for every engine."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from catalog.addresses import host_of
+from catalog.collection import PhotoCollection
+from catalog.listing import Photo, Rejected, StoredPhoto
+from ingest.fetch import as_read
+from ingest.patience import Patience
+from ingest.reading import PhotoReader, ReadPhoto
+
+# Over the network most of them wait; on this machine a few more than cores keep the network fed without crowding it.
+THREADS = 32
+LOCAL = 2 + (os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """A row with what the store knows under its id."""
+
+    row: Photo | Rejected
+    known: StoredPhoto | None
+
+
+def look_up(rows: Sequence[Photo | Rejected], collection: PhotoCollection | None, patience: Patience) -> list[LookedUp]:
+    """Ask the store about these rows. Raises StoreUnreachable when patience ends."""
+    ids = [row.photo_id for row in rows if isinstance(row, Photo)]
+    known = patience(lambda: collection.stored(ids)) if collection else {}
+    return [LookedUp(row, known.get(row.photo_id) if isinstance(row, Photo) else None) for row in rows]
+
+
+def read_all(items: Iterable[LookedUp], reader: PhotoReader, *, ahead: int) -> Iterator[ReadPhoto | Rejected]:
+    """Read and decode in threads, giving photos as they are ready; at most `ahead` that were not given yet."""
+
+    def read(item: LookedUp) -> ReadPhoto | Rejected:
+        return item.row if isinstance(item.row, Rejected) else reader.read(item.row, item.known)
+
+    return as_read(items, read, _host, threads=THREADS, local=LOCAL, ahead=ahead)
+
+
+def _host(item: LookedUp) -> str:
+    return host_of(item.row.uri) if isinstance(item.row, Photo) else ""
