@@ -30,11 +30,18 @@ def first_rows(export: Export, count: int, folder: Path, side: int | None) -> Pa
     return folder / "manifest.csv"
 
 
-def grown(export: Export, count: int, path: Path) -> Path:
+def grown(export: Export, count: int, folder: Path) -> Path:
     """A manifest of `count` photos: those of the export over and over, each time under other ids."""
-    photos = islice(cycle([row for row in export.rows() if isinstance(row, Photo)]), count)
-    rows = [_row(photo, f"{photo.photo_id}-{number}", photo.uri) for number, photo in enumerate(photos)]
-    pq.write_table(pa.table({name: list(column) for name, column in zip(_COLUMNS, zip(*rows), strict=True)}), path)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    photos = [row for row in islice(export.rows(), count) if isinstance(row, Photo)]
+    for photo in photos:
+        (folder / "images" / f"{photo.photo_id}.jpg").write_bytes(read_photo(photo.uri, _MAX_BYTES))
+    rows = [
+        _row(photo, f"{photo.photo_id}-{number}", f"images/{photo.photo_id}.jpg")
+        for number, photo in enumerate(islice(cycle(photos), count))
+    ]
+    path = folder / f"{count}.parquet"
+    pq.write_table(pa.Table.from_pylist([dict(zip(_COLUMNS, row, strict=True)) for row in rows]), path)
     return path
 
 

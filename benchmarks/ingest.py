@@ -100,7 +100,7 @@ def show_growth(export: str, sizes: Sequence[int], folder: Path, server: str) ->
     for way in ("e growth, Lite", "e growth, server"):
         first = 0.0
         for size in track(sizes, f"Growth, {way}", console=console):
-            manifest = grown(open_export(export), size, folder / f"grown-{size}.parquet")
+            manifest = grown(open_export(export), size, folder / "grown")
             result = measure(Job(way, str(manifest), "", _uri(way, folder, server)))
             first = first or result.peak_mb
             table.add_row(

@@ -27,7 +27,7 @@ from ingest.local import run_locally
 from ingest.model import LazyEmbedder, Model
 from ingest.report import Report
 from ingest.run import Options, ingest
-from marketlens.terminal import hush, hush_faiss
+from marketlens.terminal import FAISS_ADVICE, RAY_ADVICE, hush
 
 DIM = 512
 
@@ -121,7 +121,7 @@ def engine(export: Export, model: Path) -> float:
 def whole(job: Job, export: Export) -> float:
     """Read, decode, embed, write, ledger; into a collection that is not there yet."""
     alias = f"bench_{time.time_ns()}"
-    hush_faiss()
+    hush(RAY_ADVICE if job.way.startswith("d") else FAISS_ADVICE)
     if job.way.startswith("e"):
         card = ModelCard(
             name="synthetic",
@@ -139,9 +139,7 @@ def whole(job: Job, export: Export) -> float:
     run: Any = run_locally
     if job.way.startswith("d"):
         from ingest.ray_engine import run_on_ray
-        from marketlens.terminal import RAY_ADVICE
 
-        hush(RAY_ADVICE)
         run = run_on_ray
     folder = Path(tempfile.mkdtemp(prefix="marketlens-bench-"))
     photos = PhotoCollection.connect(
@@ -152,8 +150,12 @@ def whole(job: Job, export: Export) -> float:
     report = Report(export=job.export)
     try:
         settings = IngestSettings(ledger=folder / "ledger")
-        ingest(run, export, model, photos, settings, report, lambda _: None, lambda text: None, Options())
-        assert report.written == report.read == export.photos == report.photos, report
+        ingest(run, export, model, photos, settings, report, lambda _: None, lambda _: None, Options())
+        assert report.written == report.read == export.photos == report.photos, (
+            report.read,
+            report.written,
+            report.photos,
+        )
         return report.seconds
     finally:
         photos.close()
