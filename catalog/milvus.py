@@ -18,6 +18,7 @@ from catalog.settings import IndexSettings, MilvusSettings
 WRITE_SECONDS = 120.0
 # Collection, alias; on Lite, the first for both.
 NOT_FOUND_CODES = {100, 1600}
+_FULL = "No space left"
 # gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
 _RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
 
@@ -90,7 +91,8 @@ def translated(uri: str) -> Iterator[None]:
             ) from error
         if any(sign in text for sign in ("Fail connecting", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Retry timeout")):
             raise _unreachable(uri) from error
-        raise StoreFailed(f"Milvus at {uri} refused: {text}") from error
+        hint = "Make room where Milvus stores its data, then run it again." if _FULL in text else ""
+        raise StoreFailed(f"Milvus at {uri} refused: {text}", hint=hint) from error
 
 
 def no_catalogue(uri: str) -> CollectionMissing:

@@ -47,59 +47,76 @@ def running_server(folder: Path) -> Iterator[str]:
             finally:
                 container.stop()
             return
-    command = Path(sys.executable).with_name("milvus-server")
-    if not command.exists():
-        pytest.skip("needs a Milvus server: a Docker engine, or the package `milvus` (Linux x86_64)")
-    yield from _package_server(command, folder)
-
-
-def _package_server(command: Path, folder: Path) -> Iterator[str]:
-    ports = free_ports(len(_PORTS) + 2)
-    options = [f"--{name}={port}" for name, port in zip(_PORTS, ports, strict=False)]
-    # The embedded etcd keeps its ports to itself; without a file of its own, two servers meet on 2379 and 2380.
-    etcd = folder / "etcd.yaml"
-    peer, client = (f"http://127.0.0.1:{port}" for port in ports[-2:])
-    etcd.write_text(
-        f"listen-peer-urls: {peer}\ninitial-advertise-peer-urls: {peer}\ninitial-cluster: default={peer}\n"
-        f"listen-client-urls: {client}\nadvertise-client-urls: {client}\n"
-    )
-    log = (folder / "server.log").open("wb")
-    process = subprocess.Popen(
-        [command, "--data", folder / "data", *options],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=os.environ | {"ETCD_CONFIG_PATH": str(etcd)},
-        start_new_session=True,
-    )
-    uri = f"http://127.0.0.1:{ports[_PORTS.index('proxy-port')]}"
+    server = PackageServer(folder)
+    server.start()
     try:
-        _wait(uri, process, folder)
-        yield uri
+        yield server.uri
     finally:
-        # The wrapper answers SIGINT alone by stopping the server it started.
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(30)
-        if process.poll() is None:
-            # The wrapper's child as well: a wrapper killed alone leaves the server behind.
-            os.killpg(process.pid, signal.SIGKILL)
-        log.close()
+        server.stop()
 
 
-def _wait(uri: str, process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            client = MilvusClient(uri, timeout=2)
-            client.list_collections(timeout=2)
-            client.close()
-            return
-        except MilvusException:
-            time.sleep(0.5)
-    process.kill()
-    pytest.fail(f"the Milvus server did not come up:\n{(folder / 'server.log').read_text()[-3000:]}")
+class PackageServer:
+    """The server of the PyPI package `milvus`, on ports and data of its own; without it the test is skipped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._command = Path(sys.executable).with_name("milvus-server")
+        if not self._command.exists():
+            pytest.skip("needs a Milvus server: a Docker engine, or the package `milvus` (Linux x86_64)")
+        self._folder = folder
+        ports = free_ports(len(_PORTS) + 2)
+        self._options = [f"--{name}={port}" for name, port in zip(_PORTS, ports, strict=False)]
+        self.uri = f"http://127.0.0.1:{ports[_PORTS.index('proxy-port')]}"
+        # The embedded etcd keeps its ports to itself; without a file of its own, two servers meet on 2379 and 2380.
+        self._etcd = folder / "etcd.yaml"
+        peer, client = (f"http://127.0.0.1:{port}" for port in ports[-2:])
+        self._etcd.write_text(
+            f"listen-peer-urls: {peer}\ninitial-advertise-peer-urls: {peer}\ninitial-cluster: default={peer}\n"
+            f"listen-client-urls: {client}\nadvertise-client-urls: {client}\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, again perhaps, on what it stored before."""
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._command, "--data", self._folder / "data", *self._options],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"ETCD_CONFIG_PATH": str(self._etcd)},
+                start_new_session=True,
+            )
+        if wait:
+            self._wait(self._process)
+
+    def kill(self) -> None:
+        """End it by kill -9, the wrapper's child as well: a wrapper killed alone leaves the server behind."""
+        if self._process and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def stop(self) -> None:
+        """End it in good order if it will."""
+        if self._process:
+            # The wrapper answers SIGINT alone by stopping the server it started.
+            self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(30)
+            self.kill()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                break
+            try:
+                client = MilvusClient(self.uri, timeout=2)
+                client.list_collections(timeout=2)
+                client.close()
+                return
+            except MilvusException:
+                time.sleep(0.5)
+        self.kill()
+        pytest.fail(f"the Milvus server did not come up:\n{(self._folder / 'server.log').read_text()[-3000:]}")
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,5 +1,6 @@
 """A Milvus that goes away in the middle of a run."""
 
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from catalog.collection import PhotoCollection
-from catalog.errors import StoreUnreachable
+from catalog.errors import StoreFailed, StoreUnreachable
 from catalog.exports import open_export
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from ingest.ledger import Ledger
 from ingest.local import run_locally
 from ingest.report import Report
 from ingest.run import Options, ingest
-from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder
+from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, ingest_export
+from tests.milvus_server import PackageServer
 from tests.proxy import Proxy, proxied
 
 
@@ -100,3 +102,65 @@ def test_waiting_has_an_end(make_export: MakeExport, milvus_server: str, line: t
     assert report.written <= there < 40  # what was confirmed is there; what was under way may be
     (kept,) = Ledger(export.parent / "ledger").runs()
     assert (kept.state, kept.written) == ("failed", report.written)
+
+
+def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias: str) -> None:
+    """A Milvus that is killed in the middle of a run and started again: nothing is lost, nothing is there twice."""
+    server = PackageServer(tmp_path)
+    server.start()
+    restart = threading.Timer(5.0, lambda: server.start(wait=False))
+
+    class KillingEngine(FakeEngine):
+        def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if self.photos == 10:
+                server.kill()
+                restart.start()
+            return super().run(pixels)
+
+    try:
+        export, embedder = make_export(listings=20), fake_embedder()
+        embedder._engine = KillingEngine()
+        photos = PhotoCollection.connect(
+            MilvusSettings(uri=server.uri, alias=alias), IndexSettings(), consistency="Session"
+        )
+        report, said = Report(export=str(export)), []
+        settings = IngestSettings(batch_size=5, ledger=tmp_path / "ledger", wait_seconds=240)
+        model = LoadedModel(embedder)
+        ingest(
+            run_locally, open_export(export), model, photos, settings, report, lambda _: None, said.append, Options()
+        )
+        assert (report.state, report.written, report.photos) == ("finished", 40, 40)
+        photos.settle()
+        assert len(list(photos.ids())) == len(set(photos.ids())) == 40
+        assert any("Waiting for it" in line for line in said)
+        photos.close()
+    finally:
+        restart.cancel()
+        server.stop()
+
+
+def test_full_disk(make_export: MakeExport, tmp_path: Path) -> None:
+    """A full disk stops the run, which says so and what was confirmed; with room again, the next run ends the job."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk (root)")
+    try:
+        photos = PhotoCollection.connect(
+            MilvusSettings(uri=str(disk / "photos.db")), IndexSettings(), consistency="Session"
+        )
+        export = make_export(listings=200)
+        with pytest.raises(StoreFailed, match="No space left") as failure:
+            ingest_export(export, fake_embedder(), photos, batch_size=50)
+        assert "Make room" in failure.value.hint
+        (kept,) = Ledger(export.parent / "ledger").runs()
+        assert kept.state == "failed"
+        assert 0 < kept.written <= photos.count() < 400
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        report = ingest_export(export, fake_embedder(), photos, batch_size=50)
+        assert report.written + report.unchanged == photos.count() == 400
+        assert report.unchanged >= kept.written
+        photos.close()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
