@@ -30,7 +30,8 @@ from catalog.errors import (
     StoreUnreachable,
 )
 from catalog.filters import SearchFilter
-from catalog.listing import Listing, Page, Photo, StoredPhoto
+from catalog.listing import Listing, Page, Photo, Scored, StoredPhoto
+from catalog.records import FIELDS
 from catalog.settings import IndexSettings, MilvusSettings
 
 DIM = 32
@@ -371,6 +372,10 @@ def test_filtered_searches_find_the_true_neighbours(
     photos.builds.finish(photos.info().name)
     queries = vectors[random.integers(0, count, 20)]
 
+    def indexed(where: SearchFilter) -> list[list[Scored]]:
+        reach = planning.first_reach(10, photos.info().index, None, narrow=True)
+        return photos._scored(photos._nearest(photos.info(), queries, where.expression(), reach, FIELDS))
+
     def recall(where: SearchFilter, allowed: NDArray[np.bool_]) -> float:
         ids = np.flatnonzero(allowed)
         found = 0
@@ -379,6 +384,12 @@ def test_filtered_searches_find_the_true_neighbours(
             found += len(true & {hit.photo_id for hit in page.hits})
         return found / 200
 
+    # A 2.3 server searches what is new through an index of its own that loses hits, 10 to 20 s longer than it says.
+    few, deadline = SearchFilter(price_max=9), time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if all(len(found) == 10 for found in indexed(few)):
+            break
+        time.sleep(1)
     for percent in PASSING:
         highest = count * percent / 100 - 1
         where = EVERYTHING if percent == 100 else SearchFilter(price_max=highest)
