@@ -50,7 +50,7 @@ def run_locally(work: Work) -> Mapping[str, int]:
 def _looked_up(batches: Iterable[list[Photo | Rejected]], work: Work) -> Iterator[list[LookedUp]]:
     for batch in batches:
         with work.stages.time("look up"):
-            yield look_up(batch, work.collection, work.patience)
+            yield look_up(batch, work.collection, work.patience, work.now)
 
 
 def _embed(batch: Batch, work: Work) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catalog.addresses import host_of
 from catalog.collection import PhotoCollection
@@ -24,11 +24,31 @@ class LookedUp:
     known: StoredPhoto | None
 
 
-def look_up(rows: Sequence[Photo | Rejected], collection: PhotoCollection | None, patience: Patience) -> list[LookedUp]:
-    """Ask the store about these rows. Raises StoreUnreachable when patience ends."""
+def look_up(
+    rows: Sequence[Photo | Rejected], collection: PhotoCollection | None, patience: Patience, now: int
+) -> list[LookedUp]:
+    """Ask the store about these rows. Raises StoreUnreachable when patience ends.
+
+    Where the export does not say when something was listed, that is when it was first ingested, and stays so; `now` is
+    when the run began, in Unix seconds.
+    """
     ids = [row.photo_id for row in rows if isinstance(row, Photo)]
     known = patience(lambda: collection.stored(ids)) if collection else {}
-    return [LookedUp(row, known.get(row.photo_id) if isinstance(row, Photo) else None) for row in rows]
+    first: dict[str, int] = {}
+    for one in known.values():
+        listing = one.photo.listing
+        if listing.listed_at is not None:
+            first[listing.listing_id] = min(listing.listed_at, first.get(listing.listing_id, now))
+
+    def dated(photo: Photo) -> Photo:
+        listing = photo.listing
+        if listing.listed_at is not None:
+            return photo
+        return replace(photo, listing=replace(listing, listed_at=first.get(listing.listing_id, now)))
+
+    return [
+        LookedUp(dated(row), known.get(row.photo_id)) if isinstance(row, Photo) else LookedUp(row, None) for row in rows
+    ]
 
 
 def read_all(items: Iterable[LookedUp], reader: PhotoReader, *, ahead: int) -> Iterator[ReadPhoto | Rejected]:

@@ -22,7 +22,8 @@ from ingest.writing import DryRun, Sink, Upserts, Writer
 class Work:
     """What an engine is given. Rows in `done` are passed over; `advance` is told of rows that are done with.
 
-    `collection` is what photos are looked up in, None where there is none yet.
+    `collection` is what photos are looked up in, None where there is none yet; `now` is when the run began, in Unix
+    seconds.
     """
 
     export: Export
@@ -35,6 +36,7 @@ class Work:
     writer: Writer
     advance: Advance
     dry_run: bool
+    now: int
 
     def rows(self) -> Iterator[Photo | Rejected]:
         """Rows that have no line in the ledger yet."""
@@ -84,7 +86,7 @@ def bring_up_to_date(
     done = frozenset(run.rows_done())
     advance(len(done))
     writer = Writer(sink, record, stages)
-    work = Work(export, done, model, collection, settings, stages, patience, writer, advance, dry_run)
+    work = Work(export, done, model, collection, settings, stages, patience, writer, advance, dry_run, int(time.time()))
     try:
         threads = engine(work)
     finally:

@@ -49,6 +49,7 @@ def run_on_ray(work: Work) -> Mapping[str, int]:
             fingerprint=work.model.card.fingerprint,
             transform=work.model.card.transform,
             dry_run=work.dry_run,
+            now=work.now,
         )
         embedders = gpus or machines
         stages: list[tuple[Any, int, dict[str, float]]] = [

@@ -47,6 +47,7 @@ class Setup:
     fingerprint: str
     transform: TransformConfig
     dry_run: bool
+    now: int
 
 
 def packed(items: Iterable[object]) -> pa.Table:
@@ -122,7 +123,7 @@ class Read(Stage):
         with self.stages.time("look up"):
             if self._collection is None and self.setup.connect:
                 self._collection = self.patience(self.setup.connect)
-            rows = look_up(item, self._collection, self.patience)
+            rows = look_up(item, self._collection, self.patience, self.setup.now)
         batch = Batch()
         for result in read_all(rows, self._reader, ahead=len(rows)):
             batch.add(result)

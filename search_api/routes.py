@@ -79,7 +79,7 @@ def _search(query: SearchRequest, upload: bytes | None, live: Live) -> SearchRes
         location=query.location or "",
         exclude_listing_ids=(*query.exclude_listing_id, *own_listing),
     )
-    hits = photos.search(queries, where, query.limit)
+    hits = photos.search(queries, where, query.limit).hits
     searched = time.perf_counter()
     return SearchResponse(
         hits=[_hit(hit) for hit in hits],
@@ -193,7 +193,7 @@ def _hit(hit: Hit) -> SearchHit:
         score=hit.score,
         photo_id=hit.photo_id,
         photo_url=_photo_url(hit.photo_id),
-        matched_photos=hit.matched_photos,
+        matched_photos=1 + len(hit.others),
     )
 
 
