@@ -187,7 +187,9 @@ def show(
     p50, own_p50 = statistics.median(direct), statistics.median(totals)
     p99, own_p99 = (float(np.percentile(values, 99)) for values in (direct, totals))
     fastest, own_fastest = statistics.median(engine), statistics.median(together)
-    table.add_row("p50 ms (decode + embed + Milvus)", f"{p50:.1f} ({steps})", f"{own_p50:.1f}", f"{own_p50 / p50:.2f}", "")
+    table.add_row(
+        "p50 ms (decode + embed + Milvus)", f"{p50:.1f} ({steps})", f"{own_p50:.1f}", f"{own_p50 / p50:.2f}", ""
+    )
     table.add_row("p99 ms", f"{p99:.1f}", f"{own_p99:.1f}", f"{own_p99 / p99:.2f}", "<= 1.5")
     table.add_row("total less stages, p50 ms", "", "", f"{statistics.median(overhead):.1f}", "<= 5")
     table.add_row("photos/s", f"{fastest:.1f}", f"{own_fastest:.1f}", f"{own_fastest / fastest:.2f}", ">= 0.85")

@@ -66,10 +66,10 @@ async def _search(
         location=query.location or "",
         exclude_listing_ids=(*query.exclude_listing_id, *own_listing),
     )
-    hits = await stages.store.run(lambda: live.photos.search(queries, where, query.limit))
+    page = await stages.store.run(lambda: live.photos.search(queries, where, query.limit))
     spent = spent_ms()
     return SearchResponse(
-        hits=[_hit(hit, photo_url) for hit in hits],
+        hits=[_hit(hit, photo_url) for hit in page.hits],
         collection=live.info.name,
         model_fingerprint=live.info.fingerprint,
         timings_ms=SearchTimings(embed=spent.get("decode", 0) + spent.get("embed", 0), search=spent["store"]),
@@ -161,5 +161,5 @@ def _hit(hit: Hit, photo_url: Callable[[str], str]) -> SearchHit:
         score=hit.score,
         photo_id=hit.photo_id,
         photo_url=photo_url(hit.photo_id),
-        matched_photos=hit.matched_photos,
+        matched_photos=1 + len(hit.others),
     )

@@ -53,7 +53,7 @@ class SearchHit(ListingFields):
     score: float = Field(description="Cosine similarity of the best photo, -1 to 1.")
     photo_id: str
     photo_url: str = Field(description="Path on this API; takes `?size=` for the longer side in pixels.")
-    matched_photos: int = Field(description="Photos of the listing that are at least as near as the last hit.")
+    matched_photos: int = Field(description="Photos of the listing that the search came across.")
 
 
 class SearchTimings(BaseModel):
