@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.api ../shared/listings --uri http://127.0.0.1:19530 [--photos 200] [--model FOLDER]
 
-The catalogue at --uri must have been ingested with the model. The clients are a process of their own with raw sockets and
-bodies made before: on a small machine they cost little of what is measured.
+The catalogue at --uri must have been ingested with the model. The clients are a process of their own with raw sockets
+and bodies made before: on a small machine they cost little of what is measured.
 
 (a) one client: searches by uploaded photo, one after the other, beside decode + embed + Milvus called directly
 (b) sixteen clients: searches by uploaded photo, beside the embedder alone on full batches of pixels that are in memory
@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def directly(embedder: Embedder, photos: PhotoCollection, uploads: Sequence[byte
         times.append(time.perf_counter())
         photos.search(query, SearchFilter(), LIMIT)
         times.append(time.perf_counter())
-        decode, embed, store = (1000 * (after - before) for before, after in zip(times, times[1:], strict=False))
+        decode, embed, store = (1000 * (after - before) for before, after in pairwise(times))
         spent.append((decode, embed, store))
     return spent
 
@@ -110,7 +111,7 @@ def directly(embedder: Embedder, photos: PhotoCollection, uploads: Sequence[byte
 def clients(port: int, files: Sequence[Path], count: int) -> tuple[float, list[dict[str, float]]]:
     """Upload the photos from so many clients; the seconds that it took, and what each answer said and took."""
     command = [sys.executable, __file__, "clients", str(port), str(count), *map(str, files)]
-    answer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    answer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603 - this very file
     return answer["seconds"], answer["answers"]
 
 
@@ -153,8 +154,11 @@ def request_of(photo: bytes) -> bytes:
         + str(LIMIT).encode()
         + b"\r\n--XX--\r\n"
     )
-    head = f"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=XX\r\nContent-Length: {len(body)}"
-    return head.encode() + b"\r\n\r\n" + body
+    head = (
+        "POST /v1/search HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: multipart/form-data; boundary=XX\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def read_answer(connection: socket.socket) -> bytes:
