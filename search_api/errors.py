@@ -2,6 +2,7 @@
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
@@ -23,6 +24,7 @@ from catalog.errors import (
     StoreUnreachable,
 )
 from search_api.schemas import Problem
+from search_api.stages import Overloaded, StageTooSlow
 
 STATUS: dict[type[MarketlensError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
@@ -35,9 +37,21 @@ STATUS: dict[type[MarketlensError], HTTPStatus] = {
     StoreUnreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreLocked: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreFailed: HTTPStatus.BAD_GATEWAY,
+    Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    StageTooSlow: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+# A queue of photos is worked off within seconds; a Milvus that restarts or a model that loads takes longer.
+_RETRY_SECONDS = {Overloaded: 1, StageTooSlow: 1}
+_RETRY_LATER_SECONDS = 5
+
 logger = logging.getLogger("marketlens.api")
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Error answers of a route, for the OpenAPI document: these, and those that every route may give."""
+    described = {"model": Problem, "content": {"application/problem+json": {}}}
+    return dict.fromkeys((*statuses, 401, 403, 422, 429, 503), described)
 
 
 def install(app: FastAPI) -> None:
@@ -45,17 +59,19 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(MarketlensError, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _bug)
 
 
 async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MarketlensError)  # noqa: S101 - registered for this type above
     status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and type(error) not in _RETRY_SECONDS:
         trace = error if status == HTTPStatus.INTERNAL_SERVER_ERROR else None
         logger.error("%s %s: %s: %s", request.method, request.url.path, error.code, error.message, exc_info=trace)
     errors = [{"field": "photo", "message": error.reason}] if isinstance(error, PhotoUnusable) else None
-    return problem(status, error.message, code=error.code, hint=error.hint, errors=errors)
+    answer = problem(status, error.message, code=error.code, hint=error.hint, errors=errors)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.headers["Retry-After"] = str(_RETRY_SECONDS.get(type(error), _RETRY_LATER_SECONDS))
+    return answer
 
 
 async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
@@ -80,17 +96,15 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-async def _bug(request: Request, error: Exception) -> JSONResponse:
+def bug(request: Request, error: Exception) -> JSONResponse:
+    """Log an error that nobody foresaw, and word the answer, which says nothing of it."""
     logger.error("%s %s: unexpected error", request.method, request.url.path, exc_info=error)
-    answer = problem(
+    return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "The server failed in a way that it should not.",
         code="internal_error",
         hint="Please report it with the request id; the log has the details.",
     )
-    # This one is sent from outside of the middleware that sets the header on every other answer.
-    answer.headers["X-Request-ID"] = correlation_id.get() or ""
-    return answer
 
 
 def problem(

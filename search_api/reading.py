@@ -7,11 +7,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
-from search_api.deps import SettingsDep
 from search_api.schemas import SearchRequest
 
 _SEVERAL = ("category", "exclude_listing_id")
-_FORM_OVERHEAD = 100_000
 _FIELDS = SearchRequest.model_json_schema()
 _PHOTO = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF or BMP."}
 
@@ -32,18 +30,11 @@ REQUEST_BODY: dict[str, Any] = {
 }
 
 
-async def read_query(request: Request, settings: SettingsDep) -> tuple[SearchRequest, bytes | None]:
-    """Read the body; exactly one of photo, listing_id and photo_id must be there. Answers 411, 413, 415, 422."""
+async def read_query(request: Request) -> tuple[SearchRequest, bytes | None]:
+    """Read the body; exactly one of photo, listing_id and photo_id must be there. Answers 415, 422."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in {"application/json", "multipart/form-data"}:
         raise HTTPException(415, "Send multipart/form-data with a photo, or application/json with an id.")
-    length = request.headers.get("content-length")
-    if length is None:
-        raise HTTPException(411, "Send a Content-Length.")
-    if int(length) > settings.max_upload_bytes + _FORM_OVERHEAD:
-        raise HTTPException(
-            413, f"The body has {int(length):,} bytes; at most {settings.max_upload_bytes:,} are taken."
-        )
     if media_type == "application/json":
         query, photo = _validate(await request.body()), None
     else:

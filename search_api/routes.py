@@ -1,77 +1,64 @@
 """The routes of version 1. Each is a few lines: read, ask, shape the answer."""
 
 import io
-import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from catalog.errors import CollectionMissing, NotFound, PhotoUnusable
+from catalog.errors import NotFound, PhotoUnusable
 from catalog.filters import SearchFilter
+from catalog.index import Embeddings
 from catalog.listing import Hit
 from catalog.storage import read_photo
 from embedding.photos import open_photo
-from search_api.deps import CatalogueDep, LiveDep
+from search_api.deps import CatalogueDep, LiveDep, PhotoUrlDep, needs, needs_photo
+from search_api.errors import problems
 from search_api.live import Live
 from search_api.reading import REQUEST_BODY, QueryDep
 from search_api.schemas import (
     CategoriesResponse,
     CategoryCount,
-    Health,
     ListingPhoto,
     ListingResponse,
     MapPoint,
     MapResponse,
-    Problem,
     SearchHit,
     SearchRequest,
     SearchResponse,
     SearchTimings,
 )
+from search_api.timing import spent_ms
 
 MAX_MAP_PHOTOS = 20_000
 _MAX_STORED_PHOTO_BYTES = 100_000_000
 
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return dict.fromkeys((*statuses, 422, 503), _PROBLEM)
-
-
 router = APIRouter()
-v1 = APIRouter(prefix="/v1")
+v1 = APIRouter(prefix="/v1", dependencies=[Depends(needs("read"))])
+pictures = APIRouter(prefix="/v1", dependencies=[Depends(needs_photo)])
 
 
-@v1.post("/search", tags=["search"], responses=_problems(404, 411, 413, 415), openapi_extra=REQUEST_BODY)
-async def search(query: QueryDep, catalogue: CatalogueDep) -> SearchResponse:
+@v1.post("/search", tags=["search"], responses=problems(404, 408, 413, 415), openapi_extra=REQUEST_BODY)
+async def search(query: QueryDep, catalogue: CatalogueDep, photo_url: PhotoUrlDep) -> SearchResponse:
     """Find the listings that look like a photo.
 
     Send the photo as multipart/form-data, or name a `listing_id` or `photo_id` that is in the catalogue already, in
     either media type. Filters narrow the hits; a full page comes back whenever enough listings pass them.
     """
-    # Embedding and Milvus take tens of milliseconds each: not on the event loop.
-    return await run_in_threadpool(catalogue.answer, partial(_search, *query))
+    return await catalogue.ask(partial(_search, *query, photo_url))
 
 
-def _search(query: SearchRequest, upload: bytes | None, live: Live) -> SearchResponse:
-    started = time.perf_counter()
-    photos = live.photos
-    own_listing: tuple[str, ...] = ()
+async def _search(
+    query: SearchRequest, upload: bytes | None, photo_url: Callable[[str], str], live: Live
+) -> SearchResponse:
+    stages = live.stages
+    own_listing: list[str] = []
     if upload is not None:
-        queries = live.embedder.embed([open_photo(upload)])
-    elif query.listing_id is not None:
-        queries = photos.embeddings([stored.photo.photo_id for stored in photos.listing_photos(query.listing_id)])
-        own_listing = (query.listing_id,)
+        queries = await stages.embed_photos([upload])
     else:
-        stored = photos.photo(query.photo_id or "")
-        queries = photos.embeddings([stored.photo.photo_id])
-        own_listing = (stored.photo.listing.listing_id,)
-    embedded = time.perf_counter()
+        queries, own_listing = await stages.store.run(partial(_stored_queries, query, live))
     where = SearchFilter(
         categories=tuple(query.category),
         price_min=query.price_min,
@@ -79,26 +66,35 @@ def _search(query: SearchRequest, upload: bytes | None, live: Live) -> SearchRes
         location=query.location or "",
         exclude_listing_ids=(*query.exclude_listing_id, *own_listing),
     )
-    hits = photos.search(queries, where, query.limit).hits
-    searched = time.perf_counter()
+    page = await stages.store.run(lambda: live.photos.search(queries, where, query.limit))
+    spent = spent_ms()
     return SearchResponse(
-        hits=[_hit(hit) for hit in hits],
+        hits=[_hit(hit, photo_url) for hit in page.hits],
         collection=live.info.name,
         model_fingerprint=live.info.fingerprint,
-        timings_ms=SearchTimings(embed=1000 * (embedded - started), search=1000 * (searched - embedded)),
+        timings_ms=SearchTimings(embed=spent.get("decode", 0) + spent.get("embed", 0), search=spent["store"]),
     )
 
 
-@v1.get("/listings/{listing_id:path}", tags=["catalogue"], responses=_problems(404))
-def listing(listing_id: str, live: LiveDep) -> ListingResponse:
+def _stored_queries(query: SearchRequest, live: Live) -> tuple[Embeddings, list[str]]:
+    """Embeddings of what the query names, and the listing that it belongs to."""
+    if query.listing_id is not None:
+        photo_ids = [stored.photo.photo_id for stored in live.photos.listing_photos(query.listing_id)]
+        return live.photos.embeddings(photo_ids), [query.listing_id]
+    stored = live.photos.photo(query.photo_id or "")
+    return live.photos.embeddings([stored.photo.photo_id]), [stored.photo.listing.listing_id]
+
+
+@v1.get("/listings/{listing_id:path}", tags=["catalogue"], responses=problems(404))
+def listing(listing_id: str, live: LiveDep, photo_url: PhotoUrlDep) -> ListingResponse:
     """One listing with all its photos."""
     stored = live.photos.listing_photos(listing_id)
     ids = [one.photo.photo_id for one in stored]
-    pictures = [ListingPhoto(photo_id=photo_id, photo_url=_photo_url(photo_id)) for photo_id in ids]
+    pictures = [ListingPhoto(photo_id=photo_id, photo_url=photo_url(photo_id)) for photo_id in ids]
     return ListingResponse(**asdict(stored[0].photo.listing), photos=pictures)
 
 
-@v1.get("/categories", tags=["catalogue"], responses=_problems())
+@v1.get("/categories", tags=["catalogue"], responses=problems())
 def categories(live: LiveDep) -> CategoriesResponse:
     """Every root category with its counts, largest first; at most half a minute old."""
     sizes = [
@@ -108,11 +104,11 @@ def categories(live: LiveDep) -> CategoriesResponse:
     return CategoriesResponse(categories=sizes)
 
 
-@v1.get(
+@pictures.get(
     "/photos/{photo_id:path}/image",
     tags=["catalogue"],
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, **_problems(404)},
+    responses={200: {"content": {"image/jpeg": {}}}, **problems(404)},
 )
 def image(
     request: Request, photo_id: str, live: LiveDep, size: Annotated[int, Query(ge=32, le=1024)] = 512
@@ -134,15 +130,17 @@ def image(
     return Response(buffer.getvalue(), media_type="image/jpeg", headers=headers)
 
 
-@v1.get("/map", tags=["catalogue"], responses=_problems())
-def photo_map(live: LiveDep, limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS)] = 5_000) -> MapResponse:
+@v1.get("/map", tags=["catalogue"], responses=problems())
+def photo_map(
+    live: LiveDep, photo_url: PhotoUrlDep, limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS)] = 5_000
+) -> MapResponse:
     """2-D map of the photos (t-SNE). Takes up to a minute when asked for the first time after an ingest."""
     placed, total = live.overview.map(limit)
     points = [
         MapPoint(
             **asdict(one.photo.listing),
             photo_id=one.photo.photo_id,
-            photo_url=_photo_url(one.photo.photo_id),
+            photo_url=photo_url(one.photo.photo_id),
             x=one.x,
             y=one.y,
         )
@@ -154,48 +152,14 @@ def photo_map(live: LiveDep, limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS
 
 
 router.include_router(v1)
+router.include_router(pictures)
 
 
-@router.get("/livez", tags=["operations"])
-def livez() -> Health:
-    """Whether the process answers."""
-    return Health(status="alive")
-
-
-@router.get("/readyz", tags=["operations"], responses=_problems())
-def readyz(catalogue: CatalogueDep) -> Health:
-    """Whether searches can be answered: the collection is there, by this model, and a real search found something.
-
-    `pending` says why a build that was promoted does not answer yet, `lost_photos` that the store lost rows.
-    """
-    live, found, count, lost = catalogue.answer(
-        lambda live: (live, live.photos.probe(), live.photos.count(), live.photos.lost())
-    )
-    if not found:
-        raise CollectionMissing("The catalogue is empty.", hint="Ingest something first: marketlens ingest EXPORT")
-    return Health(
-        status="ready",
-        collection=live.info.name,
-        model_fingerprint=live.info.fingerprint,
-        photos=count,
-        lost_photos=lost,
-        pending=catalogue.pending or None,
-    )
-
-
-for path, probe in (("/livez", livez), ("/readyz", readyz)):
-    router.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)  # what load balancers like to send
-
-
-def _hit(hit: Hit) -> SearchHit:
+def _hit(hit: Hit, photo_url: Callable[[str], str]) -> SearchHit:
     return SearchHit(
         **asdict(hit.listing),
         score=hit.score,
         photo_id=hit.photo_id,
-        photo_url=_photo_url(hit.photo_id),
+        photo_url=photo_url(hit.photo_id),
         matched_photos=1 + len(hit.others),
     )
-
-
-def _photo_url(photo_id: str) -> str:
-    return f"/v1/photos/{quote(photo_id, safe='')}/image"
