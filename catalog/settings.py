@@ -89,6 +89,7 @@ class ApiSettings(Group):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     max_upload_bytes: Count = 15_000_000
+    photos: Path = Path("data/photos")
 
 
 class DashboardSettings(Group):
