@@ -246,6 +246,7 @@ def _schema(dim: int) -> Any:
     schema.add_field("sha256", DataType.VARCHAR, max_length=64)
     schema.add_field("source_tag", DataType.VARCHAR, max_length=MAX_ID_BYTES)
     schema.add_field("price", DataType.DOUBLE)
+    schema.add_field("listed_at", DataType.INT64)
     schema.add_field("ingested_at", DataType.INT64)
     schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=dim)
     return schema

@@ -4,30 +4,37 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 from cachetools import TTLCache
 
 from catalog.builds import Builds, CollectionInfo
-from catalog.errors import CollectionMissing, CollectionReplaced, ModelMismatch, NotFound, StoreFailed
+from catalog.claims import CLAIM, ClaimWatch
+from catalog.errors import CollectionMissing, CollectionReplaced, IngestRunning, ModelMismatch, NotFound, StoreFailed
 from catalog.filters import SearchFilter, one_of
-from catalog.grouping import Scored, best_per_photo, group_by_listing
+from catalog.grouping import GroupBy, Seen
 from catalog.index import Embeddings, check_embeddings, search_params
-from catalog.listing import Hit, StoredPhoto
+from catalog.listing import Page, Scored, StoredPhoto
 from catalog.milvus import WRITE_SECONDS, Milvus, no_catalogue, translated
+from catalog.planning import MAX_TOP_K, Reach, Width, first_reach
 from catalog.records import FIELDS, from_row, to_row
+from catalog.searching import Wanted, full_pages
 from catalog.settings import IndexSettings, MilvusSettings
 
 __all__ = ["CategorySize", "CollectionInfo", "Consistency", "PhotoCollection", "no_catalogue"]
 
 Consistency = Literal["Bounded", "Session"]
 
-MAX_TOP_K = 16_384
 UPSERT_ROWS = 1_000  # a message must stay under 64 MiB; 1,000 rows of 2,048 dimensions are 8
 _PHOTOS = "photos"  # the property that says how many there were after the last change
+_CHANGED = "changed_at"
 _RECORDS = 4_000  # without their embeddings
+_ROWS_AT_ONCE = 65_536  # of a search's answer, which must stay under 64 MiB
+_SIZE_SECONDS = 5.0
 _INFO_SECONDS = 2.0
 _SCAN_LAG_SECONDS = 1.0  # half of it measured, on a 2.3 server
 
@@ -56,6 +63,10 @@ class PhotoCollection:
         self._info_lock = threading.Lock()
         # A build's own collection never changes; where the alias points does.
         self._info: TTLCache[str, CollectionInfo] = TTLCache(1, float("inf") if build else _INFO_SECONDS)
+        self._sizes: TTLCache[tuple[str, str], int] = TTLCache(1_000, _SIZE_SECONDS)
+        self._sizes_lock = threading.Lock()
+        self._changing = threading.Lock()
+        self._claims = ClaimWatch()
 
     @classmethod
     def connect(
@@ -142,6 +153,50 @@ class PhotoCollection:
                 expression = one_of("photo_id", photo_ids[start : start + UPSERT_ROWS])
                 self._client.delete(name, filter=expression, timeout=WRITE_SECONDS)
 
+    def replace_listing(self, listing_id: str, photos: Sequence[StoredPhoto], embeddings: Embeddings) -> None:
+        """Write a listing's photos with their embeddings (n, dim), then remove those that it had beside them.
+
+        Where `listed_at` is unknown, it stays what it was. Raises IngestRunning, see docs/decisions/0020;
+        CollectionReplaced, ValueError, StoreFailed, StoreUnreachable.
+        """
+        if any(stored.photo.listing.listing_id != listing_id for stored in photos):
+            raise ValueError(f"not all of these photos belong to {listing_id!r}")
+        with self._single_change():
+            before = self._listing_rows(listing_id, consistency_level="Strong")
+            dates = [date for stored in before if (date := stored.photo.listing.listed_at) is not None]
+            self.upsert([_dated(stored, min(dates, default=int(time.time()))) for stored in photos], embeddings)
+            kept = {stored.photo.photo_id for stored in photos}
+            self.remove([stored.photo.photo_id for stored in before if stored.photo.photo_id not in kept])
+
+    def remove_listing(self, listing_id: str) -> int:
+        """Remove all photos of a listing; returns how many those were. Raises as `replace_listing`."""
+        with self._single_change():
+            before = [stored.photo.photo_id for stored in self._listing_rows(listing_id, consistency_level="Strong")]
+            self.remove(before)
+        return len(before)
+
+    @contextmanager
+    def _single_change(self) -> Iterator[None]:
+        """A change that is no ingest's: `lost` and `changed_at` stay true."""
+        name = self._written_to()
+        if self._build and self.builds.live().name != name:
+            raise CollectionReplaced(f"The build {name} is not the live one any more.", hint="Try again.")
+        with self._changing:
+            if self._claims.is_alive(self.note(CLAIM), time.monotonic()):
+                raise IngestRunning(
+                    "An ingest writes to this catalogue, and might undo this change.",
+                    hint="Try again when it is done: `marketlens ingest status` shows the runs.",
+                )
+            counted = bool(self.note(_PHOTOS))
+            if counted:
+                self.begin_changes()
+            yield
+            # An ingest that never ended has left `lost` nothing to count from; another process may have by now.
+            if counted or self.note(_PHOTOS):
+                self.end_changes()
+            else:
+                self.set_note(_CHANGED, str(int(time.time())))
+
     def ids(self) -> Iterator[tuple[str, str]]:
         """Photo id and listing id of everything that is stored, in no order. As fresh as categories."""
         for rows in self._scan(("photo_id", "listing_id"), batch_size=MAX_TOP_K):
@@ -182,24 +237,28 @@ class PhotoCollection:
 
     def listing_photos(self, listing_id: str) -> list[StoredPhoto]:
         """All photos of a listing, by id. Raises NotFound."""
-        rows = self._query(one_of("listing_id", [listing_id]), FIELDS, limit=MAX_TOP_K)
-        if not rows:
-            raise NotFound(f"There is no listing {listing_id!r}.")
-        return sorted((from_row(row) for row in rows), key=lambda stored: stored.photo.photo_id)
+        if photos := self._listing_rows(listing_id):
+            return photos
+        raise NotFound(f"There is no listing {listing_id!r}.")
 
     def count(self) -> int:
         """How many photos there are."""
-        return int(self._query("", ("count(*)",))[0]["count(*)"])
+        return self._count("")
 
     def begin_changes(self) -> None:
         """Say that what is stored is changing, so that `lost` counts nothing."""
         self.set_note(_PHOTOS, "")
 
     def end_changes(self) -> int:
-        """Keep how many photos there are now, for `lost` to count from; returns that."""
-        count = self.count()
-        self.set_note(_PHOTOS, str(count))
+        """Keep when that was, and how many photos there are now, for `lost` to count from; returns that."""
+        # Strong: a server would not count what another process has just written.
+        count = self._count("", consistency_level="Strong")
+        self.builds.set_notes(self.info().name, **{_PHOTOS: str(count), _CHANGED: str(int(time.time()))})
         return count
+
+    def changed_at(self) -> int:
+        """When the last change was complete, in Unix seconds; 0 before the first. One question to the store."""
+        return int(self.note(_CHANGED) or 0)
 
     def lost(self) -> int:
         """How many photos are gone that nobody removed; 0 while changes are made.
@@ -236,29 +295,71 @@ class PhotoCollection:
                 photos.append(from_row(row))
         return photos, embeddings[: len(photos)]
 
-    def search(self, queries: Embeddings, where: SearchFilter, limit: int) -> list[Hit]:
-        """Find the listings nearest to any of the queries (n, dim): a full page whenever that many pass the filter.
+    def search(
+        self,
+        queries: Embeddings,
+        where: SearchFilter,
+        limit: int,
+        *,
+        group_by: GroupBy = "listing",
+        exact: bool = False,
+        min_score: float = -1.0,
+        seen: Seen | None = None,
+        vectors: bool = False,
+    ) -> Page:
+        """Find the listings, or photos, nearest to any of the queries (n, dim): a full page whenever that many pass.
 
-        Fetches more photos than listings are wanted and widens until the page is full or nothing is left.
+        The score is the cosine to the nearest query. `seen` says of a listing's id, or a photo's where those are hits,
+        whether an earlier page showed it; `vectors` puts the embedding to each hit.
         Raises CollectionMissing, InvalidFilter, StoreUnreachable.
         """
+        wanted = Wanted(limit, group_by, min_score, seen)
+        return self._pages([queries], where, wanted, exact=exact, vectors=vectors)[0]
+
+    def search_many(
+        self,
+        searches: Sequence[Embeddings],
+        where: SearchFilter,
+        limit: int,
+        *,
+        group_by: GroupBy = "listing",
+        exact: bool = False,
+        min_score: float = -1.0,
+        vectors: bool = False,
+    ) -> list[Page]:
+        """A page for each search, which has queries (n, dim) of its own, in few calls to Milvus. Raises as `search`."""
+        return self._pages(searches, where, Wanted(limit, group_by, min_score), exact=exact, vectors=vectors)
+
+    def facets(
+        self, queries: Embeddings, where: SearchFilter, min_score: float = -1.0, reach: int = 1_000
+    ) -> dict[str, int]:
+        """How many listings each category has among the `reach` photos nearest to the queries (n, dim), most first.
+
+        What `where` says of categories and subcategory does not count: these numbers are what choosing another gives.
+        """
         info = self.info()
-        expression = where.expression()
-        wanted = min(max(4 * limit, 64), MAX_TOP_K)
-        exact = where.is_narrow
-        while True:
-            results = self._nearest(info, queries, expression, wanted, exact=exact)
-            hits = group_by_listing(best_per_photo(scored for result in results for scored in result), limit)
-            cut_short = any(len(result) == wanted for result in results)
-            if len(hits) == limit or (exact and (not cut_short or wanted == MAX_TOP_K)):
-                return hits
-            # Few results: either one listing's photos crowd the neighbourhood, or the index looked into too few cells.
-            wanted = min(4 * wanted, MAX_TOP_K) if cut_short else wanted
-            exact = exact or not cut_short or wanted == MAX_TOP_K
+        free = replace(where, categories=(), subcategory="")
+        fields = ("photo_id", "listing_id", "category")
+        results = self._nearest(info, queries, free.expression(), min(reach, MAX_TOP_K), "widest", fields)
+        found = sorted((scored for result in results for scored in result), key=lambda scored: -scored[0])
+        nearest = {row["photo_id"]: row for score, row in found if score >= min_score}
+        listings = {(row["listing_id"], row["category"]) for row in islice(nearest.values(), reach)}
+        return dict(Counter(category for _, category in listings).most_common())
+
+    def size_of(self, where: SearchFilter) -> int:
+        """How many photos pass, as it was at most five seconds ago. Raises as `search`."""
+        key = (self.info().name, where.expression())
+        with self._sizes_lock:
+            known = self._sizes.get(key)
+        if known is None:
+            known = self._count(where.expression())
+            with self._sizes_lock:
+                self._sizes[key] = known
+        return known
 
     def nearest(self, queries: Embeddings, limit: int) -> list[list[Scored]]:
         """Photos nearest to each query (n, dim), neither widened nor grouped: what the index finds by itself."""
-        return self._nearest(self.info(), queries, "", limit, exact=False)
+        return self._scored(self._nearest(self.info(), queries, "", limit, "planned", FIELDS))
 
     def note(self, key: str) -> str:
         """What `set_note` kept with this collection, never from a cache; '' where there is nothing."""
@@ -282,46 +383,102 @@ class PhotoCollection:
         """Run a real search; whether it found anything."""
         query = np.zeros((1, self.info().dim), np.float32)
         query[0, 0] = 1.0
-        return bool(self._nearest(self.info(), query, "", 1, exact=False)[0])
+        return bool(self.nearest(query, 1)[0])
+
+    def _pages(
+        self, searches: Sequence[Embeddings], where: SearchFilter, wanted: Wanted, *, exact: bool, vectors: bool
+    ) -> list[Page]:
+        info, expression = self.info(), where.expression()
+
+        def look(queries: Embeddings, reach: Reach) -> list[list[Scored]]:
+            if reach.width == "scan":
+                return self._compare(queries, expression, reach.photos)
+            return self._scored(self._nearest(info, queries, expression, reach.photos, reach.width, FIELDS))
+
+        reach = first_reach(wanted.limit, narrow=where.is_narrow, exact=exact, index=info.index)
+        pages = full_pages(look, searches, wanted, reach, info.index)
+        return [self._with_vectors(page) for page in pages] if vectors else pages
+
+    def _with_vectors(self, page: Page) -> Page:
+        rows = self._get([hit.photo_id for hit in page.hits], ("photo_id", "embedding"))
+        found = {row["photo_id"]: np.asarray(row["embedding"], np.float32) for row in rows}
+        return replace(page, hits=[replace(hit, embedding=found.get(hit.photo_id)) for hit in page.hits])
 
     def _nearest(
-        self, info: CollectionInfo, queries: Embeddings, expression: str, limit: int, *, exact: bool
-    ) -> list[list[Scored]]:
+        self,
+        info: CollectionInfo,
+        queries: Embeddings,
+        expression: str,
+        limit: int,
+        width: Width,
+        fields: Sequence[str],
+    ) -> list[list[tuple[float, dict[str, Any]]]]:
+        params = search_params(info.index, limit, exact=width == "widest")
+        results: list[Any] = []
+        step = max(1, _ROWS_AT_ONCE // limit)
         with translated(self._settings.shown):
-            results = self._client.search(
-                info.name,
-                queries,
-                filter=expression,
-                limit=limit,
-                output_fields=list(FIELDS),
-                search_params={"metric_type": "COSINE", "params": search_params(info.index, limit, exact=exact)},
-                consistency_level=self._consistency,
-                timeout=self._settings.timeout,
-            )
-        # Rounding makes the cosine of a photo with itself a little more than 1 now and then.
-        return [[(min(float(hit["distance"]), 1.0), from_row(hit["entity"])) for hit in result] for result in results]
+            for start in range(0, len(queries), step):
+                results += self._client.search(
+                    info.name,
+                    queries[start : start + step],
+                    filter=expression,
+                    limit=limit,
+                    output_fields=list(fields),
+                    search_params={"metric_type": "COSINE", "params": params},
+                    consistency_level=self._consistency,
+                    timeout=self._settings.timeout,
+                )
+        return [[(_cosine(hit["distance"]), hit["entity"]) for hit in result] for result in results]
+
+    @staticmethod
+    def _scored(results: list[list[tuple[float, dict[str, Any]]]]) -> list[list[Scored]]:
+        return [[(score, from_row(row)) for score, row in result] for result in results]
+
+    def _compare(self, queries: Embeddings, expression: str, limit: int) -> list[list[Scored]]:
+        """Compare each query (n, dim) with every vector that passes, here: exact whatever the index, and slow."""
+        ids: list[str] = []
+        parts = [np.empty((len(queries), 0), np.float32)]
+        for rows in self._scan(("photo_id", "embedding"), expression, batch_size=UPSERT_ROWS):
+            ids += [row["photo_id"] for row in rows]
+            parts.append(queries @ np.asarray([row["embedding"] for row in rows], np.float32).T)
+        scores = np.concatenate(parts, axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :limit]
+        wanted = [ids[column] for column in np.unique(order)]
+        stored: dict[str, StoredPhoto] = {}
+        for start in range(0, len(wanted), UPSERT_ROWS):
+            stored |= self.stored(wanted[start : start + UPSERT_ROWS])
+        return [
+            [(_cosine(row[column]), stored[ids[column]]) for column in columns if ids[column] in stored]
+            for row, columns in zip(scores, order, strict=True)
+        ]
+
+    def _listing_rows(self, listing_id: str, **options: str) -> list[StoredPhoto]:
+        rows = self._query(one_of("listing_id", [listing_id]), FIELDS, limit=MAX_TOP_K, **options)
+        return sorted((from_row(row) for row in rows), key=lambda stored: stored.photo.photo_id)
 
     def _get(self, photo_ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
         # Not client.get, which puts ids between single quotes as they are.
         return self._query(one_of("photo_id", photo_ids), fields, limit=len(photo_ids)) if photo_ids else []
 
-    def _query(self, expression: str, fields: Sequence[str], **options: int) -> list[dict[str, Any]]:
+    def _count(self, expression: str, **options: str) -> int:
+        return int(self._query(expression, ("count(*)",), **options)[0]["count(*)"])
+
+    def _query(self, expression: str, fields: Sequence[str], **options: int | str) -> list[dict[str, Any]]:
         with translated(self._settings.shown):
             rows: list[dict[str, Any]] = self._client.query(
                 self.info().name,
                 filter=expression,
                 output_fields=list(fields),
-                consistency_level=self._consistency,
-                timeout=self._settings.timeout,
-                **options,
+                **{"consistency_level": self._consistency, "timeout": self._settings.timeout, **options},
             )
         return rows
 
-    def _scan(self, fields: Sequence[str], *, batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    def _scan(self, fields: Sequence[str], expression: str = "", *, batch_size: int) -> Iterator[list[dict[str, Any]]]:
         with translated(self._settings.shown):
             iterator = self._client.query_iterator(
                 self.info().name,
                 batch_size=batch_size,
+                filter=expression,
                 output_fields=list(fields),
                 consistency_level=self._consistency,
                 timeout=WRITE_SECONDS,
@@ -340,3 +497,15 @@ class PhotoCollection:
                 hint="Run it again: what the new build lacks is written to it.",
             )
         return info.name
+
+
+def _cosine(score: float) -> float:
+    # Rounding makes the cosine of a photo with itself a little more than 1 now and then.
+    return min(max(float(score), -1.0), 1.0)
+
+
+def _dated(stored: StoredPhoto, listed_at: int) -> StoredPhoto:
+    listing = stored.photo.listing
+    if listing.listed_at is not None:
+        return stored
+    return replace(stored, photo=replace(stored.photo, listing=replace(listing, listed_at=listed_at)))

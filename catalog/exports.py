@@ -9,13 +9,14 @@ from catalog.addresses import PROTOCOLS, below, is_url
 from catalog.errors import PhotoUnusable
 from catalog.filters import is_quotable, make_quotable
 from catalog.listing import Listing, Photo, Rejected
-from catalog.parsing import parse_category, parse_price, parse_title
+from catalog.parsing import parse_category, parse_price, parse_time, parse_title
 from catalog.sources import Source, find_source
 from catalog.tables import count_rows, csv_rows, require_columns, rows_of
 
 LISTING_COLUMNS = ("id", "product_name", "category", "price", "location")
 PHOTO_COLUMNS = ("id", "product_id")
 MANIFEST_COLUMNS = ("photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo")
+OPTIONAL_COLUMNS = ("listed_at",)
 
 # Milvus counts the bytes of a VARCHAR (Lite the characters): the stricter of the two holds.
 MAX_ID_BYTES = 512
@@ -91,6 +92,7 @@ def _folder_rows(listings_table: Path, photos_table: Path) -> Iterator[tuple[str
                 "price": row["price"],
                 "currency": "",
                 "location": row["location"],
+                "listed_at": "",
             }
     for where, row in csv_rows(photos_table):
         if row is None:
@@ -103,8 +105,9 @@ def _folder_rows(listings_table: Path, photos_table: Path) -> Iterator[tuple[str
 
 
 def _manifest_rows(manifest: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]]:
-    for where, row in rows_of(manifest, MANIFEST_COLUMNS):
-        yield where, _malformed(where) if row is None else {name: row[name] for name in MANIFEST_COLUMNS}
+    names = (*MANIFEST_COLUMNS, *OPTIONAL_COLUMNS)
+    for where, row in rows_of(manifest, names):
+        yield where, _malformed(where) if row is None else {name: row.get(name, "") for name in names}
 
 
 def _photo(where: str, row: dict[str, str], root: str) -> Photo | Rejected:
@@ -146,7 +149,11 @@ def _listing(row: dict[str, str]) -> tuple[Listing, tuple[str, ...]]:
         warnings.append(f"listing {listing_id}: price {price_text[:40]!r} is not a number; stored as unknown")
     if not root:
         warnings.append(f"listing {listing_id}: no category; stored without")
-    listing = Listing(listing_id, row["title"], root, rest, price, row["currency"].upper() or sign, row["location"])
+    listed_at, listed_text = parse_time(row["listed_at"]), row["listed_at"]
+    if listed_at is None and listed_text:
+        warnings.append(f"listing {listing_id}: listed_at {listed_text[:40]!r} is no time; the first ingest's is taken")
+    currency = row["currency"].upper() or sign
+    listing = Listing(listing_id, row["title"], root, rest, price, currency, row["location"], listed_at)
     return listing, tuple(warnings)
 
 

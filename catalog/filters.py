@@ -11,28 +11,40 @@ from dataclasses import dataclass
 from typing import Literal
 
 from catalog.errors import InvalidFilter
+from catalog.parsing import PATH_SEPARATOR
+from catalog.records import UNKNOWN_TIME
 
-StringField = Literal["photo_id", "listing_id", "category", "location"]
+StringField = Literal["photo_id", "listing_id", "category", "currency"]
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _UNQUOTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LAST_CHARACTER = "\U0010ffff"
+_LATEST = 1 << 62  # more does not fit into an INT64
 
 
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
-    """What a hit must fulfil. Empty means everything. `location` is what the location begins with."""
+    """What a hit must fulfil. Empty means everything.
+
+    `subcategory` is a path or the beginning of one: `Beds` passes `Beds` and `Beds / Other`, not `Beds, Cots`.
+    `currency` is an ISO 4217 code, `location` what the location begins with; `listed_after` is in Unix seconds.
+    """
 
     categories: tuple[str, ...] = ()
+    subcategory: str = ""
     price_min: float | None = None
     price_max: float | None = None
+    currency: str = ""
     location: str = ""
+    listed_after: int | None = None
     exclude_listing_ids: tuple[str, ...] = ()
+    exclude_photo_ids: tuple[str, ...] = ()
 
     @property
     def is_narrow(self) -> bool:
         """Whether more than single listings are left out, so that the nearest photos may all fail it."""
-        return bool(self.categories or self.location or self.price_min is not None or self.price_max is not None)
+        texts = (self.categories, self.subcategory, self.currency, self.location)
+        return any(texts) or not self.price_min is self.price_max is self.listed_after is None
 
     def expression(self) -> str:
         """Give the Milvus expression, '' for everything. Raises InvalidFilter for a value that cannot be asked for."""
@@ -41,17 +53,24 @@ class SearchFilter:
         clauses = []
         if self.categories:
             clauses.append(one_of("category", self.categories))
+        if self.subcategory:
+            below = _begins_with("subcategory", self.subcategory + PATH_SEPARATOR)
+            clauses.append(f"subcategory == {quote(self.subcategory)} or ({below})")
         # An unknown price is stored as -1: a price filter of any kind leaves those listings out.
         if self.price_min is not None or self.price_max is not None:
             clauses.append(f"price >= {_number(self.price_min or 0.0, at_least=0.0)}")
         if self.price_max is not None:
             clauses.append(f"price <= {_number(self.price_max)}")
+        if self.currency:
+            clauses.append(one_of("currency", [self.currency]))
         if self.location:
-            # A range instead of `like`: there, % and _ in the value would be wildcards, with no escape on the server.
-            clauses.append(f"location >= {quote(self.location)}")
-            clauses.append(f"location < {quote(self.location + _LAST_CHARACTER)}")
+            clauses.append(_begins_with("location", self.location))
+        if self.listed_after is not None:
+            clauses.append(f"listed_at > {min(max(self.listed_after, UNKNOWN_TIME), _LATEST)}")
         if self.exclude_listing_ids:
             clauses.append("not (" + one_of("listing_id", self.exclude_listing_ids) + ")")
+        if self.exclude_photo_ids:
+            clauses.append("not (" + one_of("photo_id", self.exclude_photo_ids) + ")")
         return " and ".join(f"({clause})" for clause in clauses)
 
 
@@ -78,6 +97,11 @@ def is_quotable(text: str) -> bool:
 def make_quotable(text: str) -> str:
     """Put a space for each character that no expression may hold, so that what is stored can be asked for."""
     return _UNQUOTABLE.sub(" ", text).strip()
+
+
+def _begins_with(field: Literal["subcategory", "location"], text: str) -> str:
+    # A range instead of `like`: there, % and _ in the value would be wildcards, with no escape on the server.
+    return f"{field} >= {quote(text)} and {field} < {quote(text + _LAST_CHARACTER)}"
 
 
 def _number(value: float, at_least: float = -math.inf) -> str:

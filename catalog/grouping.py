@@ -1,11 +1,12 @@
-"""Photos -> listings. Milvus cannot be left to group: one listing's photos may fill the whole neighbourhood."""
+"""Photos -> hits. Milvus cannot be left to group: one listing's photos may fill the whole neighbourhood."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
-from catalog.listing import Hit, StoredPhoto
+from catalog.listing import Hit, Scored
 
-Scored = tuple[float, StoredPhoto]
+GroupBy = Literal["listing", "photo"]
+Seen = Callable[[str], bool]
 
 
 def best_per_photo(scored: Iterable[Scored]) -> list[Scored]:
@@ -19,19 +20,14 @@ def best_per_photo(scored: Iterable[Scored]) -> list[Scored]:
     return sorted(best.values(), key=lambda item: (-item[0], item[1].photo.photo_id))
 
 
-def group_by_listing(photos: list[Scored], limit: int) -> list[Hit]:
-    """Turn the nearest photos, nearest first, into the `limit` nearest listings, or as many as there are."""
-    groups: dict[str, list[Scored]] = defaultdict(list)
-    for score, stored in photos:
-        groups[stored.photo.listing.listing_id].append((score, stored))
-    page = list(groups.values())[:limit]
-    last_score = page[-1][0][0] if page else 0.0
+def group(photos: Iterable[Scored], by: GroupBy, seen: Seen | None = None) -> list[Hit]:
+    """Turn photos, nearest first, into hits, nearest first. What `seen` says of its listing or photo id is left out."""
+    groups: dict[str, list[Scored]] = {}
+    for scored in photos:
+        photo = scored[1].photo
+        groups.setdefault(photo.listing.listing_id if by == "listing" else photo.photo_id, []).append(scored)
     return [
-        Hit(
-            listing=group[0][1].photo.listing,
-            photo_id=group[0][1].photo.photo_id,
-            score=group[0][0],
-            matched_photos=sum(score >= last_score for score, _ in group),
-        )
-        for group in page
+        Hit(photo=best[1], score=best[0], others=tuple(others))
+        for key, (best, *others) in groups.items()
+        if seen is None or not seen(key)
     ]

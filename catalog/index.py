@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from catalog.listing import StoredPhoto
+from catalog.listing import Embeddings, StoredPhoto
 from catalog.settings import IndexSettings
 
-Embeddings = NDArray[np.float32]
+__all__ = ["LITE_INDEXES", "Embeddings", "build_params", "check_embeddings", "search_params"]
 
 # Lite takes any other name as well, searches by brute force, and fails at the next load.
 LITE_INDEXES = frozenset({"FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW"})

@@ -3,12 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 Stage = Literal["row", "read", "decode"]
+Embeddings = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One thing for sale. `price` is None when none could be read; `currency` is an ISO 4217 code or ''."""
+    """One thing for sale. `price` is None when none could be read; `currency` is an ISO 4217 code or ''.
+
+    `listed_at` is in Unix seconds, None where the export does not say: the store then keeps the first ingest's moment.
+    """
 
     listing_id: str
     title: str = ""
@@ -17,6 +24,7 @@ class Listing:
     price: float | None = None
     currency: str = ""
     location: str = ""
+    listed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +69,37 @@ class Rejected:
     stage: Stage = "row"
 
 
+Scored = tuple[float, StoredPhoto]
+"""A photo with its cosine to the nearest of the queries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One listing in an answer, with the cosine of its best photo.
+    """A listing in an answer by its nearest photo, or a photo alone; `embedding` (dim,) where it was asked for.
 
-    `matched_photos` counts the photos of this listing that are at least as near as the last hit of the answer.
+    `others` are the listing's other photos that the search came across, nearest first.
     """
 
-    listing: Listing
-    photo_id: str
+    photo: StoredPhoto
     score: float
-    matched_photos: int
+    others: tuple[Scored, ...] = ()
+    embedding: Embeddings | None = None
+
+    @property
+    def listing(self) -> Listing:
+        """What is for sale."""
+        return self.photo.photo.listing
+
+    @property
+    def photo_id(self) -> str:
+        """The photo that matched best."""
+        return self.photo.photo.photo_id
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Hits, nearest first. `exact`: as an exact search gives them; `exhausted`: nothing further passes."""
+
+    hits: list[Hit]
+    exact: bool
+    exhausted: bool

@@ -4,8 +4,9 @@ from typing import Any
 
 from catalog.listing import Listing, Photo, StoredPhoto
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 UNKNOWN_PRICE = -1.0
+UNKNOWN_TIME = -1
 
 # Everything but the embedding: what searches and look-ups return.
 FIELDS = (
@@ -17,6 +18,7 @@ FIELDS = (
     "price",
     "currency",
     "location",
+    "listed_at",
     "photo_uri",
     "sha256",
     "source_tag",
@@ -36,6 +38,7 @@ def to_row(stored: StoredPhoto) -> dict[str, Any]:
         "price": UNKNOWN_PRICE if listing.price is None else listing.price,
         "currency": listing.currency,
         "location": listing.location,
+        "listed_at": UNKNOWN_TIME if listing.listed_at is None else listing.listed_at,
         "photo_uri": photo.uri,
         "sha256": stored.sha256,
         "source_tag": stored.source_tag,
@@ -53,6 +56,7 @@ def from_row(row: dict[str, Any]) -> StoredPhoto:
         price=None if row["price"] == UNKNOWN_PRICE else row["price"],
         currency=row["currency"],
         location=row["location"],
+        listed_at=None if row["listed_at"] == UNKNOWN_TIME else row["listed_at"],
     )
     photo = Photo(row["photo_id"], listing, row["photo_uri"])
     return StoredPhoto(photo, row["sha256"], row["ingested_at"], row["source_tag"])

@@ -15,12 +15,11 @@ from typing import Any
 
 import psutil
 
+from catalog.claims import BEAT_SECONDS, CLAIM
 from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning, MarketlensError
 from ingest.report import Report
 
-CLAIM = "claim"
-BEAT_SECONDS = 3.0
 _SETTLE_SECONDS = 0.5
 
 

@@ -61,7 +61,7 @@ def ask(photos: PhotoCollection, photo_ids: Sequence[str]) -> list[Answer]:
     answers = []
     for one, query, near in zip(stored, queries, nearest_ids(photos, queries), strict=True):
         photo_id, listing_id = one.photo.photo_id, one.photo.listing.listing_id
-        hits = photos.search(query[None], SearchFilter(exclude_listing_ids=(listing_id,)), DEPTH)
+        hits = photos.search(query[None], SearchFilter(exclude_listing_ids=(listing_id,)), DEPTH).hits
         own = {other.photo.photo_id for other in photos.listing_photos(listing_id)} - {photo_id}
         page = [other for other in near if other != photo_id][:DEPTH]
         answers.append(

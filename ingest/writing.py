@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -90,6 +90,7 @@ class Writer:
         self._pool = ThreadPoolExecutor(1, "write")
         self._pending: deque[Future[None]] = deque()
         self._failure: BaseException | None = None
+        self._started = int(time.time())
 
     def put(self, batch: Batch) -> None:
         """Have this batch written. Raises what went wrong with an earlier one."""
@@ -116,6 +117,7 @@ class Writer:
 
     def _write(self, batch: Batch) -> None:
         with self._stages.time("write"):
+            _keep_dates(batch, self._started)
             updated = [row for row in batch.same_bytes if row.known and row.known.photo != row.photo]
             unchanged = [row for row in batch.same_bytes if row.known and row.known.photo == row.photo]
             if self._collection is not None:
@@ -143,6 +145,25 @@ class Writer:
         if kept := [*updated, *moved]:
             ids = [row.photo.photo_id for row in kept]
             self._patience(lambda: collection.upsert(_records(kept), collection.embeddings(ids)))
+
+
+def _keep_dates(batch: Batch, now: int) -> None:
+    """Where the export does not say when something was listed, that is when it was first ingested, and stays so."""
+    first: dict[str, int] = {}
+    for row in (*batch.new, *batch.same_bytes):
+        if row.known and (listed_at := row.known.photo.listing.listed_at) is not None:
+            listing_id = row.known.photo.listing.listing_id
+            first[listing_id] = min(listed_at, first.get(listing_id, listed_at))
+
+    def dated(row: ReadPhoto) -> ReadPhoto:
+        listing = row.photo.listing
+        if listing.listed_at is not None:
+            return row
+        listing = replace(listing, listed_at=first.get(listing.listing_id, now))
+        return replace(row, photo=replace(row.photo, listing=listing))
+
+    batch.new = [dated(row) for row in batch.new]
+    batch.same_bytes = [dated(row) for row in batch.same_bytes]
 
 
 def _records(rows: Sequence[ReadPhoto]) -> list[StoredPhoto]:

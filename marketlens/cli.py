@@ -90,12 +90,12 @@ def search(
         image = open_photo(data)
     except PhotoUnusable as error:
         raise PhotoUnusable(error.reason, f"{photo}: {error.message}") from error
-    where = SearchFilter(tuple(category or ()), price_min, price_max, location)
+    where = SearchFilter(tuple(category or ()), price_min=price_min, price_max=price_max, location=location)
     where.expression()  # a filter that cannot be asked for is said before the model is loaded
     embedder, photos = open_catalogue(settings, must_exist=True)
     with closing(photos):
         photos.require(embedder.fingerprint)
-        hits = photos.search(embedder.embed([image]), where, limit)
+        hits = photos.search(embedder.embed([image]), where, limit).hits
     out.print(hits_table(f"Listings like {photo.name}", hits) if hits else "No listing passes these filters.")
 
 

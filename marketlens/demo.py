@@ -133,12 +133,11 @@ def _search(export: Export, embedder: Embedder, photos: PhotoCollection) -> None
         image = open_photo(read_photo(query.photo.uri, 100_000_000))
         own = query.photo.listing
         where = SearchFilter(exclude_listing_ids=(own.listing_id,))
-        hits = photos.search(embedder.embed([image]), where, NEAREST)
+        hits = photos.search(embedder.embed([image]), where, NEAREST).hits
         out.print(hits_table(f"Listings like {own.title or own.listing_id}", hits))
-        found = photos.stored([hit.photo_id for hit in hits])
         cells: list[Cell] = [(image, own.title, f"query: {own.category}")]
         for hit in hits:
-            picture = open_photo(read_photo(found[hit.photo_id].photo.uri, 100_000_000))
+            picture = open_photo(read_photo(hit.photo.photo.uri, 100_000_000))
             cells.append((picture, hit.listing.title, f"{hit.score:.3f}  {price_text(hit.listing)}"))
         lines.append(cells)
     if not lines:

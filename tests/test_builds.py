@@ -85,7 +85,7 @@ def test_promote_and_back(photos: PhotoCollection) -> None:
     photos.builds.promote(second)
     assert photos.info(fresh=True).name == second.name
     assert (photos.count(), photos.at(first).count()) == (12, 10)
-    assert photos.search(unit_vectors(12, seed=7)[11:12], SearchFilter(), 1)[0].photo_id == "p11"
+    assert photos.search(unit_vectors(12, seed=7)[11:12], SearchFilter(), 1).hits[0].photo_id == "p11"
     assert photos.builds.previous().name == first.name
     assert photos.builds.rollback().name == first.name
     assert photos.builds.live().name == first.name

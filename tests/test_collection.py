@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import catalog.claims
+from catalog.claims import CLAIM
 from catalog.collection import PhotoCollection
 from catalog.errors import (
     CollectionMissing,
+    IngestRunning,
     InvalidFilter,
     InvalidSetting,
     ModelMismatch,
@@ -26,7 +29,7 @@ from catalog.errors import (
     StoreUnreachable,
 )
 from catalog.filters import SearchFilter
-from catalog.listing import Listing, Photo, StoredPhoto
+from catalog.listing import Listing, Page, Photo, StoredPhoto
 from catalog.settings import IndexSettings, MilvusSettings
 
 DIM = 32
@@ -80,7 +83,7 @@ def stored(number: int, listing: Listing | None = None) -> StoredPhoto:
 
 
 def listing_ids(photos: PhotoCollection, where: SearchFilter, limit: int = 50, query: int = 0) -> list[str]:
-    hits = photos.search(unit_vectors(20)[query : query + 1], where, limit)
+    hits = photos.search(unit_vectors(20)[query : query + 1], where, limit).hits
     return [hit.listing.listing_id for hit in hits]
 
 
@@ -109,7 +112,7 @@ def test_nearest_first_with_cosine_scores(photos: PhotoCollection) -> None:
     """Hits come nearest first, their scores are the cosines."""
     vectors = unit_vectors(20)
     photos.upsert([stored(number) for number in range(20)], vectors)
-    hits = photos.search(vectors[3:4], EVERYTHING, 5)
+    hits = photos.search(vectors[3:4], EVERYTHING, 5).hits
     cosines = vectors @ vectors[3]
     assert [hit.photo_id for hit in hits] == [f"p{number}" for number in np.argsort(-cosines)[:5]]
     assert [hit.score for hit in hits] == pytest.approx(np.sort(cosines)[::-1][:5], abs=1e-4)
@@ -123,18 +126,155 @@ def test_one_listing_never_crowds_out_the_others(photos: PhotoCollection) -> Non
     vectors = np.concatenate([near / np.linalg.norm(near, axis=1, keepdims=True), unit_vectors(20)])
     crowd = Listing("crowd", "Crowd", "Home")
     photos.upsert([stored(n, crowd) for n in range(300)] + [stored(n) for n in range(300, 320)], vectors)
-    hits = photos.search(vectors[:1], EVERYTHING, 10)
+    hits = photos.search(vectors[:1], EVERYTHING, 10).hits
     assert len(hits) == 10
     assert len({hit.listing.listing_id for hit in hits}) == 10
-    assert (hits[0].listing.listing_id, hits[0].matched_photos) == ("crowd", 300)
+    assert (hits[0].listing.listing_id, len(hits[0].others)) == ("crowd", 299)
 
 
 def test_several_query_photos_take_the_best_score(photos: PhotoCollection) -> None:
     """Looking for a listing with two photos finds what is near either of them."""
     vectors = unit_vectors(10)
     photos.upsert([stored(number) for number in range(10)], vectors)
-    hits = photos.search(vectors[[2, 7]], EVERYTHING, 2)
+    hits = photos.search(vectors[[2, 7]], EVERYTHING, 2).hits
     assert {hit.photo_id for hit in hits} == {"p2", "p7"}
+
+
+def test_pages_neither_repeat_nor_skip(photos: PhotoCollection) -> None:
+    """Page after page shows every listing once, in one order, each page full until the last, which says that it is."""
+    vectors = unit_vectors(20)
+    pairs = [stored(number, Listing(f"l{number // 2}", "", "Home")) for number in range(20)]
+    photos.upsert(pairs, vectors)
+    shown: list[str] = []
+    sizes = []
+    while True:
+        page = photos.search(vectors[:1], EVERYTHING, 4, seen=shown.__contains__)
+        shown += [hit.listing.listing_id for hit in page.hits]
+        sizes.append(len(page.hits))
+        if page.exhausted:
+            break
+    assert sizes == [4, 4, 2]
+    assert shown == listing_ids(photos, EVERYTHING)
+    assert photos.search(vectors[:1], EVERYTHING, 4, seen=shown.__contains__).hits == []
+
+
+def test_photos_as_hits(photos: PhotoCollection) -> None:
+    """Grouped by photo, a listing's two photos are two hits, each with its embedding where that is asked for."""
+    vectors = unit_vectors(4)
+    photos.upsert([stored(number, Listing(f"l{number // 2}")) for number in range(4)], vectors)
+    page = photos.search(vectors[:1], EVERYTHING, 10, group_by="photo", vectors=True)
+    assert [hit.photo_id for hit in page.hits] == [f"p{number}" for number in np.argsort(-(vectors @ vectors[0]))]
+    for hit in page.hits:
+        assert hit.others == ()
+        assert hit.embedding == pytest.approx(vectors[int(hit.photo_id[1:])], abs=1e-6)
+    without = photos.search(vectors[:1], EVERYTHING, 10, group_by="photo", seen={"p0"}.__contains__)
+    assert [hit.photo_id for hit in without.hits] == [hit.photo_id for hit in page.hits[1:]]
+    assert without.hits[0].embedding is None
+
+
+def test_a_lowest_score(photos: PhotoCollection) -> None:
+    """Nothing below the lowest score is shown, neither as a hit nor beside one, and then there is nothing further."""
+    vectors = unit_vectors(20)
+    photos.upsert([stored(number, Listing(f"l{number // 2}")) for number in range(20)], vectors)
+    cosines = vectors @ vectors[0]
+    lowest = float(np.sort(cosines)[-6])
+    page = photos.search(vectors[:1], EVERYTHING, 20, min_score=lowest - 1e-4)
+    assert page.exhausted
+    scores = [score for hit in page.hits for score in (hit.score, *(score for score, _ in hit.others))]
+    assert sorted(scores) == pytest.approx(np.sort(cosines)[-6:], abs=1e-3)
+
+
+def test_many_searches_in_one(photos: PhotoCollection) -> None:
+    """Searches asked together answer as each does alone, one with two queries and one that looks twice included."""
+    crowd = np.zeros((300, DIM), np.float32)
+    crowd[:, 0] = 1.0
+    crowd[:, 1] = np.linspace(0, 0.1, 300)
+    crowd /= np.linalg.norm(crowd, axis=1, keepdims=True)
+    vectors = np.concatenate([crowd, unit_vectors(40)])
+    listings = [Listing("crowd")] * 300 + [Listing(f"l{number}") for number in range(40)]
+    photos.upsert([stored(number, listing) for number, listing in enumerate(listings)], vectors)
+    searches = [vectors[:1], vectors[310:312], vectors[320:321]]
+    together = photos.search_many(searches, EVERYTHING, 5)
+    for page, queries in zip(together, searches, strict=True):
+        alone = photos.search(queries, EVERYTHING, 5)
+        assert [hit.listing.listing_id for hit in page.hits] == [hit.listing.listing_id for hit in alone.hits]
+        assert len(page.hits) == 5
+
+
+@pytest.mark.parametrize("index", ["IVF_FLAT", "IVF_SQ8", "HNSW"])
+def test_an_exact_search_is_exact(connect: Connect, index: str) -> None:
+    """Whatever the index, an exact search gives what comparing with every vector gives, and says so."""
+    photos = connect(IndexSettings.model_validate({"type": index}))
+    photos.ensure(MODEL, DIM)
+    vectors = unit_vectors(500)
+    photos.upsert([stored(number) for number in range(500)], vectors)
+    photos.flush()
+    photos.settle()
+    for query in unit_vectors(5, seed=1):
+        page = photos.search(query[None], EVERYTHING, 10, exact=True)
+        assert page.exact
+        assert [hit.photo_id for hit in page.hits] == [f"p{number}" for number in np.argsort(-(vectors @ query))[:10]]
+
+
+def test_facets_count_listings_near_by(photos: PhotoCollection) -> None:
+    """Facets count each listing once, as if no category had been chosen, and leave out what is too far away."""
+    vectors = unit_vectors(12)
+    listings = [Listing(f"l{n // 2}", "", "Home" if n < 8 else "Garden", "Beds", float(n // 2)) for n in range(12)]
+    photos.upsert([stored(number, listing) for number, listing in enumerate(listings)], vectors)
+    chosen = SearchFilter(categories=("Garden",), subcategory="Beds")
+    assert photos.facets(vectors[:1], chosen) == {"Home": 4, "Garden": 2}
+    assert photos.facets(vectors[:2], replace(chosen, price_max=0)) == {"Home": 1}
+    assert photos.facets(vectors[:1], chosen, min_score=0.999) == {"Home": 1}
+    assert photos.facets(vectors[8:9], chosen, reach=1) == {"Garden": 1}
+
+
+def test_ten_thousand_ids_to_leave_out(photos: PhotoCollection) -> None:
+    """10,000 listings and 10,000 photos are left out of an answer in one request."""
+    photos.upsert([stored(number) for number in range(20)], unit_vectors(20))
+    listings = tuple(f"l{number}" for number in range(2, 10_002))
+    page = photos.search(unit_vectors(1), SearchFilter(exclude_listing_ids=listings), 10)
+    assert {hit.listing.listing_id for hit in page.hits} == {"l0", "l1"}
+    ids = tuple(f"p{number}" for number in range(2, 10_002))
+    page = photos.search(unit_vectors(1), SearchFilter(exclude_photo_ids=ids), 10)
+    assert {hit.photo_id for hit in page.hits} == {"p0", "p1"}
+
+
+def test_one_listing_is_replaced_and_removed(photos: PhotoCollection) -> None:
+    """A single change leaves exactly the photos given, keeps the listing's date, and is no loss of photos."""
+    vectors = unit_vectors(8)
+    bed = Listing("bed", "Bed", "Home", listed_at=1_600_000_000)
+    photos.upsert([stored(0, bed), stored(1, bed), stored(2)], vectors[:3])
+    assert photos.changed_at() == 0
+    photos.end_changes()
+    before = int(time.time())
+    newer = Listing("bed", "Big bed", "Home")
+    photos.replace_listing("bed", [stored(1, newer), stored(5, newer)], vectors[5:7])
+    kept = replace(newer, listed_at=1_600_000_000)
+    assert photos.listing_photos("bed") == [stored(1, kept), stored(5, kept)]
+    assert photos.embeddings(["p1", "p5"]) == pytest.approx(vectors[5:7], abs=1e-6)
+    assert (photos.count(), photos.lost()) == (3, 0)
+    assert before <= photos.changed_at() <= time.time()
+    assert photos.remove_listing("bed") == 2
+    assert photos.remove_listing("bed") == 0
+    assert (photos.count(), photos.lost()) == (1, 0)
+    photos.remove(["p2"])  # no change that was said: to `lost` it is a loss
+    deadline = time.monotonic() + 10
+    while not photos.lost() and time.monotonic() < deadline:  # a server counts what was a moment ago
+        time.sleep(0.2)
+    assert photos.lost() == 1
+    with pytest.raises(ValueError, match="bed"):
+        photos.replace_listing("bed", [stored(2)], vectors[:1])
+
+
+def test_an_ingest_is_not_disturbed(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single change is refused while a claim's counter moves, and taken once it has stood still."""
+    photos.upsert([stored(0)], unit_vectors(1))
+    for beat in range(2):
+        photos.set_note(CLAIM, f'{{"beat": {beat}}}')
+        with pytest.raises(IngestRunning):
+            photos.remove_listing("l0")
+    monkeypatch.setattr(catalog.claims, "_STILL_SECONDS", 0.0)
+    assert photos.remove_listing("l0") == 1
 
 
 @pytest.fixture(scope="module", params=["lite", "server"])
@@ -152,10 +292,11 @@ def four_listings(
     collection.close()
 
 
-LEEDS = Listing("a", "A", "Home", "", 5.0, "GBP", "Leeds, West Yorkshire")
-LONDON = Listing("b", "B", "Garden", "", 50.0, "GBP", "London")
-NO_PRICE = Listing("c", "C", "Home", "", None, "", "100% Wool_Street")
-FREE = Listing('d" or 1 == 1 or "', "D", 'Odds & "Ends" \\', "", 0.0, "GBP", "leeds")
+BEDS = "Dining, Beds"
+LEEDS = Listing("a", "A", "Home", BEDS, 5.0, "GBP", "Leeds, West Yorkshire", 1_700_000_000)
+LONDON = Listing("b", "B", "Garden", f"{BEDS} / Other", 50.0, "GBP", "London", 1_600_000_000)
+NO_PRICE = Listing("c", "C", "Home", f"{BEDS} Extra", None, "", "100% Wool_Street")
+FREE = Listing('d" or 1 == 1 or "', "D", 'Odds & "Ends" \\', "", 0.0, "EUR", "leeds", 0)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +307,18 @@ FREE = Listing('d" or 1 == 1 or "', "D", 'Odds & "Ends" \\', "", 0.0, "GBP", "le
         (SearchFilter(categories=("Home", "Garden")), {LEEDS, LONDON, NO_PRICE}),
         (SearchFilter(categories=('Odds & "Ends" \\',)), {FREE}),
         (SearchFilter(categories=('" or 1 == 1 or "',)), set()),
+        (SearchFilter(subcategory=BEDS), {LEEDS, LONDON}),
+        (SearchFilter(subcategory=f"{BEDS} / Other"), {LONDON}),
+        (SearchFilter(subcategory="Dining"), set()),
+        (SearchFilter(subcategory='" or 1 == 1 or "'), set()),
+        (SearchFilter(currency="GBP"), {LEEDS, LONDON}),
+        (SearchFilter(currency="gbp"), set()),
+        (SearchFilter(currency='" or 1 == 1 or "'), set()),
+        (SearchFilter(listed_after=1_600_000_000), {LEEDS}),
+        (SearchFilter(listed_after=1_599_999_999), {LEEDS, LONDON}),
+        (SearchFilter(listed_after=-5), {LEEDS, LONDON, FREE}),
+        (SearchFilter(exclude_photo_ids=("p0", "p3")), {LONDON, NO_PRICE}),
+        (SearchFilter(exclude_photo_ids=('" or 1 == 1 or "',)), {LEEDS, LONDON, NO_PRICE, FREE}),
         (SearchFilter(price_min=5), {LEEDS, LONDON}),
         (SearchFilter(price_max=5), {LEEDS, FREE}),
         (SearchFilter(price_min=1, price_max=49.99), {LEEDS}),
@@ -182,7 +335,7 @@ def test_a_filter_keeps_what_passes_and_nothing_else(
     four_listings: PhotoCollection, where: SearchFilter, expected: set[Listing]
 ) -> None:
     """Each filter is there without, gone with; hostile values are values."""
-    hits = four_listings.search(unit_vectors(1), where, 50)
+    hits = four_listings.search(unit_vectors(1), where, 50).hits
     assert {hit.listing for hit in hits} == expected
 
 
@@ -202,7 +355,7 @@ def test_filtered_searches_find_the_true_neighbours(connect: Connect, index: str
         found = 0
         for query in unit_vectors(20, seed=1):
             true = {f"p{n}" for n in allowed[np.argsort(-(vectors[allowed] @ query))[:10]]}
-            found += len(true & {hit.photo_id for hit in photos.search(query[None], where, 10)})
+            found += len(true & {hit.photo_id for hit in photos.search(query[None], where, 10).hits})
         assert found / 200 >= 0.95, f"{passing} % pass"
 
 
@@ -248,7 +401,7 @@ def test_what_is_not_there_is_not_found(photos: PhotoCollection) -> None:
         photos.photo("nobody")
     with pytest.raises(NotFound, match="nobody"):
         photos.listing_photos("nobody")
-    assert photos.search(unit_vectors(1), EVERYTHING, 5) == []
+    assert photos.search(unit_vectors(1), EVERYTHING, 5) == Page([], exact=True, exhausted=True)
     assert not photos.probe()
     assert photos.count() == 0
 
@@ -282,7 +435,7 @@ def test_it_survives_closing(milvus: MilvusSettings) -> None:
     second = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
     try:
         assert second.count() == 20
-        assert second.search(vectors[4:5], EVERYTHING, 1)[0].photo_id == "p4"
+        assert second.search(vectors[4:5], EVERYTHING, 1).hits[0].photo_id == "p4"
         assert (second.info().index.type, second.info().index.hnsw_m) == ("HNSW", 8)
     finally:
         second.close()
@@ -322,7 +475,7 @@ def test_searches_while_writing(photos: PhotoCollection) -> None:
     def read() -> None:
         while not done.is_set():
             try:
-                assert photos.search(vectors[5:6], EVERYTHING, 3)[0].photo_id == "p5"
+                assert photos.search(vectors[5:6], EVERYTHING, 3).hits[0].photo_id == "p5"
             except Exception as error:  # noqa: BLE001 - any failure of a reader is one
                 failures.append(error)
                 return
@@ -365,6 +518,8 @@ def test_lite_names_the_process_that_holds_it(lite: MilvusSettings) -> None:
 
 _HOLD = """
 import sys
+import catalog.claims
+from catalog.claims import CLAIM
 from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
 photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings())
@@ -386,7 +541,7 @@ def test_lite_mends_a_cut_index(lite: MilvusSettings) -> None:
         os.truncate(file, 10)
     second = PhotoCollection.connect(lite, IndexSettings())
     try:
-        assert second.search(vectors[7:8], EVERYTHING, 1)[0].photo_id == "p7"
+        assert second.search(vectors[7:8], EVERYTHING, 1).hits[0].photo_id == "p7"
     finally:
         second.close()
 

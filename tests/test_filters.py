@@ -17,6 +17,11 @@ from catalog.filters import SearchFilter, is_quotable, one_of, quote
         (SearchFilter(price_max=0), "(price >= 0.0) and (price <= 0.0)"),
         (SearchFilter(price_min=-5), "(price >= 0.0)"),
         (SearchFilter(price_min=0.1, price_max=1e6), "(price >= 0.1) and (price <= 1000000.0)"),
+        (SearchFilter(currency="GBP"), '(currency in ["GBP"])'),
+        (SearchFilter(listed_after=1_700_000_000), "(listed_at > 1700000000)"),
+        (SearchFilter(listed_after=-(10**30)), "(listed_at > -1)"),
+        (SearchFilter(listed_after=10**30), f"(listed_at > {1 << 62})"),
+        (SearchFilter(exclude_photo_ids=("p1",)), '(not (photo_id in ["p1"]))'),
         (SearchFilter(exclude_listing_ids=("l1",)), '(not (listing_id in ["l1"]))'),
         (
             SearchFilter(categories=("Home",), price_min=1, exclude_listing_ids=("a", "b")),
@@ -44,7 +49,7 @@ def test_expression(asked: SearchFilter, expression: str) -> None:
 def test_location_is_a_beginning(location: str, found: bool) -> None:
     """A location filter takes what begins with it and nothing else."""
     expression = SearchFilter(location="Leeds").expression()
-    match = re.fullmatch(r"\(location >= (\".*\")\) and \(location < (\".*\")\)", expression)
+    match = re.fullmatch(r"\(location >= (\".*\") and location < (\".*\")\)", expression)
     assert match
     low, high = (ast.literal_eval(text) for text in match.groups())
     assert (low <= location < high) is found
@@ -76,12 +81,14 @@ def test_hostile_strings(text: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["\0", "\x07", "\x0b", "\x1b", "\x7f", "\ud800"])
-@pytest.mark.parametrize("field", ["categories", "location", "exclude_listing_ids"])
+@pytest.mark.parametrize(
+    "field", ["categories", "subcategory", "currency", "location", "exclude_listing_ids", "exclude_photo_ids"]
+)
 def test_control_characters(field: str, character: str) -> None:
     """A control character is refused in every field, and an id that holds one is not stored."""
     value = f"a{character}b"
     with pytest.raises(InvalidFilter):
-        SearchFilter(**{field: value if field == "location" else (value,)}).expression()
+        SearchFilter(**{field: value if field in {"subcategory", "currency", "location"} else (value,)}).expression()
     assert not is_quotable(value)
 
 

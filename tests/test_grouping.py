@@ -1,5 +1,5 @@
-from catalog.grouping import Scored, best_per_photo, group_by_listing
-from catalog.listing import Listing, Photo, StoredPhoto
+from catalog.grouping import best_per_photo, group
+from catalog.listing import Listing, Photo, Scored, StoredPhoto
 
 
 def scored(score: float, photo_id: str) -> Scored:
@@ -20,31 +20,31 @@ def test_equal_scores_keep_an_order() -> None:
 
 
 def test_each_listing_once() -> None:
-    """A listing stands once, at the place and with the score of its nearest photo."""
+    """A listing stands once, at the place and with the score of its nearest photo, its other photos beside it."""
     photos = [scored(0.9, "a-1"), scored(0.8, "b-0"), scored(0.7, "a-0"), scored(0.6, "c-0")]
-    hits = group_by_listing(photos, 10)
+    hits = group(photos, "listing")
     assert [(hit.listing.listing_id, hit.photo_id, hit.score) for hit in hits] == [
         ("a", "a-1", 0.9),
         ("b", "b-0", 0.8),
         ("c", "c-0", 0.6),
     ]
-    assert [hit.matched_photos for hit in hits] == [2, 1, 1]
+    assert [hit.others for hit in hits] == [(photos[2],), (), ()]
 
 
-def test_limit_counts_listings() -> None:
-    """One listing with many photos does not fill the page, and photos beyond the last hit are not counted."""
-    photos = [
-        *(scored(0.9 - number / 100, f"a-{number}") for number in range(5)),
-        scored(0.5, "b-0"),
-        scored(0.4, "a-9"),
-    ]
-    first, second = group_by_listing([*photos, scored(0.3, "c-0")], 2)
-    assert (first.listing.listing_id, first.matched_photos) == ("a", 5)
-    assert (second.listing.listing_id, second.matched_photos) == ("b", 1)
+def test_photos_stay_apart() -> None:
+    """Grouped by photo, every photo is a hit of its own."""
+    photos = [scored(0.9, "a-1"), scored(0.8, "b-0"), scored(0.7, "a-0")]
+    assert [(hit.photo_id, hit.others) for hit in group(photos, "photo")] == [("a-1", ()), ("b-0", ()), ("a-0", ())]
+
+
+def test_what_was_shown_is_left_out() -> None:
+    """`seen` is asked for listings where those are hits, for photos where those are."""
+    photos = [scored(0.9, "a-1"), scored(0.8, "b-0"), scored(0.7, "a-0")]
+    assert [hit.photo_id for hit in group(photos, "listing", {"a"}.__contains__)] == ["b-0"]
+    assert [hit.photo_id for hit in group(photos, "photo", {"a-1"}.__contains__)] == ["b-0", "a-0"]
 
 
 def test_nothing_found() -> None:
-    """No photos, or no room, give no hits."""
+    """No photos give no hits."""
     assert best_per_photo([]) == []
-    assert group_by_listing([], 10) == []
-    assert group_by_listing([scored(0.9, "a-0")], 0) == []
+    assert group([], "listing") == []

@@ -36,7 +36,7 @@ def test_a_photo_finds_its_listing(make_export: MakeExport, embedder: Embedder, 
     export = make_export(listings=8, photos_each=2)
     ingest_export(export, embedder, photos)
     image = open_photo((export / "images" / "l5-1.jpg").read_bytes())
-    hit = photos.search(embedder.embed([image]), SearchFilter(), 3)[0]
+    hit = photos.search(embedder.embed([image]), SearchFilter(), 3).hits[0]
     assert (hit.listing.listing_id, hit.photo_id) == ("l5", "l5-1")
     assert hit.score == pytest.approx(1.0, abs=1e-5)
 
@@ -163,7 +163,7 @@ def test_two_listings_may_share_a_photo(make_export: MakeExport, embedder: Embed
     shutil.copy(export / "images" / "l0-0.jpg", export / "images" / "l1-0.jpg")
     ingest_export(export, embedder, photos)
     image = open_photo((export / "images" / "l0-0.jpg").read_bytes())
-    hits = photos.search(embedder.embed([image]), SearchFilter(), 2)
+    hits = photos.search(embedder.embed([image]), SearchFilter(), 2).hits
     assert {hit.listing.listing_id for hit in hits} == {"l0", "l1"}
 
 

@@ -6,8 +6,9 @@ from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.records import FIELDS, from_row, to_row
 
 
-def stored(price: float | None) -> StoredPhoto:
-    listing = Listing("l1", "Bed\n🛏", "Home & Garden", "Beds / Other", price, "GBP", "Leeds, West Yorkshire")
+def stored(price: float | None, listed_at: int | None = 1_600_000_000) -> StoredPhoto:
+    place = "Leeds, West Yorkshire"
+    listing = Listing("l1", "Bed\n🛏", "Home & Garden", "Beds / Other", price, "GBP", place, listed_at)
     return StoredPhoto(Photo("p1", listing, "/a b.jpg"), "ab" * 32, 1_700_000_000)
 
 
@@ -15,6 +16,13 @@ def stored(price: float | None) -> StoredPhoto:
 def test_round_trip(price: float | None) -> None:
     """A photo reads back as it was written; free and unknown stay two things."""
     assert from_row(json.loads(json.dumps(to_row(stored(price))))) == stored(price)
+
+
+@pytest.mark.parametrize("listed_at", [None, 0, 1_600_000_000])
+def test_dates(listed_at: int | None) -> None:
+    """An unknown date is none, not 1970; a filter on dates leaves it out."""
+    assert from_row(to_row(stored(1.0, listed_at))) == stored(1.0, listed_at)
+    assert to_row(stored(1.0, None))["listed_at"] < 0
 
 
 def test_fields() -> None:
