@@ -48,7 +48,7 @@ class Explainer:
         # What no place is the cause of (biases): even shares.
         rest = (cosine - (slopes * levels).sum()).item()
         heat = np.full((GRID, GRID), rest / GRID**2, np.float32)
-        for one, slope in zip(maps.values(), slopes.split(list(LEVELS.values()), dim=1), strict=True):
+        for one, slope in zip(maps.values(), _by_level(slopes), strict=True):
             places = torch.einsum("chw,c->hw", one[0], slope[0]) / (one.shape[2] * one.shape[3])
             heat += _shares(places.shape[0]) @ places.numpy() @ _shares(places.shape[1]).T
         return heat
@@ -70,7 +70,7 @@ def overlay(image: Image.Image, heat: HeatMap) -> Image.Image:
     strength = heat / max(float(np.abs(heat).max()), 1e-9)
     mask = Image.fromarray(np.abs(strength).astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
     sign = Image.fromarray(strength.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
-    colour = np.where((np.asarray(sign) >= 0)[..., None], np.uint8(_RED), np.uint8(_BLUE)).astype(np.uint8)
+    colour = np.where((np.asarray(sign) >= 0)[..., None], _RED, _BLUE).astype(np.uint8)
     alpha = (np.asarray(mask).clip(0, 1) * 255 * _STRONGEST).astype(np.uint8)
     return Image.composite(Image.fromarray(colour), image, Image.fromarray(alpha))
 
@@ -79,7 +79,7 @@ def _embed_with_fixed_scales(head: torch.nn.Module, levels: Tensor) -> Tensor:
     """What the head makes of the levels, affine in them around here: every scale is a constant."""
     match head:
         case TwoPartHead():
-            layer2, layer3, layer4 = (_layer_norm(level) for level in levels.split(list(LEVELS.values()), dim=1))
+            layer2, layer3, layer4 = (_layer_norm(level) for level in _by_level(levels))
             item = _normalize(head.item(torch.cat([layer2, layer3], dim=1)))
             kind = _normalize(_layer_norm(head.kind(layer4)))
             share = head.config.kind_share
@@ -91,13 +91,19 @@ def _embed_with_fixed_scales(head: torch.nn.Module, levels: Tensor) -> Tensor:
     raise TypeError(type(head).__name__)
 
 
+def _by_level(values: Tensor) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = torch.split(values, list(LEVELS.values()), dim=1)
+    return parts
+
+
 def _layer_norm(values: Tensor) -> Tensor:
     centred = values - values.mean(dim=1, keepdim=True)
     return centred / (centred.pow(2).mean(dim=1, keepdim=True) + 1e-5).sqrt().detach()
 
 
 def _normalize(values: Tensor) -> Tensor:
-    return values / values.norm(dim=1, keepdim=True).detach()
+    unit: Tensor = values / values.norm(dim=1, keepdim=True).detach()
+    return unit
 
 
 def _shares(places: int) -> NDArray[np.float32]:

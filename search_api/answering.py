@@ -31,7 +31,7 @@ PhotoUrl = Callable[[str], str]
 
 
 def answer(
-    search: Search, found: Found, explanations: Sequence[Explanation], live: Live, photo_url: PhotoUrl
+    search: Search, found: Found, explanations: Sequence[Explanation | None], live: Live, photo_url: PhotoUrl
 ) -> SearchResponse:
     """Put the answer together, but for its timings; `explanations` are those of all hits, or none."""
     curve = None if search.query.combined else live.embedder.card.calibration
@@ -43,7 +43,7 @@ def answer(
                 found.hits, probabilities, explanations or [None] * len(found.hits), strict=True
             )
         ],
-        no_good_match=None if curve is None else not any(one is not None and one >= GOOD_MATCH for one in probabilities),
+        no_good_match=None if curve is None else not any((one or 0.0) >= GOOD_MATCH for one in probabilities),
         predicted_categories=categories_of(search.query.vectors, live),
         facets=found.facets,
         query_id=write_query_id(search.query, live.info.fingerprint),

@@ -73,7 +73,7 @@ def _check(listing_id: str, wanted: PutListing, uploads: int) -> None:
 
 
 def _before(listing_id: str, wanted: PutListing, live: Live) -> dict[str, StoredPhoto]:
-    """The listing's photos as they are, by id. Raises ListingConflict, InvalidQuery where the wanted ones do not fit."""
+    """The listing's photos as they are, by id. Raises ListingConflict; InvalidQuery for a photo that is not there."""
     for photo_id, stored in live.photos.stored([photo.photo_id for photo in wanted.photos]).items():
         if (owner := stored.photo.listing.listing_id) != listing_id:
             raise ListingConflict(f"The photo {photo_id!r} belongs to the listing {owner!r}.")

@@ -15,7 +15,9 @@ from search_api.resolving import Resolver
 from search_api.schemas import Explanation, HeatMap
 
 
-async def explain(query: Query, photo_id: str, live: Live, resolver: Resolver, *, overlays: bool = False) -> Explanation:
+async def explain(
+    query: Query, photo_id: str, live: Live, resolver: Resolver, *, overlays: bool = False
+) -> Explanation:
     """Take the cosine of a stored photo and the query's vector nearest to it apart. Raises NotFound, InvalidQuery.
 
     Each photo takes a pass through the network in torch, a tenth of a second on one core.

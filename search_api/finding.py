@@ -40,9 +40,7 @@ async def search_batch(received: Received[BatchRequest], photo_url: PhotoUrl, li
     requests = [_request(one) for one in received.message.searches]
     resolver = Resolver(live, received.uploads)
     queries = iter(await resolver.several([one for one in requests if isinstance(one, SearchRequest)]))
-    prepared = [
-        one if isinstance(one, Problem) else _prepared(one, next(queries), live) for one in requests
-    ]
+    prepared = [one if isinstance(one, Problem) else _prepared(one, next(queries), live) for one in requests]
     found = iter(await run([one for one in prepared if isinstance(one, Search)], live))
     answers = [
         BatchAnswer(problem=one)

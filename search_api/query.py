@@ -26,8 +26,8 @@ class Picture:
 class Query:
     """Vectors (n, dim) of unit length: a hit is near to any of them.
 
-    `key` stands for what was asked by, the same bytes for the same source; `own` are listings to be left out. A query is
-    `combined` when its one vector was made of several examples. `pictures` are the vectors' photos, where there are any.
+    `key` stands for what was asked by, the same bytes for the same source; `own` are listings to be left out. A query
+    is `combined` when its one vector was made of several examples. `pictures` are the vectors' photos, if they have any.
     """
 
     vectors: Embeddings
@@ -37,9 +37,7 @@ class Query:
     pictures: tuple[Picture, ...] = ()
 
 
-def rocchio(
-    positives: Sequence[tuple[Embeddings, float]], negatives: Sequence[tuple[Embeddings, float]]
-) -> Embeddings:
+def rocchio(positives: Sequence[tuple[Embeddings, float]], negatives: Sequence[tuple[Embeddings, float]]) -> Embeddings:
     """Make examples (vector (dim,), weight) one vector (dim,) of unit length. Raises InvalidQuery where none is left.
 
     The weighted mean of the positives, less the negatives times their weights over their number: Rocchio, "Relevance

@@ -82,7 +82,8 @@ def body(model: type[BaseModel], examples: Mapping[str, Any], part: str = REQUES
 
 
 async def _read_form(request: Request, part: str, max_bytes: int) -> tuple[bytes, list[bytes]]:
-    data, uploads = b"{}", []
+    data = b"{}"
+    uploads: list[bytes] = []
     async with request.form(max_files=MAX_UPLOADS + 1, max_fields=10, max_part_size=max_bytes) as form:
         for name, value in form.multi_items():
             if name == part:

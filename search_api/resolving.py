@@ -91,15 +91,13 @@ class Resolver:
 
     async def _embed(self, asked: Sequence[_Asked]) -> list[Query]:
         """The one place where the photos of a request are embedded, all together."""
-        pixels = [
-            one.pixels for each in asked for one in (*each.positives, *each.negatives) if one.pixels is not None
-        ]
+        pixels = [one.pixels for each in asked for one in (*each.positives, *each.negatives) if one.pixels is not None]
         vectors = iter(await self._live.stages.embed.run(np.stack(pixels)) if pixels else ())
         return [_query(each, vectors) for each in asked]
 
     async def _ask(self, source: Source, *, all_uploads: bool) -> _Asked:
         positives = positives_of(source, len(self._uploads), all_uploads=all_uploads)
-        examples = (*positives, *source.negatives)
+        examples: list[Example | Negative] = [*positives, *source.negatives]
         found = await asyncio.gather(*(self._find(example) for example in examples))
         count = len(positives)
         return _Asked(

@@ -107,7 +107,7 @@ async def run(searches: Sequence[Search], live: Live) -> list[Found]:
     groups: defaultdict[object, list[int]] = defaultdict(list)
     for place, search in enumerate(searches):
         # A page after the first passes over hits of its own.
-        groups[place if search.shown else search.look].append(place)
+        groups[place if search.shown else search.terms].append(place)
     found: dict[int, Found] = {}
     # One after the other: a batch is one request, and others want their turn.
     for places in groups.values():
@@ -119,20 +119,29 @@ async def run(searches: Sequence[Search], live: Live) -> list[Found]:
 def _ask_store(searches: Sequence[Search], live: Live) -> list[Found]:
     """Run searches whose terms are equal; only one that is alone may have shown something before."""
     terms, changed_at = searches[0].terms, live.photos.changed_at()
-    options = {
-        "group_by": terms.group_by,
-        "exact": terms.exact,
-        "min_score": terms.min_score,
-        "vectors": terms.vectors,
-    }
     if len(searches) > 1:
         pages = live.photos.search_many(
-            [search.query.vectors for search in searches], terms.where, terms.limit, **options
+            [search.query.vectors for search in searches],
+            terms.where,
+            terms.limit,
+            group_by=terms.group_by,
+            exact=terms.exact,
+            min_score=terms.min_score,
+            vectors=terms.vectors,
         )
     else:
         known = frozenset(searches[0].shown)
-        seen = (lambda identity: shown(identity) in known) if known else None
-        pages = [live.photos.search(searches[0].query.vectors, terms.where, terms.limit, seen=seen, **options)]
+        page = live.photos.search(
+            searches[0].query.vectors,
+            terms.where,
+            terms.limit,
+            group_by=terms.group_by,
+            exact=terms.exact,
+            min_score=terms.min_score,
+            vectors=terms.vectors,
+            seen=(lambda identity: shown(identity) in known) if known else None,
+        )
+        pages = [page]
     return [_found(search, page, live, changed_at) for search, page in zip(searches, pages, strict=True)]
 
 

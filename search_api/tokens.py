@@ -73,9 +73,7 @@ def write_cursor(search: bytes, shown: Iterable[bytes]) -> str:
 
 def read_cursor(text: str, search: bytes) -> list[bytes]:
     """What was shown so far. Raises InvalidQuery for a cursor that is damaged or of another search."""
-    data = _open(
-        text, _CURSOR, InvalidQuery("The cursor is damaged.", hint="Send it as the answer had it, whole.")
-    )
+    data = _open(text, _CURSOR, InvalidQuery("The cursor is damaged.", hint="Send it as the answer had it, whole."))
     made_for, hashes = data[2 : 2 + _DIGEST_BYTES], data[2 + _DIGEST_BYTES :]
     if made_for != search:
         raise InvalidQuery(

@@ -39,8 +39,8 @@ async def search(
 ) -> SearchResponse:
     """Find the listings that look like a photo.
 
-    Multipart: photos as files named `photo`, everything else as JSON in the part `request`. Or JSON alone, with a source
-    that is no upload. Filters narrow the hits; a full page comes back whenever enough listings pass them.
+    Multipart: photos as files named `photo`, everything else as JSON in the part `request`. Or JSON alone, with another
+    source. Filters narrow the hits; a full page comes back whenever enough listings pass them.
     """
     return await catalogue.ask(partial(search_one, received, photo_url))
 
