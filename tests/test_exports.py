@@ -190,6 +190,38 @@ def test_warnings(tmp_path: Path) -> None:
     assert "'free'" in rows[0].warnings[0]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_listed_at(tmp_path: Path, kind: str) -> None:
+    """The column listed_at may be there: a time is taken, an unreadable one is said, an empty one is not odd."""
+    frame = pd.DataFrame(
+        [
+            GOOD | {"photo_id": f"p{number}", "listed_at": text}
+            for number, text in enumerate(["2024-05-01T10:00:00+01:00", "1714554000", "yesterday", ""])
+        ]
+    )
+    path = tmp_path / f"m.{kind}"
+    match kind:
+        case "csv":
+            frame.to_csv(path, index=False)
+        case "parquet":
+            frame.to_parquet(path)
+        case "jsonl":
+            frame.to_json(path, orient="records", lines=True)
+    photos = [row for row in read(path) if isinstance(row, Photo)]
+    assert [photo.listing.listed_at for photo in photos] == [1714554000, 1714554000, None, None]
+    assert [len(photo.warnings) for photo in photos] == [0, 0, 1, 0]
+    assert "'yesterday'" in photos[2].warnings[0]
+
+
+def test_parquet_times(tmp_path: Path) -> None:
+    """A Parquet column of timestamps is read as well."""
+    frame = pd.DataFrame([GOOD | {"listed_at": pd.Timestamp("2024-05-01T10:00:00+01:00")}])
+    frame.to_parquet(tmp_path / "m.parquet")
+    (photo,) = read(tmp_path / "m.parquet")
+    assert isinstance(photo, Photo)
+    assert photo.listing.listed_at == 1714554000
+
+
 def test_duplicate_after_rejected(tmp_path: Path) -> None:
     """Only a photo that was taken makes a later one of the same id a duplicate."""
     rows = read(manifest(tmp_path, {"photo": ""}, {"title": "Second"}, {"title": "Third"}))

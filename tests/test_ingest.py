@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +69,25 @@ def test_a_new_price_is_written_without_embedding(
     assert engine.photos == embedded
     assert photos.photo("l2-1").photo.listing.price == 99.0
     assert np.array_equal(photos.embeddings(["l2-0"]), vector)
+
+
+def test_the_first_ingest_dates_a_listing(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the export has no dates, a listing keeps the moment of its first ingest, whatever changes about it."""
+    export = make_export()
+    monkeypatch.setattr("ingest.writing.time", SimpleNamespace(time=lambda: 1_600_000_000.0))
+    ingest_export(export, embedder, photos)
+    monkeypatch.setattr("ingest.writing.time", SimpleNamespace(time=lambda: 1_700_000_000.0))
+    assert ingest_export(export, embedder, photos).unchanged == 12
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("£3.00", "£99.00"))
+    (export / "images" / "l0-0.jpg").write_bytes(jpeg(picture(77)))
+    shutil.copy(export / "images" / "l1-0.jpg", export / "images" / "l1-9.jpg")
+    with (export / "Images.csv").open("a") as images:
+        images.write("99,l1-9,l1\n")
+    assert ingest_export(export, embedder, photos).written == 4
+    assert {record.photo.listing.listed_at for batch in photos.records() for record in batch} == {1_600_000_000}
 
 
 def test_new_bytes_are_embedded_again(

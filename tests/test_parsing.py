@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from catalog.parsing import parse_category, parse_price, parse_title
+from catalog.parsing import parse_category, parse_price, parse_time, parse_title
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,33 @@ def test_price(text: str, price: float, currency: str) -> None:
 def test_no_price(text: str) -> None:
     """What is not a price is unknown, never 0 and never a guess."""
     assert parse_price(text) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2024-05-01T10:00:00+01:00", 1714554000),
+        ("2024-05-01T09:00:00Z", 1714554000),
+        ("2024-05-01T09:00:00", 1714554000),
+        ("2024-05-01 09:00:00.75", 1714554000),
+        ("2024-05-01", 1714521600),
+        ("20240501", 1714521600),
+        ("1714554000", 1714554000),
+        ("1714554000.0", 1714554000),
+        ("0", 0),
+    ],
+)
+def test_time(text: str, seconds: int) -> None:
+    """ISO 8601 and Unix seconds are read, a time without a zone as UTC, eight digits as a day."""
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "01/05/2024", "-5", "1969-12-31", "1714554000000", "99999999", "9" * 400, "nan", "1e9"]
+)
+def test_no_time(text: str) -> None:
+    """What is no time, lies before 1970 or is in milliseconds is unknown, never a guess."""
+    assert parse_time(text) is None
 
 
 def test_endless_price() -> None:
