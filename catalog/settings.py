@@ -8,7 +8,9 @@ from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, TypeAd
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
+LogFormat = Literal["auto", "json", "lines"]
 Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
 
 
 class Group(BaseModel):
@@ -88,8 +90,20 @@ class ApiSettings(Group):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    workers: Count = 1
     max_upload_bytes: Count = 15_000_000
     photos: Path = Path("data/photos")
+    receive_seconds: Seconds = 30.0
+    decode_seconds: Seconds = 10.0
+    embed_seconds: Seconds = 10.0
+    store_seconds: Seconds = 15.0
+    waiting: Count = 128
+    keys: Path = Path("data/api-keys.json")
+    photo_url_seconds: Annotated[int, Field(ge=3600)] = 86_400
+    rate_limit: str = "600/minute"
+    cors_origins: list[str] = []
+    log: LogFormat = "auto"
+    recall_seconds: float = Field(12.0, ge=0, description="one stored photo is searched for so often; 0 for never")
 
 
 class DashboardSettings(Group):

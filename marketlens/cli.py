@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from marketlens import index_commands, ingest_commands
+from marketlens import index_commands, ingest_commands, key_commands
 from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_catalogue
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ model_app = typer.Typer(no_args_is_help=True, help="Model folders.")
 app.add_typer(ingest_commands.app, name="ingest")
 app.add_typer(model_app, name="model")
 app.add_typer(index_commands.app, name="index")
+app.add_typer(key_commands.app, name="keys")
 
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), not a download.")
@@ -105,32 +106,15 @@ def serve(
     model: ModelOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: the settings.")] = None,
     port: Annotated[int | None, typer.Option(help="Default: the settings.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; several need a Milvus server.")] = None,
 ) -> None:
     """Run the search API; its documentation is at /docs."""
-    import uvicorn
-
-    from catalog.errors import CollectionMissing, ModelMismatch
     from marketlens.processes import require_free_port
-    from marketlens.terminal import out
-    from search_api.app import create_app
-    from search_api.log import LOG_CONFIG
+    from marketlens.serving import serve as run
 
-    settings = load_settings(uri=uri, model=model, api={"host": host, "port": port})
+    settings = load_settings(uri=uri, model=model, api={"host": host, "port": port, "workers": workers})
     require_free_port(settings.api.host, settings.api.port)
-    embedder, photos = open_catalogue(settings, must_exist=True)
-    with closing(photos):
-        try:
-            photos.require(embedder.fingerprint)
-        except CollectionMissing as error:
-            if settings.milvus.is_lite:
-                raise  # nobody else could fill it while this process has it open
-            out.print(f"Not ready yet: {error.message} {error.hint}", soft_wrap=True)
-        except ModelMismatch:
-            # Another build was promoted since the settings were written: the service loads that one's model itself.
-            if model is not None or not photos.info().model:
-                raise
-        app = create_app(settings.api, embedder, photos)
-        uvicorn.run(app, host=settings.api.host, port=settings.api.port, log_config=LOG_CONFIG)
+    run(settings, own_model=model is not None)
 
 
 @app.command()

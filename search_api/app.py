@@ -8,13 +8,44 @@ from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
+from secure import Secure
+from secure.headers import ContentSecurityPolicy, ReferrerPolicy, XContentTypeOptions, XFrameOptions
+from secure.middleware import SecureASGIMiddleware
+from starlette.middleware.cors import CORSMiddleware
 
 from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings
 from embedding.embedder import Embedder
 from search_api import errors
+from search_api.batching import StageFactory
+from search_api.guard import Guard, RateLimit
+from search_api.keys import KeyRing, is_public
 from search_api.live import LiveCatalogue, LoadModel
+from search_api.metrics import Metrics
+from search_api.observing import Observing
+from search_api.operations import router as operations
+from search_api.photo_urls import PhotoUrls
+from search_api.recall import RecallProbe
+from search_api.receiving import Receiving
 from search_api.routes import router
+from search_api.tracing import Tracing
+
+# Answers are data; the documentation page alone runs scripts, its own. Referrers would carry signatures of photos away.
+# Strict-Transport-Security is for whoever ends TLS.
+_HEADERS = Secure(
+    csp=ContentSecurityPolicy()
+    .default_src("'none'")
+    .script_src("'self'", "'unsafe-inline'")
+    .style_src("'self'", "'unsafe-inline'")
+    .img_src("'self'", "data:")
+    .connect_src("'self'")
+    .base_uri("'none'")
+    .form_action("'none'")
+    .frame_ancestors("'none'"),
+    referrer=ReferrerPolicy().no_referrer(),
+    xcto=XContentTypeOptions(),
+    xfo=XFrameOptions().deny(),
+)
 
 
 def create_app(
@@ -22,15 +53,25 @@ def create_app(
 ) -> FastAPI:
     """Put the service together. The caller opens what it is given; the service closes `photos` when it stops.
 
-    `load` gets the model of a build that is promoted while the service runs.
+    `load` gets the model of a build that is promoted while the service runs. Raises InvalidSetting.
     """
-    catalogue = LiveCatalogue(photos, embedder, load)
+    metrics, tracing = Metrics(), Tracing()
+    ring = KeyRing(settings.keys, public=is_public(settings.host))
+    limit = RateLimit(settings.rate_limit)
+    stages = StageFactory(settings, metrics)
+    catalogue = LiveCatalogue(photos, embedder, load, stages.of, metrics)
+    probe = RecallProbe(catalogue, metrics, settings.recall_seconds * settings.workers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         catalogue.start()
+        probe.start()
         yield
+        probe.close()
         catalogue.close()
+        stages.close()
+        tracing.close()
+        metrics.close()
 
     # The documentation page's scripts come from this server: it may stand where there is no internet.
     app = FastAPIOffline(
@@ -41,8 +82,26 @@ def create_app(
     )
     app.state.settings = settings
     app.state.catalogue = catalogue
+    app.state.metrics = metrics
+    app.state.photo_urls = PhotoUrls(ring, settings.photo_url_seconds)
+    # From the inside out: the one added last sees a request first.
+    app.add_middleware(
+        Receiving, max_bytes=settings.max_upload_bytes, seconds=settings.receive_seconds, metrics=metrics
+    )
+    app.add_middleware(Guard, ring=ring, limit=limit, metrics=metrics)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "X-Request-ID"],
+        )
+    app.add_middleware(Observing, metrics=metrics, tracing=tracing)
+    app.add_middleware(SecureASGIMiddleware, secure=_HEADERS)
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID")
     errors.install(app)
     app.include_router(router)
+    app.include_router(operations)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app

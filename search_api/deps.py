@@ -1,11 +1,28 @@
-"""What routes depend on, as named types. The objects are made once, in `create_app`."""
+"""What routes depend on, as named types. The objects are made once, in `create_app`.
 
+Scopes: put `dependencies=[Depends(needs("read"))]` on a router, or `needs("write")`, `needs("admin")` on a route. While
+the service has no keys (loopback only), everybody has every scope.
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Query, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 
 from catalog.settings import ApiSettings
+from search_api.guard import Caller
+from search_api.keys import Scope
 from search_api.live import Live, LiveCatalogue
+from search_api.metrics import Metrics
+from search_api.photo_urls import PhotoUrls
+
+# The guard has read the headers by then; these describe them in the OpenAPI document.
+_DESCRIBED = (
+    Security(HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer KEY`")),
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="header")),
+)
 
 
 def _settings(request: Request) -> ApiSettings:
@@ -22,6 +39,59 @@ def _live(request: Request) -> Live:
     return _catalogue(request).current()
 
 
+def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _photo_url(request: Request) -> Callable[[str], str]:
+    urls: PhotoUrls = request.app.state.photo_urls
+    return urls.url
+
+
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 CatalogueDep = Annotated[LiveCatalogue, Depends(_catalogue)]
 LiveDep = Annotated[Live, Depends(_live)]
+MetricsDep = Annotated[Metrics, Depends(_metrics)]
+CallerDep = Annotated[Caller, Depends(_caller)]
+PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]
+
+
+def needs(scope: Scope) -> Callable[..., None]:
+    """Make the dependency that lets callers with this scope pass: 401 without a key, 403 with too small a scope."""
+
+    def check(caller: CallerDep, _bearer: object = _DESCRIBED[0], _header: object = _DESCRIBED[1]) -> None:
+        _require(caller, scope)
+
+    return check
+
+
+def needs_photo(
+    request: Request,
+    caller: CallerDep,
+    photo_id: str,
+    signature: Annotated[str, Query(description="From a `photo_url`: in place of a key, for a while.")] = "",
+) -> None:
+    """Let pass whoever may read, or has an address of this photo that the service gave out."""
+    urls: PhotoUrls = request.app.state.photo_urls
+    if not (signature and urls.holds(photo_id, signature)):
+        _require(caller, "read")
+
+
+def _require(caller: Caller, scope: Scope) -> None:
+    if caller.scope is None:
+        # Word for word the same for a key that is absent, misspelt, unknown or revoked.
+        raise HTTPException(
+            HTTPStatus.UNAUTHORIZED,
+            "This needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    if not caller.may(scope):
+        raise HTTPException(
+            HTTPStatus.FORBIDDEN, f"This needs a key with the scope {scope}; {caller.name} has {caller.scope}."
+        )

@@ -2,17 +2,20 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from cachetools import TTLCache
+from starlette.concurrency import run_in_threadpool
 
 from catalog.builds import CollectionInfo
 from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing, MarketlensError, ModelMismatch, ModelMissing
 from embedding.embedder import Embedder
+from search_api.batching import Stages
+from search_api.metrics import Metrics
 from search_api.overview import Overview
 
 WATCH_SECONDS = 2.0
@@ -21,6 +24,7 @@ RETRY_SECONDS = 30.0
 
 T = TypeVar("T")
 LoadModel = Callable[[Path], Embedder]
+MakeStages = Callable[[Embedder], Stages]
 
 logger = logging.getLogger("marketlens.api")
 
@@ -33,15 +37,20 @@ class Live:
     embedder: Embedder
     photos: PhotoCollection
     overview: Overview
+    stages: Stages
 
 
 class LiveCatalogue:
     """Hands out the pair, and follows the alias: the old pair answers until the new one is loaded. Safe for threads."""
 
-    def __init__(self, photos: PhotoCollection, embedder: Embedder, load: LoadModel) -> None:
+    def __init__(
+        self, photos: PhotoCollection, embedder: Embedder, load: LoadModel, stages: MakeStages, metrics: Metrics
+    ) -> None:
         """`photos` follows the alias; `embedder` is the model at hand, `load` gets another from its folder."""
         self._photos = photos
         self._load = load
+        self._stages = stages
+        self._metrics = metrics
         # By fingerprint: the model that answers, and the one before, so that a rollback needs no loading.
         self._embedders = {embedder.fingerprint: embedder}
         self._failed: TTLCache[str, bool] = TTLCache(8, RETRY_SECONDS)
@@ -78,6 +87,19 @@ class LiveCatalogue:
                 raise
             return ask(now)
 
+    async def ask(self, ask: Callable[[Live], Awaitable[T]]) -> T:
+        """As `answer`, for a coroutine that goes through the pair's stages."""
+        live = self._current
+        if live is None:
+            live = await run_in_threadpool(self._look)
+        try:
+            return await ask(live)
+        except CollectionMissing:
+            now: Live = await run_in_threadpool(self._look)
+            if now.info.name == live.info.name:
+                raise
+            return await ask(now)
+
     def _look(self) -> Live:
         """Take up the build that the alias points at, if its model is loaded. Raises as `current` does."""
         with self._swapping:
@@ -93,8 +115,10 @@ class LiveCatalogue:
                 )
             photos = self._photos.at(info)
             photos.probe()  # loaded, and answering
-            self._current = Live(info, embedder, photos, Overview(photos))
+            self._current = Live(info, embedder, photos, Overview(photos), self._stages(embedder))
+            self._metrics.serving.labels(info.name, info.fingerprint[:12]).set(1)
             if before:
+                self._metrics.serving.labels(before.info.name, before.info.fingerprint[:12]).set(0)
                 self._embedders = {one.fingerprint: one for one in (before.embedder, embedder)}
                 logger.info("answering from %s now, before from %s", info.name, before.info.name)
             return self._current

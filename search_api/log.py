@@ -1,18 +1,52 @@
-"""Log lines with the id of the request they belong to, for uvicorn and for us alike."""
+"""Log lines with the id of the request they belong to: JSON for machines, plain lines on a terminal."""
 
+import sys
 from typing import Any
 
-_FORMAT = "%(asctime)s %(levelname)s %(correlation_id)s %(name)s: %(message)s"
+import structlog
+from asgi_correlation_id import correlation_id
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-LOG_CONFIG: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {
-        "request_id": {"()": "asgi_correlation_id.CorrelationIdFilter", "uuid_length": 32, "default_value": "-"},
-    },
-    "formatters": {"line": {"format": _FORMAT}},
-    "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "filters": ["request_id"], "formatter": "line"},
-    },
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-}
+from catalog.settings import LogFormat
+
+
+def configure(log: LogFormat) -> dict[str, Any]:
+    """Set structlog up; gives what `logging.config` takes, so that lines of uvicorn and of libraries look the same."""
+    lines = log == "lines" or (log == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        _request_id,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Tracebacks without the values of variables: those may be photos, embeddings and keys.
+    render: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if lines
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    formatter = structlog.stdlib.ProcessorFormatter
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, formatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": formatter,
+                "foreign_pre_chain": shared,
+                "processors": [formatter.remove_processors_meta, *render],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+    }
+
+
+def _request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if request_id := correlation_id.get():
+        event["request_id"] = request_id
+    return event

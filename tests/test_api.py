@@ -154,11 +154,14 @@ def test_a_body_of_another_kind_is_refused(client: TestClient) -> None:
 
 
 def test_too_large_an_upload_is_refused(export: Path, embedder: Embedder, lite: MilvusSettings) -> None:
-    """The limit holds before the body is read, and a body of unknown length is not taken."""
+    """The limit holds before a body of known length is read, and while one of unknown length is."""
     with TestClient(make_app(export, embedder, lite, max_upload_bytes=1_000)) as client:
         assert upload(client, b"x" * 200_000).status_code == 413
-        chunks = client.post("/v1/search", content=iter([b"{}"]), headers={"content-type": "application/json"})
-        assert chunks.status_code == 411
+        as_json = {"content-type": "application/json"}
+        small = client.post("/v1/search", content=iter([b'{"listing_id"', b': "l4"}']), headers=as_json)
+        assert "l4" not in ids(small)
+        large = client.post("/v1/search", content=iter([b" " * 60_000] * 2), headers=as_json)
+        assert (large.status_code, large.json()["code"]) == (413, "request_entity_too_large")
 
 
 def test_an_upload_may_be_turned(client: TestClient, export: Path) -> None:

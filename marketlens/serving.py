@@ -1,0 +1,133 @@
+"""Running the API: in this process, or in several that share a port."""
+
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+from catalog.errors import CollectionMissing, InvalidSetting, ModelMismatch
+from catalog.settings import Settings
+from marketlens.options import load_settings, open_catalogue
+from marketlens.terminal import out
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from catalog.collection import PhotoCollection
+    from embedding.embedder import Embedder
+
+# Answers that have begun may end; the map of a large collection takes longer, and is given up.
+_STOP_SECONDS = 20
+# A worker that imports torch on a busy machine says nothing for a while.
+_START_SECONDS = 60
+
+
+def serve(settings: Settings, *, own_model: bool) -> None:
+    """Serve until Ctrl-C or SIGTERM. `own_model`: the model was chosen for this run, and no other may answer.
+
+    Raises InvalidSetting, and what opening the catalogue raises.
+    """
+    require_keys(settings)
+    if settings.api.workers > 1:
+        _serve_in_workers(settings, own_model)
+        return
+    import uvicorn
+
+    from search_api.app import create_app
+
+    embedder, photos = open_catalogue(settings, must_exist=True)
+    with closing(photos):
+        if not_ready := check(settings, embedder, photos, own_model):
+            out.print(not_ready, soft_wrap=True)
+        uvicorn.run(create_app(settings.api, embedder, photos), **_options(settings))
+
+
+def require_keys(settings: Settings) -> None:
+    """Raise InvalidSetting when others than this machine could ask without a key."""
+    from search_api.keys import is_public, read_keys
+
+    api = settings.api
+    if is_public(api.host) and not read_keys(api.keys):
+        raise InvalidSetting(
+            f"On {api.host} others can reach this service, and {api.keys} has no API key.",
+            hint="Make one first (marketlens keys create NAME), or listen on 127.0.0.1.",
+        )
+
+
+def check(settings: Settings, embedder: "Embedder", photos: "PhotoCollection", own_model: bool) -> str:
+    """Why the service is not ready yet, but may become so by itself. Raises CollectionMissing, ModelMismatch."""
+    try:
+        photos.require(embedder.fingerprint)
+    except CollectionMissing as error:
+        if settings.milvus.is_lite:
+            raise  # nobody else could fill it while this process has it open
+        return f"Not ready yet: {error.message} {error.hint}"
+    except ModelMismatch:
+        # Another build was promoted since the settings were written: the service loads that one's model itself.
+        if own_model or not photos.info().model:
+            raise
+    return ""
+
+
+def worker() -> "FastAPI":
+    """Make one worker's application, from the environment that `serve` left."""
+    from search_api.app import create_app
+    from search_api.log import configure
+
+    settings = load_settings()
+    configure(settings.api.log)
+    embedder, photos = open_catalogue(settings)
+    return create_app(settings.api, embedder, photos)
+
+
+def _serve_in_workers(settings: Settings, own_model: bool) -> None:
+    if settings.milvus.is_lite:
+        raise InvalidSetting(
+            f"{settings.api.workers} workers cannot share {settings.milvus.uri}: Milvus Lite belongs to one process.",
+            hint="Run one worker, or a Milvus server and set --uri.",
+        )
+    # What the command line said on top of the environment, for the workers to read.
+    os.environ |= {
+        "MARKETLENS_MILVUS__URI": settings.milvus.uri,
+        "MARKETLENS_MODEL__PATH": str(settings.model.path),
+        "MARKETLENS_API__HOST": settings.api.host,
+        "MARKETLENS_API__PORT": str(settings.api.port),
+        "MARKETLENS_API__WORKERS": str(settings.api.workers),
+    }
+    # In a process that ends then: what is wrong is said once, before there are workers, model.onnx is there for all of
+    # them, and this process, which only watches, does not keep torch in memory.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        if not_ready := pool.submit(_check_once, settings, own_model).result():
+            out.print(not_ready, soft_wrap=True)
+    with tempfile.TemporaryDirectory(prefix="marketlens-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        import uvicorn
+
+        uvicorn.run(
+            "marketlens.serving:worker",
+            factory=True,
+            workers=settings.api.workers,
+            timeout_worker_healthcheck=_START_SECONDS,
+            **_options(settings),
+        )
+
+
+def _check_once(settings: Settings, own_model: bool) -> str:
+    embedder, photos = open_catalogue(settings)
+    with closing(photos):
+        return check(settings, embedder, photos, own_model)
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    from search_api.log import configure
+
+    return {
+        "host": settings.api.host,
+        "port": settings.api.port,
+        "log_config": configure(settings.api.log),
+        "access_log": False,  # ours has the request's id, its stages and its key, and no queries
+        "server_header": False,
+        "timeout_graceful_shutdown": _STOP_SECONDS,
+    }

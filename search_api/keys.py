@@ -1,0 +1,158 @@
+"""API keys: a file of hashes that `marketlens keys` writes and the service follows."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError
+
+from catalog.errors import InvalidSetting, NotFound
+
+Scope = Literal["read", "write", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+_BYTES = 32
+_PREFIX = "mlk_"  # so that scanners for leaked secrets, and people, know what it is
+
+
+class ApiKey(BaseModel):
+    """What is kept of a key.
+
+    SHA-256 without salt or stretching is right here, where it would be wrong for passwords: a key is 256 random bits,
+    so nobody can try them all however fast the hash, no two are alike, and every request pays for the check.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    scope: Scope
+    sha256: str
+    created: datetime
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this key is good for a scope; each contains those before it."""
+        return SCOPES.index(self.scope) >= SCOPES.index(scope)
+
+
+class KeyFile(BaseModel):
+    """The file. `secret` signs the addresses of photos."""
+
+    secret: str = Field(default_factory=lambda: secrets.token_urlsafe(_BYTES))
+    keys: list[ApiKey] = []
+
+    @classmethod
+    def read(cls, path: Path) -> "KeyFile":
+        """Read it. Raises InvalidSetting, FileNotFoundError."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise
+        except (OSError, ValidationError) as error:
+            # Not what pydantic says: it shows the values.
+            raise InvalidSetting(
+                f"{path} cannot be read as a file of API keys.",
+                hint="Put it back from a backup, or delete it and make keys anew: marketlens keys create NAME",
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all, for its owner alone. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+        with suppress(FileNotFoundError):
+            draft.unlink()
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(self.model_dump_json(indent=1))
+        draft.replace(path)
+
+
+def read_keys(path: Path) -> list[ApiKey]:
+    """The keys that there are; none where there is no file. Raises InvalidSetting."""
+    try:
+        return KeyFile.read(path).keys
+    except FileNotFoundError:
+        return []
+
+
+def create_key(path: Path, name: str, scope: Scope) -> str:
+    """Make a key and keep its hash; what is returned is not kept anywhere. Raises InvalidSetting, OSError."""
+    try:
+        file = KeyFile.read(path)
+    except FileNotFoundError:
+        file = KeyFile()
+    if any(key.name == name for key in file.keys):
+        raise InvalidSetting(
+            f"There is a key {name!r} already.", hint=f"Revoke it first (marketlens keys revoke {name}), or choose."
+        )
+    token = _PREFIX + secrets.token_urlsafe(_BYTES)
+    try:
+        key = ApiKey(name=name, scope=scope, sha256=_hash(token), created=datetime.now(UTC))
+    except ValidationError as error:
+        raise InvalidSetting(f"{name!r} is no name for a key: up to 64 letters, digits, _, . and -.") from error
+    file.keys.append(key)
+    file.write(path)
+    return token
+
+
+def revoke_key(path: Path, name: str) -> None:
+    """Forget a key. Raises NotFound, InvalidSetting, OSError."""
+    keys = read_keys(path)
+    if all(key.name != name for key in keys):
+        raise NotFound(f"There is no key {name!r} in {path}.", hint="marketlens keys list shows those that there are.")
+    KeyFile.read(path).model_copy(update={"keys": [key for key in keys if key.name != name]}).write(path)
+
+
+class KeyRing:
+    """The keys that the service knows. Follows the file, so that a revoked key ends at once. Safe for threads."""
+
+    def __init__(self, path: Path, *, public: bool) -> None:
+        """`public`: others than this machine can connect. Raises InvalidSetting."""
+        self._path = path
+        self._reading = threading.Lock()
+        self._seen: tuple[int, ...] = ()
+        self._file = KeyFile()
+        self.required = public
+        """Whether a request needs a key: from the moment that there is a file, whatever becomes of it."""
+        self._follow()
+
+    def find(self, token: str) -> ApiKey | None:
+        """The key with this token; None for any other text. Takes the same time for all that is wrong."""
+        self._follow()
+        given, found = _hash(token), None
+        for key in self._file.keys:
+            if hmac.compare_digest(key.sha256, given):
+                found = key
+        return found
+
+    @property
+    def secret(self) -> str:
+        """What the addresses of photos are signed with."""
+        self._follow()
+        return self._file.secret
+
+    def _follow(self) -> None:
+        with self._reading:
+            try:
+                status = self._path.stat()
+                seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+                if seen != self._seen:
+                    self._file, self._seen = KeyFile.read(self._path), seen
+                    self.required = True
+            except FileNotFoundError:
+                self._file = self._file.model_copy(update={"keys": []})
+
+
+def is_public(host: str) -> bool:
+    """Whether a service on this address can be reached from other machines."""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()

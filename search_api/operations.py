@@ -1,0 +1,56 @@
+"""What operators ask: whether the service lives, whether it is ready, and its figures."""
+
+from fastapi import APIRouter, Depends, Response
+
+from catalog.errors import CollectionMissing
+from search_api.deps import CallerDep, CatalogueDep, MetricsDep, needs
+from search_api.errors import problems
+from search_api.metrics import CONTENT_TYPE
+from search_api.schemas import Health
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/livez")
+def livez() -> Health:
+    """Whether the process answers."""
+    return Health(status="alive")
+
+
+@router.get("/readyz", responses=problems())
+def readyz(catalogue: CatalogueDep, caller: CallerDep) -> Health:
+    """Whether searches can be answered: the collection is there, by this model, and a real search found something.
+
+    `pending` says why a build that was promoted does not answer yet, `lost_photos` that the store lost rows. Without a
+    key, where keys are needed, the answer is the status alone.
+    """
+    live, found, count, lost = catalogue.answer(
+        lambda live: (live, live.photos.probe(), live.photos.count(), live.photos.lost())
+    )
+    if not found:
+        raise CollectionMissing("The catalogue is empty.", hint="Ingest something first: marketlens ingest EXPORT")
+    if not caller.may("read"):
+        return Health(status="ready")
+    return Health(
+        status="ready",
+        collection=live.info.name,
+        model_fingerprint=live.info.fingerprint,
+        photos=count,
+        lost_photos=lost,
+        pending=catalogue.pending or None,
+    )
+
+
+for path, probe in (("/livez", livez), ("/readyz", readyz)):
+    router.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)  # what load balancers like to send
+
+
+@router.get(
+    "/metrics",
+    dependencies=[Depends(needs("admin"))],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **problems()},
+)
+def metrics(figures: MetricsDep) -> Response:
+    """The service's figures as Prometheus reads them, over all workers. Needs a key with the scope admin."""
+    return Response(figures.render(), media_type=CONTENT_TYPE)
