@@ -112,6 +112,7 @@ class DashboardSettings(Group):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8501
     api_url: str = "http://127.0.0.1:8080"
+    api_key: SecretStr = SecretStr("")
 
 
 class Settings(BaseSettings):

@@ -27,7 +27,7 @@ class Query:
     """Vectors (n, dim) of unit length: a hit is near to any of them.
 
     `key` stands for what was asked by, the same bytes for the same source; `own` are listings to be left out. A query
-    is `combined` when its one vector was made of several examples. `pictures` are the vectors' photos, if they have any.
+    is `combined` when its one vector was made of several examples. `pictures` are the photos of the vectors, if any.
     """
 
     vectors: Embeddings

@@ -51,8 +51,9 @@ def reader(model: type[Message], part: str = REQUEST) -> Callable[..., Awaitable
         started = time.perf_counter()
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         with stage("read"):
+            uploads: list[bytes] = []
             if media_type == "application/json":
-                data, uploads = await request.body(), []
+                data = await request.body()
             elif media_type == "multipart/form-data":
                 data, uploads = await _read_form(request, part, settings.max_upload_bytes)
             else:

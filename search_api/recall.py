@@ -59,8 +59,8 @@ class RecallProbe:
             return
         photo, query = self._photos[self._next], self._embeddings[self._next : self._next + 1]
         self._next = (self._next + 1) % len(self._photos)
-        exact = {hit.photo_id for hit in live.photos.search(query, SearchFilter(), _HITS, exact=True)}
-        found = {hit.photo_id for hit in live.photos.search(query, SearchFilter(), _HITS)}
+        exact = {hit.photo_id for hit in live.photos.search(query, SearchFilter(), _HITS, exact=True).hits}
+        found = {hit.photo_id for hit in live.photos.search(query, SearchFilter(), _HITS).hits}
         if exact:
             category = photo.photo.listing.category
             self._found[category].append(len(exact & found) / len(exact))
