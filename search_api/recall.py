@@ -18,6 +18,7 @@ _SAMPLE = 256
 _HITS = 10
 # Of a category, the mean over so many of its photos is shown.
 _REMEMBERED = 50
+_ALL = SearchFilter()
 
 logger = logging.getLogger("marketlens.api")
 
@@ -59,8 +60,10 @@ class RecallProbe:
             return
         photo, query = self._photos[self._next], self._embeddings[self._next : self._next + 1]
         self._next = (self._next + 1) % len(self._photos)
-        exact = {hit.photo_id for hit in live.photos.search(query, SearchFilter(), _HITS, exact=True).hits}
-        found = {hit.photo_id for hit in live.photos.search(query, SearchFilter(), _HITS).hits}
+        exact, found = (
+            {hit.photo_id for hit in live.photos.search(query, _ALL, _HITS, group_by="photo", exact=exact).hits}
+            for exact in (True, False)
+        )
         if exact:
             category = photo.photo.listing.category
             self._found[category].append(len(exact & found) / len(exact))

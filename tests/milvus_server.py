@@ -54,12 +54,15 @@ def running_server(folder: Path) -> Iterator[str]:
 
 
 def _package_server(command: Path, folder: Path) -> Iterator[str]:
-    ports = free_ports(len(_PORTS) + 1)
+    ports = free_ports(len(_PORTS) + 2)
     options = [f"--{name}={port}" for name, port in zip(_PORTS, ports, strict=False)]
-    # The embedded etcd keeps its peer port to itself; without a file of its own, two servers meet on 2380.
+    # Without a file of its own the embedded etcd listens on 2379 and 2380, where two servers meet and one crashes.
     etcd = folder / "etcd.yaml"
-    peer = f"http://127.0.0.1:{ports[-1]}"
-    etcd.write_text(f"listen-peer-urls: {peer}\ninitial-advertise-peer-urls: {peer}\ninitial-cluster: default={peer}\n")
+    peer, client = (f"http://127.0.0.1:{port}" for port in ports[-2:])
+    etcd.write_text(
+        f"listen-peer-urls: {peer}\ninitial-advertise-peer-urls: {peer}\ninitial-cluster: default={peer}\n"
+        f"listen-client-urls: {client}\nadvertise-client-urls: {client}\n"
+    )
     log = (folder / "server.log").open("wb")
     process = subprocess.Popen(
         [command, "--data", folder / "data", *options],
