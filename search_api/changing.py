@@ -121,12 +121,12 @@ def _write(
     photos = [replace(before[one], photo=replace(before[one].photo, listing=listing)) for one in same] + new
     try:
         vectors = np.concatenate([live.photos.embeddings(same), embedded]) if same else embedded
-        live.photos.replace_listing(listing_id, photos, vectors)
+        written = live.photos.replace_listing(listing_id, photos, vectors)
     except BaseException:
         folder.drop(stored for stored in new if stored.photo.uri not in _uris(before.values()))
         raise
     folder.drop(stored for stored in before.values() if stored.photo.uri not in _uris(photos))
-    return photos
+    return sorted(written, key=lambda stored: stored.photo.photo_id)
 
 
 def _listing(listing_id: str, wanted: PutListing) -> Listing:

@@ -15,6 +15,7 @@ from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
+from tests.serving import make_app
 
 PROBLEM = "application/problem+json"
 
@@ -31,14 +32,9 @@ def client(export: Path, embedder: Embedder, lite: MilvusSettings) -> Iterator[T
         yield client
 
 
-def make_app(export: Path, embedder: Embedder, lite: MilvusSettings, **settings: int):
-    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
-    ingest_export(export, embedder, photos)
-    return create_app(ApiSettings.model_validate(settings), embedder, photos)
-
-
 def upload(client: TestClient, data: bytes, **fields: object):
-    return client.post("/v1/search", files={"photo": ("p.jpg", data, "image/jpeg")}, data={"request": json.dumps(fields)})
+    files = {"photo": ("p.jpg", data, "image/jpeg")}
+    return client.post("/v1/search", files=files, data={"request": json.dumps(fields)})
 
 
 def ids(response) -> list[str]:

@@ -3,17 +3,29 @@
 import asyncio
 import json
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from catalog.settings import MilvusSettings
+from embedding.embedder import Embedder
 from search_api import schemas
 from search_api.client import ApiError, AsyncClient, Client
 from search_api.schemas import PutListing, PutPhoto, SearchRequest
-from tests.conftest import jpeg, picture
-from tests.serving import Served
+from tests.conftest import FakeEngine, MakeExport, jpeg, picture
+from tests.serving import make_app, serving
 
 Answer = httpx.Response | Exception
+
+
+@pytest.fixture
+def address(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> Iterator[str]:
+    """A service over ten listings of two photos."""
+    app = make_app(make_export(listings=10, photos_each=2), embedder, lite, photos=tmp_path / "photos")
+    with serving(app) as address:
+        yield address
 
 
 def client_answered(*answers: Answer, **options: int) -> tuple[Client, list[httpx.Request]]:
@@ -121,9 +133,9 @@ def test_addresses_of_photos_keep_their_signature() -> None:
     assert signed == "http://api.example/v1/photos/a/image?signature=x.y&size=100"
 
 
-def test_every_method_reaches_its_route(served: Served) -> None:
+def test_every_method_reaches_its_route(address: str) -> None:
     """What the client offers, the service answers, photos and all."""
-    with Client(served.address) as api:
+    with Client(address) as api:
         assert api.ready().photos == 20
         photo = jpeg(picture(4))
         answer = api.search(SearchRequest(limit=3), [photo])
@@ -147,18 +159,18 @@ def test_every_method_reaches_its_route(served: Served) -> None:
         assert caught.value.status == 404
 
 
-def test_pages_end_and_hold_everything_once(served: Served) -> None:
+def test_pages_end_and_hold_everything_once(address: str, engine: FakeEngine) -> None:
     """All pages together are all listings, and the photo is sent once."""
-    with Client(served.address) as api:
-        before = served.engine.photos
+    with Client(address) as api:
+        before = engine.photos
         pages = list(api.pages(SearchRequest(limit=4), [jpeg(picture(4))]))
         found = [hit.listing_id for page in pages for hit in page.hits]
         assert sorted(found) == sorted(f"l{number}" for number in range(10))
         assert [len(page.hits) for page in pages] == [4, 4, 2]
-        assert served.engine.photos == before + 1
+        assert engine.photos == before + 1
 
 
-def test_async_answers_are_the_same(served: Served) -> None:
+def test_async_answers_are_the_same(address: str) -> None:
     """Sync and async differ in nothing else: the same methods, the same answers."""
 
     def public(kind: type) -> set[str]:
@@ -167,11 +179,9 @@ def test_async_answers_are_the_same(served: Served) -> None:
     assert public(Client) == public(AsyncClient)
 
     async def ask() -> list[schemas.SearchResponse]:
-        async with AsyncClient(served.address) as api:
+        async with AsyncClient(address) as api:
             return [page async for page in api.pages(SearchRequest(listing_id="l4", limit=6))]
 
-    with Client(served.address) as api:
+    with Client(address) as api:
         pages = list(api.pages(SearchRequest(listing_id="l4", limit=6)))
     assert [page.hits for page in asyncio.run(ask())] == [page.hits for page in pages]
-
-
