@@ -158,7 +158,8 @@ class Resolver:
         if len(values) != dim:
             raise InvalidQuery(f"The embedding has {len(values)} numbers; those of this model have {dim}.")
         vector = np.asarray(values, np.float64)
-        length = float(np.linalg.norm(vector))
+        with np.errstate(over="ignore"):
+            length = float(np.linalg.norm(vector))
         if not 1e-6 < length < 1e30:
             raise InvalidQuery("The embedding has no direction that could be searched for: it is zero, or immense.")
         vectors = np.asarray(vector / length, np.float32)[None]
