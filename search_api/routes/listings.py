@@ -20,15 +20,19 @@ router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs
 changes = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("write"))])
 
 _PART = "listing"
+_PHOTO = (  # a small one
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQMAAAAlPW0iAAAABlBMVEXIeCgoWqBUJAinAAAAFElEQVR42mNgwAD8H5gYGNAQHAAA"
+    "HQ0BDKyARHYAAAAASUVORK5CYII="
+)
 _PUT = {
-    "a listing with a new and a kept photo": {
+    "a listing with its photo": {
         "title": "Sun loungers",
         "category": "Home & Garden",
         "subcategory": "Garden & Patio",
         "price": 40,
         "currency": "GBP",
         "location": "Skegness, Lincolnshire",
-        "photos": [{"photo_id": "front", "photo_base64": "/9j/4AAQSkZJRg=="}, {"photo_id": "back"}],
+        "photos": [{"photo_id": "front", "photo_base64": _PHOTO}],
     }
 }
 

@@ -23,9 +23,9 @@ _SEARCHES = {
         "negatives": [{"photo_id": "f2"}],
         "diversity": 0.3,
     },
-    "other filters for an earlier query": {
-        "query_id": "cTHH-aDRFjE5",
-        "filter": {"categories": ["Home & Garden"], "subcategory": "Beds", "location": "Leeds"},
+    "within filters, with counts per category": {
+        "photo_id": "f1",
+        "filter": {"categories": ["Home & Garden"], "subcategory": "Beds", "listed_after": "2024-01-31"},
         "facets": True,
     },
 }
