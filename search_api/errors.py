@@ -59,12 +59,6 @@ _RETRY_LATER_SECONDS = 5
 logger = logging.getLogger("marketlens.api")
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Error answers of a route, for the OpenAPI document: these, and those that every route may give."""
-    described = {"model": Problem, "content": {"application/problem+json": {}}}
-    return dict.fromkeys((*statuses, 401, 403, 422, 429, 503), described)
-
-
 def install(app: FastAPI) -> None:
     """Answer every error, our own or the framework's, as problem+json with the request's id."""
     app.add_exception_handler(MarketlensError, _domain_error)

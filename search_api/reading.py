@@ -1,9 +1,9 @@
 """The body of a request, JSON or multipart, -> its message and the photos that came along."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -63,25 +63,6 @@ def reader(model: type[Message], part: str = REQUEST) -> Callable[..., Awaitable
     return read
 
 
-def body(model: type[BaseModel], examples: Mapping[str, Any], part: str = REQUEST) -> dict[str, Any]:
-    """Describe the body in the OpenAPI document: FastAPI knows no body that is one of two media types."""
-    schema = _inlined(model.model_json_schema())
-    photo = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF or BMP."}
-    form = {
-        "type": "object",
-        "properties": {
-            PHOTO: {"type": "array", "items": photo, "maxItems": MAX_UPLOADS},
-            part: schema,
-        },
-        "additionalProperties": False,
-    }
-    content = {
-        "application/json": {"schema": schema, "examples": {name: {"value": one} for name, one in examples.items()}},
-        "multipart/form-data": {"schema": form, "encoding": {part: {"contentType": "application/json"}}},
-    }
-    return {"requestBody": {"required": True, "content": content}}
-
-
 async def _read_form(request: Request, part: str, max_bytes: int) -> tuple[bytes, list[bytes]]:
     data = b"{}"
     uploads: list[bytes] = []
@@ -108,18 +89,3 @@ def _validate(model: type[Message], data: bytes) -> Message:
 
 def _invalid(field: str, message: str) -> RequestValidationError:
     return RequestValidationError([{"loc": (field,), "msg": message, "type": "value_error"}])
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Put definitions where they are referred to: their names mean nothing inside of an OpenAPI document."""
-    definitions = schema.pop("$defs", {})
-
-    def put(value: Any) -> Any:
-        if isinstance(value, dict):
-            if reference := value.get("$ref"):
-                return put(definitions[reference.rpartition("/")[2]])
-            return {key: put(one) for key, one in value.items()}
-        return [put(one) for one in value] if isinstance(value, list) else value
-
-    inlined: dict[str, Any] = put(schema)
-    return inlined

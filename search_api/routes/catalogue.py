@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from catalog.errors import PhotoUnusable
 from embedding.photos import open_photo
 from search_api.deps import LiveDep, PhotoUrlDep, needs, needs_photo
-from search_api.errors import problems
+from search_api.openapi import problems
 from search_api.pictures import gone, read_stored
 from search_api.schemas import CategoriesResponse, CategoryCount, MapPoint, MapResponse
 

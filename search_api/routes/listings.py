@@ -11,9 +11,9 @@ from catalog.listing import StoredPhoto
 from search_api.answering import PhotoUrl
 from search_api.changing import put_listing, remove_listing
 from search_api.deps import CatalogueDep, LiveDep, PhotoUrlDep, SettingsDep, needs
-from search_api.errors import problems
 from search_api.keeping import PhotoFolder
-from search_api.reading import Received, body, reader
+from search_api.openapi import body, problems
+from search_api.reading import Received, reader
 from search_api.schemas import ListingPhoto, ListingResponse, PutListing, RemovedResponse
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("read"))])

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends
 
 from search_api.answering import required_categories
 from search_api.deps import CatalogueDep, needs
-from search_api.errors import problems
 from search_api.explaining import explain
 from search_api.live import Live
-from search_api.reading import Received, body, reader
+from search_api.openapi import body, problems
+from search_api.reading import Received, reader
 from search_api.resolving import Resolver
 from search_api.schemas import (
     ClassifyRequest,

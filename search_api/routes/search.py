@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from search_api.deps import CatalogueDep, PhotoUrlDep, needs
-from search_api.errors import problems
 from search_api.finding import search_batch, search_one
-from search_api.reading import Received, body, reader
+from search_api.openapi import body, problems
+from search_api.reading import Received, reader
 from search_api.schemas import MAX_LIMIT, BatchRequest, BatchResponse, SearchRequest, SearchResponse
 
 router = APIRouter(prefix="/v1", tags=["search"], dependencies=[Depends(needs("read"))])

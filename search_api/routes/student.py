@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, File
 from pydantic import BaseModel
 
 from search_api.deps import CatalogueDep, PhotoUrlDep, needs
-from search_api.errors import problems
 from search_api.finding import search_one
 from search_api.live import Live
+from search_api.openapi import problems
 from search_api.reading import Received
 from search_api.resolving import Resolver
 from search_api.schemas import SearchRequest, Source

@@ -48,7 +48,11 @@ class SearchRequest(Source):
 class BatchRequest(Strict):
     """Searches that are answered together; each is checked on its own, and is a SearchRequest."""
 
-    searches: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_BATCH)
+    searches: list[dict[str, Any]] = Field(
+        min_length=1,
+        max_length=MAX_BATCH,
+        json_schema_extra={"items": {"$ref": "#/components/schemas/SearchRequest"}},
+    )
 
 
 class ClassifyRequest(Source):
