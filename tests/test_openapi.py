@@ -11,6 +11,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
+from requests import RequestException
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -113,11 +114,15 @@ def test_whatever_is_sent_is_answered_as_described(address: str, mode: Generatio
         if operation.path == "/v1/map":
             continue  # a t-SNE for each number of photos
 
-        @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case: schemathesis.Case) -> None:
             asked[case.operation.label] = asked.get(case.operation.label, 0) + 1
-            case.call_and_validate(checks=CHECKS)
+            try:
+                case.call_and_validate(checks=CHECKS)
+            except RequestException as error:
+                # A URL of 64 KiB is cut off by the server itself, before there is a request.
+                assert error.request and len(error.request.url or "") > 60_000, error
 
         try:
             ask()
