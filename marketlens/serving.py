@@ -1,6 +1,7 @@
 """Running the API: in this process, or in several that share a port."""
 
 import os
+import socket
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catalog.errors import CollectionMissing, InvalidSetting, ModelMismatch
 from catalog.settings import Settings
 from marketlens.options import load_settings, open_catalogue
-from marketlens.terminal import out
+from marketlens.terminal import EXIT_SURROUNDINGS, out
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -104,14 +105,24 @@ def _serve_in_workers(settings: Settings, own_model: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="marketlens-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         import uvicorn
+        from uvicorn.config import STARTUP_FAILURE
+        from uvicorn.supervisors import Multiprocess
 
-        uvicorn.run(
+        config = uvicorn.Config(
             "marketlens.serving:worker",
             factory=True,
             workers=settings.api.workers,
             timeout_worker_healthcheck=_START_SECONDS,
             **_options(settings),
         )
+        listening = config.bind_socket()
+        # asyncio sets this on connections of sockets that it opens itself. Without it an answer's body waits for the
+        # client to confirm the head: 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        workers = Multiprocess(config, [listening])
+        workers.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
+            raise SystemExit(EXIT_SURROUNDINGS)
 
 
 def _check_once(settings: Settings, own_model: bool) -> str:

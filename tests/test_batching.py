@@ -50,7 +50,7 @@ async def began(engine: GatedEngine) -> None:
 
 
 def test_those_that_wait_are_embedded_together(gated: GatedEngine) -> None:
-    """The first goes alone at once; what came while it ran goes together; each gets the embeddings of its own photos."""
+    """The first goes alone at once; what came while it ran goes together; each gets its own embeddings."""
     stages, metrics = make(gated)
 
     async def run() -> None:
@@ -143,7 +143,7 @@ def test_embedding_ends_in_time(gated: GatedEngine) -> None:
     assert 'reason="embed_too_slow"} 2.0' in metrics.render().decode()
 
 
-def test_an_engine_that_fails_once(gated: GatedEngine) -> None:
+def test_an_engine_that_fails_once() -> None:
     """Whoever was in the batch learns of it; the next batch is embedded."""
 
     class Failing(FakeEngine):
@@ -165,7 +165,7 @@ def test_an_engine_that_fails_once(gated: GatedEngine) -> None:
 
 @pytest.mark.parametrize("name", ["decode", "store"])
 def test_threads_are_bounded_and_timed(name: str) -> None:
-    """Decoding and the store: so many at once, so many waiting, so long; what was cancelled while waiting never runs."""
+    """Decoding and the store: so many at once, so many waiting, so long; what is cancelled while waiting never runs."""
     stages, metrics = make(FakeEngine(), waiting=3, decode_seconds=0.3, store_seconds=0.3)
     stage = getattr(stages, name)
     go_on, ran = threading.Event(), []

@@ -1,0 +1,133 @@
+"""What only a connection shows: slow and endless bodies, clients that leave."""
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from catalog.collection import PhotoCollection
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from embedding.embedder import Embedder
+from search_api.app import create_app
+from tests.api_server import serving
+from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture
+from tests.test_batching import GatedEngine
+
+
+@pytest.fixture
+def photos(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings) -> PhotoCollection:
+    """Four listings; the service closes it."""
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    ingest_export(make_export(listings=4), embedder, photos)
+    return photos
+
+
+def app(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, **settings: object):
+    given = {"keys": tmp_path / "keys.json", "recall_seconds": 0} | settings
+    return create_app(ApiSettings.model_validate(given), embedder, photos)
+
+
+def upload_request(photo: bytes, length: int | None = None) -> bytes:
+    body = b'--X\r\nContent-Disposition: form-data; name="photo"; filename="p"\r\n\r\n' + photo + b"\r\n--X--\r\n"
+    head = "POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=X\r\n"
+    return f"{head}Content-Length: {length or len(body)}\r\n\r\n".encode() + body
+
+
+def until(true, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def figures(port: int) -> str:
+    return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+
+
+def test_a_body_that_drips(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
+    """A body that does not come in time is answered with 408 and the connection closed; others are served meanwhile."""
+    with serving(app(photos, embedder, tmp_path, receive_seconds=0.5)) as port:
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.settimeout(10)
+            slow.sendall(upload_request(b"x", length=50_000))
+            started = time.monotonic()
+            answered = httpx.post(
+                f"http://127.0.0.1:{port}/v1/search", files={"photo": ("p", jpeg(picture(1)))}, timeout=10
+            )
+            assert answered.status_code == 200
+            answer = b"".join(iter(lambda: slow.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"body_too_slow" in figures(port).encode()
+        assert 0.3 < time.monotonic() - started < 5
+
+
+def test_an_endless_body(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
+    """Chunks without end are read up to the limit, answered with 413, and the connection is closed."""
+    with serving(app(photos, embedder, tmp_path, max_upload_bytes=100_000)) as port:
+        with socket.create_connection(("127.0.0.1", port)) as endless:
+            endless.settimeout(10)
+            head = b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            endless.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            sent = 0
+            answer = b""
+            try:
+                while sent < 20_000_000:
+                    endless.sendall(b"2710\r\n" + b" " * 10_000 + b"\r\n")
+                    sent += 10_000
+            except OSError:
+                pass  # the server has closed
+            try:
+                answer = endless.recv(65_536)
+            except OSError:
+                answer = b"HTTP/1.1 413 lost with the reset"
+        assert sent < 20_000_000
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert "body_too_large" in figures(port)
+
+
+def test_the_work_of_clients_that_left_is_dropped(photos: PhotoCollection, tmp_path: Path) -> None:
+    """What waits for the engine when its client leaves is never embedded; a client that stays is served."""
+    engine = GatedEngine()
+    with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path)) as port:
+        first, left, stays = (socket.create_connection(("127.0.0.1", port)) for _ in range(3))
+        for number, connection in enumerate((first, left, stays)):
+            connection.settimeout(20)
+            connection.sendall(upload_request(jpeg(picture(number))))
+            if not number:
+                assert engine.began.wait(20)
+        until(lambda: "marketlens_waiting_photos 2.0" in figures(port))
+        left.close()
+        until(lambda: "marketlens_waiting_photos 1.0" in figures(port))
+        engine.go_on.set()
+        assert first.recv(65_536).startswith(b"HTTP/1.1 200")
+        assert stays.recv(65_536).startswith(b"HTTP/1.1 200")
+        assert 'status="499"' in figures(port)
+        first.close()
+        stays.close()
+    assert engine.batches == [1, 1]
+
+
+def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: Path) -> None:
+    """Under more uploads than may wait, every answer is right or a clean 503 with Retry-After, and it recovers."""
+    engine = GatedEngine()
+    with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path, waiting=4)) as port:
+        url = f"http://127.0.0.1:{port}/v1/search"
+
+        async def ask_all() -> list[httpx.Response]:
+            async with httpx.AsyncClient(timeout=30) as client:
+                asked = [
+                    asyncio.create_task(client.post(url, files={"photo": ("p", jpeg(picture(1)))})) for _ in range(20)
+                ]
+                await asyncio.to_thread(engine.began.wait, 20)
+                await asyncio.sleep(0.5)
+                engine.go_on.set()
+                return await asyncio.gather(*asked)
+
+        answers = asyncio.run(ask_all())
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert {answer.status_code for answer in answers} == {200, 503}
+        assert {(answer.json()["code"], answer.headers["retry-after"]) for answer in refused} == {("overloaded", "1")}
+        assert httpx.post(url, files={"photo": ("p", jpeg(picture(1)))}).status_code == 200
