@@ -1,4 +1,4 @@
-"""What goes into the vector index and how far a search looks. Pure: names and numbers for Milvus, no client."""
+"""What goes into the vector index. Pure: names and numbers for Milvus, no client."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from catalog.listing import Embeddings, StoredPhoto
 from catalog.settings import IndexSettings
 
-__all__ = ["LITE_INDEXES", "Embeddings", "build_params", "check_embeddings", "search_params"]
+__all__ = ["LITE_INDEXES", "Embeddings", "build_params", "check_embeddings"]
 
 # Lite takes any other name as well, searches by brute force, and fails at the next load.
 LITE_INDEXES = frozenset({"FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW"})
@@ -20,15 +20,6 @@ def build_params(index: IndexSettings) -> dict[str, int]:
     if index.type == "IVF_PQ":
         return {"nlist": index.nlist, "m": index.pq_m, "nbits": 8}
     return {"nlist": index.nlist} if index.type.startswith("IVF") else {}
-
-
-def search_params(index: IndexSettings, limit: int, *, exact: bool) -> dict[str, int]:
-    """How far to look for `limit` photos. `exact`: into every cell, since a filter leaves few neighbours in reach."""
-    if index.type.startswith("IVF"):
-        return {"nprobe": index.nlist if exact else min(index.nprobe, index.nlist)}
-    if index.type == "HNSW":
-        return {"ef": min(max(16 * limit, 2048), 32_768) if exact else max(index.ef, limit)}
-    return {}
 
 
 def check_embeddings(photos: Sequence[StoredPhoto], embeddings: Embeddings, dim: int) -> None:

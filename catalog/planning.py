@@ -1,5 +1,6 @@
-"""How far a search looks. Pure: sizes in, Milvus' parameters out."""
+"""How far a search looks. Pure: sizes in, Milvus' parameters out. The figures are from docs/search.md."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,43 +8,95 @@ from catalog.settings import IndexSettings
 
 MAX_TOP_K = 16_384
 MAX_EF = 32_768
-_LEAST = 64  # photos asked for: Milvus takes hardly longer for them than for one
+# Milvus takes hardly longer for 64 photos than for one. Of product quantisation more are compared again.
+_LEAST = 64
+_LEAST_PQ = 1_024
+# Vectors that pass, in numbers: 64 MB are compared in a few milliseconds, so nothing is gained by leaving any out.
+FEW_NUMBERS = 16_000_000
+_FEW_TO_SCAN = 1_000
+_WIDE_EF = 4_096
 
 Width = Literal["planned", "widest", "scan"]
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many photos of `total` pass the filter, each of `dim` numbers."""
+
+    passing: int
+    total: int
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reach:
-    """`photos` for each query; `width` is how: the index as planned, all of it, or every vector compared here."""
+    """How many `photos` for each query, and how.
+
+    Through the index as `planned` for the `share` that passes, at its `widest`, or by a `scan`, which compares every
+    vector that passes without the index.
+    """
 
     photos: int
     width: Width
+    share: float = 1.0
 
 
-def first_reach(limit: int, *, narrow: bool, exact: bool, index: IndexSettings) -> Reach:
-    """Where a search for `limit` hits begins."""
-    photos = min(max(4 * limit, _LEAST), MAX_TOP_K)
+def first_reach(
+    limit: int, index: IndexSettings, sizes: Sizes | None, *, narrow: bool = False, exact: bool = False
+) -> Reach:
+    """Where a search for `limit` hits begins. Without sizes, `narrow` says whether a filter may leave few in reach."""
+    photos = min(max(4 * limit, _LEAST_PQ if index.type == "IVF_PQ" else _LEAST), _most_photos(index))
     if exact:
-        return Reach(photos, "widest" if is_complete(index) else "scan")
-    return Reach(photos, "widest" if narrow else "planned")
+        return Reach(photos, "widest" if _is_complete(index) else "scan")
+    if sizes is None:
+        return Reach(photos, "widest" if narrow else "planned")
+    if index.type == "IVF_PQ" and sizes.passing <= _FEW_TO_SCAN:
+        return Reach(photos, "scan")
+    if index.type != "HNSW" and sizes.passing * sizes.dim <= FEW_NUMBERS:
+        return Reach(photos, "widest")
+    return Reach(photos, "planned", max(sizes.passing, 1) / max(sizes.total, sizes.passing, 1))
 
 
-def further_reach(reach: Reach, *, cut: bool, short: bool, index: IndexSettings) -> Reach:
+def further_reach(index: IndexSettings, reach: Reach, *, cut: bool, short: bool) -> Reach:
     """Where a search goes on: to more photos where its answer was `cut`, to more of the index where it came `short`."""
-    width = reach.width
-    if short and width != "scan":
-        width = "widest" if width == "planned" and is_complete(index) else "scan"
-    if cut and reach.photos == MAX_TOP_K and width != "scan":
-        width = "scan"
+    most = _most_photos(index)
+    scan = reach.width == "scan" or (short and reach.width == "widest") or (cut and reach.photos == most)
     photos = 4 * reach.photos if cut else reach.photos
-    return Reach(photos if width == "scan" else min(photos, MAX_TOP_K), width)
+    if scan:
+        return Reach(photos, "scan")
+    return Reach(min(photos, most), "widest" if short else reach.width, reach.share)
 
 
-def finds_all(reach: Reach, index: IndexSettings) -> bool:
-    """Whether nothing near is missed."""
-    return reach.width == "scan" or (is_complete(index) and (reach.width == "widest" or index.type == "FLAT"))
+def search_params(index: IndexSettings, reach: Reach) -> dict[str, int]:
+    """Parameters of a search through the index, in Milvus' names."""
+    if index.type.startswith("IVF"):
+        cells = index.nlist if reach.width == "widest" else math.ceil(index.nprobe / reach.share)
+        return {"nprobe": min(cells, index.nlist)}
+    if index.type == "HNSW":
+        if reach.width == "widest":
+            ef = _WIDE_EF
+        else:
+            ef = index.ef if reach.share > 0.9 else math.ceil(2 * index.ef / reach.share)
+        return {"ef": min(max(ef, 2 * reach.photos if reach.width == "widest" else reach.photos), MAX_EF)}
+    return {}
 
 
-def is_complete(index: IndexSettings) -> bool:
-    """Whether this index can look at every vector as it was written."""
+def finds_all(index: IndexSettings, reach: Reach) -> bool:
+    """Whether no photo near a query is missed: the answer is exact."""
+    if reach.width == "scan":
+        return True
+    return _is_complete(index) and search_params(index, reach).get("nprobe", index.nlist) == index.nlist
+
+
+def is_quantised(index: IndexSettings) -> bool:
+    """Whether the index holds rounded vectors, so that what it finds has to be compared again."""
+    return index.type in {"IVF_SQ8", "IVF_PQ"}
+
+
+def _most_photos(index: IndexSettings) -> int:
+    # Those to be compared again come with their vectors, and an answer must stay under 64 MiB.
+    return 4_096 if is_quantised(index) else MAX_TOP_K
+
+
+def _is_complete(index: IndexSettings) -> bool:
     return index.type in {"FLAT", "IVF_FLAT"}

@@ -38,7 +38,7 @@ def full_pages(
         cut = short = False
         for number in pending:
             found = [next(results) for _ in searches[number]]
-            page = _page(found, wanted, reach, finds_all=finds_all(reach, index))
+            page = _page(found, wanted, reach, finds_all=finds_all(index, reach))
             if page is not None:
                 pages[number] = page
             elif any(len(result) >= reach.photos for result in found):
@@ -46,7 +46,7 @@ def full_pages(
             else:
                 short = True  # the index looked into too few cells
         pending = [number for number in pending if number not in pages]
-        reach = further_reach(reach, cut=cut, short=short, index=index)
+        reach = further_reach(index, reach, cut=cut, short=short)
     return [pages[number] for number in range(len(searches))]
 
 

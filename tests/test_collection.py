@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import catalog.claims
+from catalog import planning
 from catalog.claims import CLAIM
 from catalog.collection import PhotoCollection
 from catalog.errors import (
@@ -29,7 +30,8 @@ from catalog.errors import (
     StoreUnreachable,
 )
 from catalog.filters import SearchFilter
-from catalog.listing import Listing, Page, Photo, StoredPhoto
+from catalog.listing import Listing, Page, Photo, Scored, StoredPhoto
+from catalog.records import FIELDS
 from catalog.settings import IndexSettings, MilvusSettings
 
 DIM = 32
@@ -339,24 +341,60 @@ def test_a_filter_keeps_what_passes_and_nothing_else(
     assert {hit.listing for hit in hits} == expected
 
 
-@pytest.mark.parametrize("index", ["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW"])
-def test_filtered_searches_find_the_true_neighbours(connect: Connect, index: str) -> None:
-    """Recall@10 against exact search is at least 0.95 with all, 10 % and 1 % of the photos passing the filter."""
-    photos = connect(IndexSettings.model_validate({"type": index}))
+PASSING = (100, 50, 20, 10, 5, 1, 0.1)
+
+
+@pytest.mark.parametrize("index", ["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "IVF_PQ"])
+def test_filtered_searches_find_the_true_neighbours(
+    connect: Connect, milvus: MilvusSettings, monkeypatch: pytest.MonkeyPatch, index: str
+) -> None:
+    """Recall@10 against exact search is at least 0.95, from all photos passing the filter to one in a thousand.
+
+    With a filter that has nothing to do with what photos look like, and with one that leaves only what is far away.
+    """
+    if index == "IVF_PQ" and milvus.is_lite:
+        pytest.skip("Lite has none")
+    monkeypatch.setattr(planning, "FEW_NUMBERS", 2_000)  # or nothing here would be worth planning for
+    monkeypatch.setattr(planning, "_FEW_TO_SCAN", 50)
+    photos = connect(IndexSettings.model_validate({"type": index, "pq_m": 16}))
     photos.ensure(MODEL, DIM)
-    count = 3_000
-    vectors = unit_vectors(count)
-    listings = [Listing(f"l{n}", "", "Home", "", float(n % 100), "GBP", "") for n in range(count)]
-    photos.upsert([stored(n, listing) for n, listing in enumerate(listings)], vectors)
+    count = 10_000
+    random = np.random.default_rng(0)
+    look = random.integers(0, 100, count)
+    vectors = unit_vectors(100)[look] + 0.6 / DIM**0.5 * random.normal(size=(count, DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    prices = random.permutation(count)
+    listings = [Listing(f"l{n}", "", f"c{look[n] % 10}", "", float(price), "GBP", "") for n, price in enumerate(prices)]
+    for start in range(0, count, 2_500):
+        part = range(start, start + 2_500)
+        photos.upsert([stored(n, listings[n]) for n in part], vectors[start : start + 2_500])
     photos.flush()
-    for passing in (100, 10, 1):
-        allowed = np.flatnonzero(np.arange(count) % 100 < passing)
-        where = EVERYTHING if passing == 100 else SearchFilter(price_max=passing - 1)
+    photos.builds.finish(photos.info().name)
+    queries = vectors[random.integers(0, count, 20)]
+
+    def indexed(where: SearchFilter) -> list[list[Scored]]:
+        reach = planning.first_reach(10, photos.info().index, None, narrow=True)
+        return photos._scored(photos._nearest(photos.info(), queries, where.expression(), reach, FIELDS))
+
+    def recall(where: SearchFilter, allowed: NDArray[np.bool_]) -> float:
+        ids = np.flatnonzero(allowed)
         found = 0
-        for query in unit_vectors(20, seed=1):
-            true = {f"p{n}" for n in allowed[np.argsort(-(vectors[allowed] @ query))[:10]]}
-            found += len(true & {hit.photo_id for hit in photos.search(query[None], where, 10).hits})
-        assert found / 200 >= 0.95, f"{passing} % pass"
+        for query, page in zip(queries, photos.search_many([query[None] for query in queries], where, 10), strict=True):
+            true = {f"p{n}" for n in ids[np.argsort(-(vectors[ids] @ query))[:10]]}
+            found += len(true & {hit.photo_id for hit in page.hits})
+        return found / 200
+
+    # A 2.3 server searches what is new through an index of its own that loses hits, 10 to 20 s longer than it says.
+    few, deadline = SearchFilter(price_max=9), time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if all(len(found) == 10 for found in indexed(few)):
+            break
+        time.sleep(1)
+    for percent in PASSING:
+        highest = count * percent / 100 - 1
+        where = EVERYTHING if percent == 100 else SearchFilter(price_max=highest)
+        assert recall(where, prices <= highest) >= 0.95, f"{percent} % pass"
+    assert recall(SearchFilter(categories=("c3",)), look % 10 == 3) >= 0.95
 
 
 def test_categories_count_listings_and_photos(photos: PhotoCollection) -> None:

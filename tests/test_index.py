@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from catalog.index import LITE_INDEXES, build_params, check_embeddings, search_params
+from catalog.index import LITE_INDEXES, build_params, check_embeddings
 from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.settings import IndexSettings
 
@@ -30,30 +30,6 @@ def unit(rows: int) -> NDArray[np.float32]:
 def test_build_params(index: IndexSettings, params: dict[str, int]) -> None:
     """An index is built with the settings of its own kind, in Milvus' names."""
     assert build_params(index) == params
-
-
-@pytest.mark.parametrize("kind", ["IVF_FLAT", "IVF_SQ8", "IVF_PQ"])
-def test_exact_ivf(kind: str) -> None:
-    """An exact search looks into every cell, another into as many as are set, never more than there are."""
-    index = IndexSettings.model_validate({"type": kind, "nlist": 100, "nprobe": 20})
-    assert search_params(index, 10, exact=True) == {"nprobe": 100}
-    assert search_params(index, 10, exact=False) == {"nprobe": 20}
-    assert search_params(index.model_copy(update={"nprobe": 500}), 10, exact=False) == {"nprobe": 100}
-
-
-@pytest.mark.parametrize("limit", [1, 10, 300, 16_384])
-def test_hnsw_width(limit: int) -> None:
-    """HNSW looks at least as wide as the answer is long, and wider under a narrow filter, up to Milvus' limit."""
-    index = IndexSettings(type="HNSW", ef=128)
-    near, exact = (search_params(index, limit, exact=exact)["ef"] for exact in (False, True))
-    assert near == max(128, limit)
-    assert near < exact <= 32_768
-    assert exact >= 2_048
-
-
-def test_flat_is_exact() -> None:
-    """FLAT has no width to set."""
-    assert search_params(IndexSettings(type="FLAT"), 10, exact=True) == {}
 
 
 def test_lite_has_no_pq() -> None:

@@ -1,0 +1,249 @@
+"""Filtered search: recall@10, latency and throughput per share of photos that pass, beside raw FAISS.
+
+    .venv/bin/python -m benchmarks.search [--photos 10000 100000] [--index IVF_FLAT HNSW] [--clients 1 4 16]
+        [--uri http://127.0.0.1:19530] [--dim 512] [--seconds 2]
+
+Milvus and FAISS hold the same vectors: about 20 photos around each item, items around 40 looks in each of 13 kinds,
+looks around their kind, with Gaussian noise at each step; queries are photos of the collection with noise. Filters
+are a price that has nothing to do with the look (50 % to 0.1 %), and one category, of which few queries are. A server's
+collection is dropped afterwards. Recall@10 is against comparing every vector that passes, in numpy.
+"""
+
+import argparse
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from catalog.collection import PhotoCollection
+from catalog.filters import SearchFilter
+from catalog.listing import Embeddings, Listing, Photo, StoredPhoto
+from catalog.settings import IndexSettings, MilvusSettings
+
+PERCENT = (100, 50, 20, 10, 5, 1, 0.1)
+CATEGORIES, LOOKS, PRICES = 13, 40, 1_000
+DEPTH = 10
+QUERIES = 50
+BATCH = 16
+# A server answers from an index of its own, which loses hits, for that long after it says that it has built ours.
+HANDOVER_SECONDS = 25
+
+
+@dataclass
+class Case:
+    """The photos of one size, with what the filters ask of them."""
+
+    vectors: Embeddings
+    looks: NDArray[np.int64]
+    prices: NDArray[np.int64]
+    queries: Embeddings
+
+
+@dataclass
+class Filter:
+    """One line of the table."""
+
+    name: str
+    where: SearchFilter
+    passing: NDArray[np.int64]
+
+
+def main() -> None:
+    """Fill each store once per size and index, and print a table for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, nargs="+", default=[10_000])
+    parser.add_argument("--index", nargs="+", default=["IVF_FLAT", "IVF_SQ8", "HNSW"])
+    parser.add_argument("--uri", nargs="+", default=[""], help="addresses of servers; '' is a Lite database of its own")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each figure is measured")
+    arguments = parser.parse_args()
+    for count in arguments.photos:
+        case = make_case(count, arguments.dim)
+        for kind in arguments.index:
+            index = IndexSettings.model_validate({"type": kind})
+            for uri in arguments.uri:
+                with tempfile.TemporaryDirectory(prefix="marketlens-bench-") as folder:
+                    measure(case, index, uri or f"{folder}/milvus.db", arguments.clients, arguments.seconds)
+
+
+def make_case(count: int, dim: int) -> Case:
+    """Draw vectors (count, dim) of unit length, and queries near some of them."""
+    random = np.random.default_rng(0)
+
+    def around(means: Embeddings, distance: float) -> Embeddings:
+        vectors = means + distance / dim**0.5 * random.standard_normal(means.shape, np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    categories = around(np.zeros((CATEGORIES, dim), np.float32), 1.0)
+    looks = around(categories.repeat(LOOKS, axis=0), 1.0)
+    items = around(looks[random.integers(0, len(looks), max(count // 20, 1))], 0.7)
+    of_item = random.integers(0, len(items), count)
+    vectors = np.concatenate([around(items[part], 0.7) for part in np.array_split(of_item, max(count // 50_000, 1))])
+    # The nearest category's mean says which category an item belongs to.
+    own = np.argmax(items @ categories.T, axis=1)[of_item]
+    queries = around(vectors[random.integers(0, count, QUERIES)], 0.3)
+    return Case(vectors, own, random.integers(0, PRICES, count), queries)
+
+
+def filters(case: Case) -> list[Filter]:
+    """Prices for each share, and a category: most queries are of another."""
+    made = []
+    for percent in PERCENT:
+        below = PRICES * percent / 100
+        where = SearchFilter() if percent == 100 else SearchFilter(price_max=below - 1)
+        made.append(Filter(f"{percent:g} %", where, np.flatnonzero(case.prices < below)))
+    return [*made, Filter("one category", SearchFilter(categories=("c3",)), np.flatnonzero(case.looks == 3))]
+
+
+def measure(case: Case, index: IndexSettings, uri: str, clients: list[int], seconds: float) -> None:
+    """Fill a store and print its table."""
+    milvus = MilvusSettings(uri=uri, alias=f"bench_{uuid.uuid4().hex[:8]}", timeout=120)
+    photos = PhotoCollection.connect(milvus, index)
+    floor = faiss_index(case.vectors, index)
+    photos.ensure("be" * 32, case.vectors.shape[1])
+    fill(photos, case)
+    table = Table(title=f"{len(case.vectors):,} photos, {index.type}, {'Lite' if photos.is_lite else 'server'}")
+    headings = [
+        "passing",
+        "recall@10",
+        "p50 ms",
+        "p99 ms",
+        f"batch {BATCH}: /s",
+        *(f"{n} clients: /s" for n in clients),
+    ]
+    for heading in (*headings, "FAISS recall", "FAISS p50 ms", "x FAISS"):
+        table.add_column(heading, justify="right")
+    for one in filters(case):
+        pages = photos.search_many([query[None] for query in case.queries], one.where, DEPTH, group_by="photo")
+        recall = share_found(case, one, [[int(hit.photo_id[1:]) for hit in page.hits] for page in pages])
+
+        def search(number: int, where: SearchFilter = one.where) -> None:
+            photos.search(case.queries[number % QUERIES][None], where, DEPTH, group_by="photo")
+
+        def batch(number: int, where: SearchFilter = one.where) -> None:
+            chosen = [case.queries[(number + step) % QUERIES][None] for step in range(BATCH)]
+            photos.search_many(chosen, where, DEPTH, group_by="photo")
+
+        alone = run(search, 1, seconds)
+        together = run(batch, 1, seconds)
+        rates = [len(alone) / sum(alone) if n == 1 else rate(search, n, seconds) for n in clients]
+        raw, raw_times = raw_faiss(floor, index, case, one)
+        p50 = 1_000 * float(np.median(alone))
+        table.add_row(
+            one.name,
+            f"{recall:.3f}",
+            f"{p50:.1f}",
+            f"{1_000 * np.percentile(alone, 99):.1f}",
+            f"{BATCH * len(together) / sum(together):.0f}",
+            *(f"{value:.0f}" for value in rates),
+            f"{share_found(case, one, raw):.3f}",
+            f"{1_000 * np.median(raw_times):.2f}",
+            f"{p50 / (1_000 * float(np.median(raw_times))):.1f}",
+        )
+    Console(width=160).print(table)
+    if not photos.is_lite:
+        name = photos.info(fresh=True).name
+        photos._client.drop_alias(milvus.alias)
+        photos._client.drop_collection(name)
+    photos.close()
+
+
+def fill(photos: PhotoCollection, case: Case) -> None:
+    """Write the photos, and wait until they are searched through the index."""
+    for part in np.array_split(np.arange(len(case.vectors)), max(len(case.vectors) // 10_000, 1)):
+        photos.upsert([record(case, int(number)) for number in part], case.vectors[part])
+    photos.flush()
+    photos.builds.finish(photos.info().name)
+    if not photos.is_lite:
+        time.sleep(HANDOVER_SECONDS)
+
+
+def record(case: Case, number: int) -> StoredPhoto:
+    """Half as many listings as photos."""
+    place = f"Town {number % 50}"
+    category, price = f"c{case.looks[number]}", float(case.prices[number])
+    listing = Listing(f"l{number // 2}", f"Thing {number // 2}", category, "Things / Other", price, "GBP", place, 0)
+    return StoredPhoto(Photo(f"p{number}", listing, f"/photos/{number}.jpg"), f"{number:064x}", 0)
+
+
+def run(call: Callable[[int], None], times: int, seconds: float) -> list[float]:
+    """Seconds of each call, one after the other, after one to warm up."""
+    call(0)
+    taken: list[float] = []
+    while len(taken) < times or sum(taken) < seconds:
+        started = time.perf_counter()
+        call(len(taken))
+        taken.append(time.perf_counter() - started)
+    return taken
+
+
+def rate(call: Callable[[int], None], clients: int, seconds: float) -> float:
+    """Calls a second of so many threads."""
+    done = [0] * clients
+    end = time.perf_counter() + seconds
+
+    def client(own: int) -> None:
+        while time.perf_counter() < end:
+            call(own + done[own])
+            done[own] += 1
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=client, args=(own,)) for own in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / (time.perf_counter() - started)
+
+
+def faiss_index(vectors: Embeddings, index: IndexSettings) -> faiss.Index:
+    """The same kind of index, built by hand."""
+    dim = vectors.shape[1]
+    if index.type == "HNSW":
+        made = faiss.IndexHNSWFlat(dim, index.hnsw_m, faiss.METRIC_INNER_PRODUCT)
+        made.hnsw.efConstruction = index.ef_construction
+    else:
+        kind = {"IVF_FLAT": "Flat", "IVF_SQ8": "SQ8", "IVF_PQ": f"PQ{index.pq_m}"}[index.type]
+        made = faiss.index_factory(dim, f"IVF{index.nlist},{kind}", faiss.METRIC_INNER_PRODUCT)
+        made.train(vectors[: 64 * index.nlist])
+    made.add(vectors)
+    return made
+
+
+def raw_faiss(made: faiss.Index, index: IndexSettings, case: Case, one: Filter) -> tuple[list[list[int]], list[float]]:
+    """Search as the settings say for unfiltered searches, the filter handed over as a ready selector."""
+    selector = None if len(one.passing) == len(case.vectors) else faiss.IDSelectorBatch(one.passing)
+    if index.type == "HNSW":
+        params = faiss.SearchParametersHNSW(sel=selector, efSearch=index.ef)
+    else:
+        params = faiss.SearchParametersIVF(sel=selector, nprobe=index.nprobe)
+    found, taken = [], []
+    for query in case.queries:
+        started = time.perf_counter()
+        _, ids = made.search(query[None], DEPTH, params=params)
+        taken.append(time.perf_counter() - started)
+        found.append(ids[0].tolist())
+    return found, taken
+
+
+def share_found(case: Case, one: Filter, found: list[list[int]]) -> float:
+    """Recall@10 against comparing with every vector that passes."""
+    vectors = case.vectors[one.passing]
+    shares = []
+    for query, ids in zip(case.queries, found, strict=True):
+        true = one.passing[np.argsort(-(vectors @ query))[:DEPTH]]
+        shares.append(len(set(true.tolist()) & set(ids)) / len(true) if len(true) else 1.0)
+    return float(np.mean(shares))
+
+
+if __name__ == "__main__":
+    main()
