@@ -201,5 +201,3 @@ def test_a_store_that_fails_leaves_no_file(client: TestClient, folder: Path, mon
     answer = put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, jpeg(picture(1)))
     assert answer.status_code == 503
     assert kept(folder) == []
-
-
