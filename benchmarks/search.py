@@ -151,8 +151,9 @@ def measure(case: Case, index: IndexSettings, uri: str, clients: list[int], seco
         )
     Console(width=160).print(table)
     if not photos.is_lite:
+        name = photos.info(fresh=True).name
         photos._client.drop_alias(milvus.alias)
-        photos._client.drop_collection(photos.info().name)
+        photos._client.drop_collection(name)
     photos.close()
 
 

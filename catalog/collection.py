@@ -162,20 +162,24 @@ class PhotoCollection:
                 expression = one_of("photo_id", photo_ids[start : start + UPSERT_ROWS])
                 self._client.delete(name, filter=expression, timeout=WRITE_SECONDS)
 
-    def replace_listing(self, listing_id: str, photos: Sequence[StoredPhoto], embeddings: Embeddings) -> None:
+    def replace_listing(
+        self, listing_id: str, photos: Sequence[StoredPhoto], embeddings: Embeddings
+    ) -> list[StoredPhoto]:
         """Write a listing's photos with their embeddings (n, dim), then remove those that it had beside them.
 
-        Where `listed_at` is unknown, it stays what it was. Raises IngestRunning, see docs/decisions/0020;
-        CollectionReplaced, ValueError, StoreFailed, StoreUnreachable.
+        Returns them as they are stored: where `listed_at` is unknown, it stays what it was. Raises IngestRunning, see
+        docs/decisions/0020; CollectionReplaced, ValueError, StoreFailed, StoreUnreachable.
         """
         if any(stored.photo.listing.listing_id != listing_id for stored in photos):
             raise ValueError(f"not all of these photos belong to {listing_id!r}")
         with self._single_change():
             before = self._listing_rows(listing_id, consistency_level="Strong")
             dates = [date for stored in before if (date := stored.photo.listing.listed_at) is not None]
-            self.upsert([_dated(stored, min(dates, default=int(time.time()))) for stored in photos], embeddings)
+            dated = [_dated(stored, min(dates, default=int(time.time()))) for stored in photos]
+            self.upsert(dated, embeddings)
             kept = {stored.photo.photo_id for stored in photos}
             self.remove([stored.photo.photo_id for stored in before if stored.photo.photo_id not in kept])
+        return dated
 
     def remove_listing(self, listing_id: str) -> int:
         """Remove all photos of a listing; returns how many those were. Raises as `replace_listing`."""

@@ -110,6 +110,24 @@ class InvalidFilter(MarketlensError):
     code = "invalid_filter"
 
 
+class InvalidQuery(MarketlensError):
+    """A search that makes no sense as it stands."""
+
+    code = "invalid_query"
+
+
+class QueryOutdated(MarketlensError):
+    """A query kept from an earlier answer, of a model that answers no longer."""
+
+    code = "query_outdated"
+
+
+class ListingConflict(MarketlensError):
+    """A change to a listing that would take something from another one."""
+
+    code = "listing_conflict"
+
+
 class InvalidSetting(MarketlensError):
     """A setting, option or environment variable with an impossible value."""
 

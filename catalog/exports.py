@@ -79,7 +79,7 @@ def _folder_rows(listings_table: Path, photos_table: Path) -> Iterator[tuple[str
         listing_id = row["id"] if row else ""
         if row is None:
             yield where, _malformed(where)
-        elif problem := _id_problem(listing_id):
+        elif problem := id_problem(listing_id):
             yield where, Rejected(where, "", listing_id, *problem)
         elif listing_id in listings:
             detail = f"listing id {listing_id} stands in an earlier row, which was taken"
@@ -117,7 +117,7 @@ def _photo(where: str, row: dict[str, str], root: str) -> Photo | Rejected:
     def rejected(reason: str, detail: str) -> Rejected:
         return Rejected(where, photo_id, listing_id, reason, detail)
 
-    if problem := _id_problem(photo_id) or _id_problem(listing_id):
+    if problem := id_problem(photo_id) or id_problem(listing_id):
         return rejected(*problem)
     if any(len(text.encode(errors="replace")) > MAX_TEXT_BYTES for text in row.values()):
         return rejected("field_too_long", f"a field has more than {MAX_TEXT_BYTES:,} bytes")
@@ -157,7 +157,8 @@ def _listing(row: dict[str, str]) -> tuple[Listing, tuple[str, ...]]:
     return listing, tuple(warnings)
 
 
-def _id_problem(identity: str) -> tuple[str, str] | None:
+def id_problem(identity: str) -> tuple[str, str] | None:
+    """Why this cannot be the id of a photo or a listing: reason and detail; None where it can."""
     if not identity:
         return "missing_id", "the row has no id"
     if len(identity.encode(errors="replace")) > MAX_ID_BYTES:

@@ -83,7 +83,7 @@ class Hit:
     photo: StoredPhoto
     score: float
     others: tuple[Scored, ...] = ()
-    embedding: Embeddings | None = None
+    embedding: Embeddings | None = field(default=None, compare=False)
 
     @property
     def listing(self) -> Listing:

@@ -51,7 +51,7 @@ class MilvusSettings(Group):
 
 
 class IndexSettings(Group):
-    """The vector index; metric is always COSINE. `nprobe` and `ef` hold for unfiltered searches."""
+    """The vector index; metric is always COSINE. `nprobe` and `ef` hold for unfiltered searches; filtered ones look further."""
 
     type: IndexType = "IVF_FLAT"
     nlist: Count = 128
@@ -93,6 +93,7 @@ class ApiSettings(Group):
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     workers: Count = 1
     max_upload_bytes: Count = 15_000_000
+    photos: Path = Path("data/photos")
     receive_seconds: Seconds = 30.0
     decode_seconds: Seconds = 10.0
     embed_seconds: Seconds = 10.0
@@ -112,6 +113,7 @@ class DashboardSettings(Group):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8501
     api_url: str = "http://127.0.0.1:8080"
+    api_key: SecretStr = SecretStr("")
 
 
 class Settings(BaseSettings):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search_api.schemas import MAX_LIMIT, SearchRequest
+from search_api.schemas import MAX_LIMIT, Filter, SearchRequest
 
 DEFAULT_LIMIT: int = SearchRequest.model_fields["limit"].default
 
@@ -78,10 +78,12 @@ class Asked:
         """Put it as the API wants it."""
         return SearchRequest(
             listing_id=self.listing_id or None,
-            category=list(self.category),
-            price_min=self.price_min,
-            price_max=self.price_max,
-            location=self.location or None,
+            filter=Filter(
+                categories=list(self.category),
+                price_min=self.price_min,
+                price_max=self.price_max,
+                location=self.location or None,
+            ),
             limit=self.limit,
         )
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import streamlit as st
 
-from dashboard.api import Api
 from dashboard.categories import category_colours, category_counts_html, choose_categories
 from dashboard.fetching import connect, fetch_map
 from dashboard.map_chart import chosen, map_chart, points_frame
 from dashboard.notices import api_errors_shown
 from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, listing_facts
+from search_api.client import Client
 from search_api.schemas import MapPoint, MapResponse
 
 MOST_TILES = 60
@@ -63,7 +63,7 @@ def draw_explanation(photo_map: MapResponse, points: Sequence[MapPoint]) -> None
     )
 
 
-def draw_map(api: Api, points: Sequence[MapPoint], colours: Mapping[str, str]) -> list[MapPoint]:
+def draw_map(api: Client, points: Sequence[MapPoint], colours: Mapping[str, str]) -> list[MapPoint]:
     """Draw the map and return the points chosen on it."""
     frame = points_frame(points, api)
     state = st.altair_chart(
@@ -76,7 +76,7 @@ def draw_map(api: Api, points: Sequence[MapPoint], colours: Mapping[str, str]) -
     return [points[place] for place in chosen(frame, state["selection"]).index]
 
 
-def draw_chosen(api: Api, points: Sequence[MapPoint], colours: Mapping[str, str]) -> None:
+def draw_chosen(api: Client, points: Sequence[MapPoint], colours: Mapping[str, str]) -> None:
     """Draw what was chosen: how many of each category, then the photos."""
     if not points:
         st.info("Drag over the map to see the photos there.", icon=":material/select:")
@@ -88,7 +88,7 @@ def draw_chosen(api: Api, points: Sequence[MapPoint], colours: Mapping[str, str]
     draw_tiles([_tile(api, point) for point in points[:MOST_TILES]], _ask_about)
 
 
-def _tile(api: Api, point: MapPoint) -> Tile:
+def _tile(api: Client, point: MapPoint) -> Tile:
     photo = api.photo_address(point.photo_url, PHOTO_PIXELS)
     return Tile(point.photo_id, point.listing_id, photo, point.title, listing_facts(point))
 

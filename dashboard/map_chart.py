@@ -6,8 +6,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from dashboard.api import Api
 from dashboard.tiles import price_in_words
+from search_api.client import Client
 from search_api.schemas import MapPoint
 
 HOVER_PIXELS = 160
@@ -15,7 +15,7 @@ HEIGHT = 560
 DRAG = "[pointerdown[{}], window:pointerup] > window:pointermove!"
 
 
-def points_frame(points: Sequence[MapPoint], api: Api) -> pd.DataFrame:
+def points_frame(points: Sequence[MapPoint], api: Client) -> pd.DataFrame:
     """Put the points in a table with what the chart shows; its index is the point's place in `points`."""
     return pd.DataFrame(
         {

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from dashboard.api import ApiError
+from search_api.client import ApiError
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import streamlit as st
 from streamlit.typing import UploadedFile
 
-from dashboard.api import Api
 from dashboard.asked import Asked
 from dashboard.categories import choose_categories
 from dashboard.fetching import connect, fetch_categories
@@ -22,6 +21,7 @@ from dashboard.link import (
 )
 from dashboard.notices import api_errors_shown
 from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, listing_facts
+from search_api.client import Client
 from search_api.schemas import MAX_LIMIT, CategoryCount, ListingResponse, SearchHit, SearchResponse
 
 QUESTION_PIXELS = 140
@@ -39,7 +39,7 @@ def main() -> None:
         if asked.prices_crossed:
             st.warning("The lowest price is above the highest.")
         elif photo is not None:
-            answer = api.search(asked.request(), photo.getvalue())
+            answer = api.search(asked.request(), [photo.getvalue()])
             draw_photo(photo)
             draw_answer(api, asked, answer)
         elif asked.listing_id:
@@ -97,7 +97,7 @@ def draw_photo(photo: UploadedFile) -> None:
             st.text(photo.name)
 
 
-def draw_listing(api: Api, listing: ListingResponse) -> None:
+def draw_listing(api: Client, listing: ListingResponse) -> None:
     """Draw the listing that is asked about."""
     with st.container(horizontal=True, key="question", vertical_alignment="center"):
         for photo in listing.photos[:2]:
@@ -111,13 +111,12 @@ def draw_listing(api: Api, listing: ListingResponse) -> None:
             st.text(" · ".join(listing_facts(listing)))
 
 
-def draw_answer(api: Api, asked: Asked, answer: SearchResponse) -> None:
+def draw_answer(api: Client, asked: Asked, answer: SearchResponse) -> None:
     """Draw the hits, or why there may be none."""
     if not answer.hits:
         draw_no_hits(asked)
         return
-    took = answer.timings_ms.embed + answer.timings_ms.search
-    st.caption(f"{len(answer.hits)} listings, nearest first, in {took:.0f} ms")
+    st.caption(f"{len(answer.hits)} listings, nearest first, in {answer.timings_ms.total:.0f} ms")
     draw_tiles([_tile(api, hit) for hit in answer.hits], ask_about)
 
 
@@ -133,7 +132,7 @@ def draw_no_hits(asked: Asked) -> None:
     st.button("Drop the filters", key="drop-filters", on_click=drop_filters)
 
 
-def _tile(api: Api, hit: SearchHit) -> Tile:
+def _tile(api: Client, hit: SearchHit) -> Tile:
     match = [f"Score {hit.score:.3f}"]
     if hit.matched_photos > 1:
         match.append(f"{hit.matched_photos} photos match")

@@ -1,5 +1,6 @@
-"""What the dashboard has to be told: where the API is."""
+"""What the dashboard has to be told: where the API is, and a key of its own where the API has keys."""
 
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -9,3 +10,4 @@ class DashboardSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MARKETLENS_DASHBOARD__")
 
     api_url: str = "http://127.0.0.1:8080"
+    api_key: SecretStr = SecretStr("")

@@ -1,5 +1,6 @@
 """What `model.json` says: how the network is built and what is known of it. Read in milliseconds, without torch."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -87,6 +88,14 @@ class Calibration(_Config):
     def probability(self, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probability of the same item, 0 to 1, for each cosine."""
         return np.asarray(1 / (1 + np.exp(-(self.slope * cosines + self.intercept))))
+
+    def cosine(self, probability: float) -> float:
+        """The cosine from which on the same item is at least this probable; infinite where none is high enough."""
+        if probability <= 0:
+            return -1.0
+        if probability >= 1 or self.slope <= 0:
+            return math.inf
+        return (math.log(probability / (1 - probability)) - self.intercept) / self.slope
 
 
 @dataclass(frozen=True, slots=True)

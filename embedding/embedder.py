@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from catalog.errors import ModelMissing
 from catalog.index import Embeddings
 from embedding.card import INT8_ONNX, ModelCard
 from embedding.checkpoint import load_model
+from embedding.explain import Explainer
 from embedding.model import TwoPartHead
 from embedding.onnx_engine import OnnxEngine
 from embedding.torch_engine import CudaEngine, TorchEngine
@@ -36,8 +39,17 @@ class Engine(Protocol):
 class Embedder:
     """Turns photos into embeddings with one model. Safe for threads."""
 
-    def __init__(self, card: ModelCard, engine: Engine, head: TwoPartHead | None = None, batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        engine: Engine,
+        head: TwoPartHead | None = None,
+        folder: Path | None = None,
+        batch: int = BATCH,
+    ) -> None:
+        """`folder` is where the model lies, for what is loaded only when it is asked for."""
         self.card = card
+        self.folder = folder
         self.fingerprint = card.fingerprint
         self.dim = int(card.architecture.head.dim)
         self.batch = batch
@@ -53,17 +65,24 @@ class Embedder:
         head = copy.deepcopy(model.head) if isinstance(model.head, TwoPartHead) else None
         if card.arithmetic == "int8":
             # On any machine: in floats it would be another model.
-            return cls(card, OnnxEngine(folder / INT8_ONNX), head)
+            return cls(card, OnnxEngine(folder / INT8_ONNX), head, folder)
         if torch.cuda.is_available():
-            return cls(card, CudaEngine(model), head, CUDA_BATCH)
+            return cls(card, CudaEngine(model), head, folder, CUDA_BATCH)
         try:
-            return cls(card, OnnxEngine.load(folder, model, card.fingerprint), head)
+            return cls(card, OnnxEngine.load(folder, model, card.fingerprint), head, folder)
         except OSError as error:
             # A read-only model folder, say: slower, not wrong.
             logger.warning(
                 "no model.onnx in %s (%s); embedding with torch, at about two thirds of the speed", folder, error
             )
-            return cls(card, TorchEngine(model), head)
+            return cls(card, TorchEngine(model), head, folder)
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Takes this model's scores apart; loaded when it is first asked for. Raises ModelMissing, ModelBroken."""
+        if self.folder is None:
+            raise ModelMissing(f"The model {self.card.name} lies in no folder, so its scores cannot be explained.")
+        return Explainer.load(self.folder)
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image -> uint8 (3, size, size). Cheap and free of the GIL, for the threads that read photos."""

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings
 from embedding.embedder import Embedder
-from search_api import errors
+from search_api import errors, openapi
 from search_api.batching import StageFactory
 from search_api.guard import Guard, RateLimit
 from search_api.keys import KeyRing, is_public
@@ -103,5 +103,6 @@ def create_app(
     errors.install(app)
     app.include_router(router)
     app.include_router(operations)
+    openapi.complete(app)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app

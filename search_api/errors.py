@@ -1,6 +1,7 @@
 """Domain errors -> problem+json (RFC 9457). The one table that gives each error its status."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,11 +15,16 @@ from catalog.errors import (
     BuildRefused,
     CollectionMissing,
     CollectionReplaced,
+    IngestRunning,
     InvalidFilter,
+    InvalidQuery,
+    ListingConflict,
     MarketlensError,
     ModelMismatch,
     NotFound,
+    OutputFailed,
     PhotoUnusable,
+    QueryOutdated,
     StoreFailed,
     StoreLocked,
     StoreUnreachable,
@@ -30,6 +36,10 @@ STATUS: dict[type[MarketlensError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     PhotoUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidFilter: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InvalidQuery: HTTPStatus.UNPROCESSABLE_ENTITY,
+    QueryOutdated: HTTPStatus.CONFLICT,
+    ListingConflict: HTTPStatus.CONFLICT,
+    IngestRunning: HTTPStatus.CONFLICT,
     BuildRefused: HTTPStatus.CONFLICT,
     CollectionMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     CollectionReplaced: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -37,6 +47,7 @@ STATUS: dict[type[MarketlensError], HTTPStatus] = {
     StoreUnreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreLocked: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreFailed: HTTPStatus.BAD_GATEWAY,
+    OutputFailed: HTTPStatus.INSUFFICIENT_STORAGE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     StageTooSlow: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -48,12 +59,6 @@ _RETRY_LATER_SECONDS = 5
 logger = logging.getLogger("marketlens.api")
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Error answers of a route, for the OpenAPI document: these, and those that every route may give."""
-    described = {"model": Problem, "content": {"application/problem+json": {}}}
-    return dict.fromkeys((*statuses, 401, 403, 422, 429, 503), described)
-
-
 def install(app: FastAPI) -> None:
     """Answer every error, our own or the framework's, as problem+json with the request's id."""
     app.add_exception_handler(MarketlensError, _domain_error)
@@ -63,12 +68,11 @@ def install(app: FastAPI) -> None:
 
 async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MarketlensError)  # noqa: S101 - registered for this type above
-    status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    status = _status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and type(error) not in _RETRY_SECONDS:
         trace = error if status == HTTPStatus.INTERNAL_SERVER_ERROR else None
         logger.error("%s %s: %s: %s", request.method, request.url.path, error.code, error.message, exc_info=trace)
-    errors = [{"field": "photo", "message": error.reason}] if isinstance(error, PhotoUnusable) else None
-    answer = problem(status, error.message, code=error.code, hint=error.hint, errors=errors)
+    answer = _response(problem_of(error))
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = str(_RETRY_SECONDS.get(type(error), _RETRY_LATER_SECONDS))
     return answer
@@ -76,16 +80,7 @@ async def _domain_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type above
-    # Not the values: an upload's bytes would come back as well.
-    errors = [
-        {
-            "field": ".".join(str(part) for part in item["loc"]) or "body",
-            "message": item["msg"].removeprefix("Value error, "),
-        }
-        for item in error.errors()
-    ]
-    detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, code="invalid_request", errors=errors)
+    return _response(invalid_request(error.errors()))
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
@@ -107,17 +102,53 @@ def bug(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def problem(
-    status: HTTPStatus, detail: str, *, code: str, hint: str = "", errors: list[dict[str, str]] | None = None
-) -> JSONResponse:
+def problem_of(error: MarketlensError) -> Problem:
+    """Put a domain error into the words of the API."""
+    errors = [{"field": "photo", "message": error.reason}] if isinstance(error, PhotoUnusable) else []
+    return _problem(_status(error), error.message, code=error.code, hint=error.hint, errors=errors)
+
+
+def invalid_request(found: Sequence[Mapping[str, Any]]) -> Problem:
+    """Say which fields are wrong; `found` is as pydantic lists it."""
+    # Not the values: an upload's bytes would come back as well.
+    errors = [
+        {
+            "field": ".".join(str(part) for part in item["loc"]) or "body",
+            "message": item["msg"].removeprefix("Value error, "),
+        }
+        for item in found
+    ]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
+    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, code="invalid_request", errors=errors)
+
+
+def is_callers_fault(error: MarketlensError) -> bool:
+    """Whether another request would be answered where this one was not."""
+    return _status(error) < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def problem(status: HTTPStatus, detail: str, *, code: str, hint: str = "") -> JSONResponse:
     """Build the answer."""
-    body = Problem(
+    return _response(_problem(status, detail, code=code, hint=hint))
+
+
+def _status(error: MarketlensError) -> HTTPStatus:
+    return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _problem(
+    status: HTTPStatus, detail: str, *, code: str, hint: str = "", errors: Sequence[dict[str, str]] = ()
+) -> Problem:
+    return Problem(
         title=status.phrase,
         status=status,
         detail=detail,
         code=code,
         hint=hint,
         request_id=correlation_id.get() or "",
-        errors=errors or [],
+        errors=list(errors),
     )
-    return JSONResponse(body.model_dump(), status, media_type="application/problem+json")
+
+
+def _response(body: Problem) -> JSONResponse:
+    return JSONResponse(body.model_dump(), body.status, media_type="application/problem+json")

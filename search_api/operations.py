@@ -4,8 +4,8 @@ from fastapi import APIRouter, Depends, Response
 
 from catalog.errors import CollectionMissing
 from search_api.deps import CallerDep, CatalogueDep, MetricsDep, needs
-from search_api.errors import problems
 from search_api.metrics import CONTENT_TYPE
+from search_api.openapi import problems
 from search_api.schemas import Health
 
 router = APIRouter(tags=["operations"])

@@ -1,78 +1,90 @@
-"""The body of a search, JSON or multipart, -> SearchRequest and the photo's bytes."""
+"""The body of a request, JSON or multipart, -> its message and the photos that came along."""
 
-from typing import Annotated, Any
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
-from search_api.schemas import SearchRequest
+from search_api.deps import SettingsDep
+from search_api.schemas import MAX_UPLOADS, Timings
+from search_api.timing import spent_ms, stage
 
-_SEVERAL = ("category", "exclude_listing_id")
-_FIELDS = SearchRequest.model_json_schema()
-_PHOTO = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF or BMP."}
+PHOTO, REQUEST = "photo", "request"
 
-# FastAPI cannot describe a body that is one of two media types.
-REQUEST_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": _FIELDS | {"properties": {"photo": _PHOTO} | _FIELDS["properties"]},
-            },
-            "application/json": {
-                "schema": _FIELDS,
-                "example": {"listing_id": "243809c0-9cfc-4486-ad12-3b7a16605ba9", "price_max": 50, "limit": 5},
-            },
-        },
-    }
-}
+Message = TypeVar("Message", bound=BaseModel)
 
 
-async def read_query(request: Request) -> tuple[SearchRequest, bytes | None]:
-    """Read the body; exactly one of photo, listing_id and photo_id must be there. Answers 415, 422."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in {"application/json", "multipart/form-data"}:
-        raise HTTPException(415, "Send multipart/form-data with a photo, or application/json with an id.")
-    if media_type == "application/json":
-        query, photo = _validate(await request.body()), None
-    else:
-        query, photo = await _read_form(request)
-    sources = [photo is not None, query.listing_id is not None, query.photo_id is not None]
-    if sum(sources) != 1:
-        raise _invalid("body", "give exactly one of photo (an upload), listing_id and photo_id")
-    return query, photo
+@dataclass(frozen=True, slots=True)
+class Received(Generic[Message]):
+    """What was sent: the message, the uploaded photos in their order, and since when it is being answered."""
+
+    message: Message
+    uploads: tuple[bytes, ...]
+    started: float
+
+    def timings(self) -> Timings:
+        """Milliseconds until now."""
+        return timings(self.started)
 
 
-QueryDep = Annotated[tuple[SearchRequest, bytes | None], Depends(read_query)]
+def timings(started: float) -> Timings:
+    """Milliseconds per stage since `started`, by time.perf_counter."""
+    spent = spent_ms()
+    return Timings(
+        read=spent.get("read", 0.0),
+        decode=spent.get("decode", 0.0),
+        embed=spent.get("embed", 0.0),
+        search=spent.get("store", 0.0),
+        total=1000 * (time.perf_counter() - started),
+    )
 
 
-async def _read_form(request: Request) -> tuple[SearchRequest, bytes | None]:
-    photo = None
-    fields: dict[str, Any] = {}
-    async with request.form(max_files=1, max_fields=2_000) as form:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                if name != "photo":
-                    raise _invalid(name, "is no file; only photo is")
-                photo = await value.read()
-            elif name in _SEVERAL:
-                fields.setdefault(name, []).append(value)
-            elif name == "photo":
-                raise _invalid("photo", "must be a file, with a filename")
+def reader(model: type[Message], part: str = REQUEST) -> Callable[..., Awaitable[Received[Message]]]:
+    """Make the dependency that reads a body: JSON, or multipart with photos and the JSON in `part`."""
+
+    async def read(request: Request, settings: SettingsDep) -> Received[Message]:
+        started = time.perf_counter()
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        with stage("read"):
+            uploads: list[bytes] = []
+            if media_type == "application/json":
+                data = await request.body()
+            elif media_type == "multipart/form-data":
+                data, uploads = await _read_form(request, part, settings.max_upload_bytes)
             else:
-                fields[name] = value
-    return _validate(fields), photo
+                raise HTTPException(415, "Send application/json, or multipart/form-data with photos.")
+            return Received(_validate(model, data), tuple(uploads), started)
+
+    return read
 
 
-def _validate(data: bytes | dict[str, Any]) -> SearchRequest:
+async def _read_form(request: Request, part: str, max_bytes: int) -> tuple[bytes, list[bytes]]:
+    data = b"{}"
+    uploads: list[bytes] = []
+    async with request.form(max_files=MAX_UPLOADS + 1, max_fields=10, max_part_size=max_bytes) as form:
+        for name, value in form.multi_items():
+            if name == part:
+                # `;type=application/json` makes a file of it for some clients.
+                data = await value.read() if isinstance(value, UploadFile) else value.encode(errors="replace")
+            elif name != PHOTO:
+                raise _invalid(name, f"is no part of this form; its parts are {PHOTO} (files) and {part} (JSON)")
+            elif isinstance(value, UploadFile):
+                uploads.append(await value.read())
+            else:
+                raise _invalid(PHOTO, "must be a file, with a filename")
+    return data, uploads
+
+
+def _validate(model: type[Message], data: bytes) -> Message:
     try:
-        if isinstance(data, bytes):
-            return SearchRequest.model_validate_json(data)
-        return SearchRequest.model_validate(data)
+        return model.model_validate_json(data)
     except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error
+        raise RequestValidationError(error.errors(include_input=False, include_url=False)) from error
 
 
 def _invalid(field: str, message: str) -> RequestValidationError:

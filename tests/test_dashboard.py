@@ -1,21 +1,17 @@
 """The dashboard's pages, driven with AppTest, against the real API in a server of its own."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import streamlit as st
-import uvicorn
 from streamlit.testing.v1 import AppTest
 
-from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
-from search_api.app import create_app
-from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture
+from catalog.settings import MilvusSettings
+from tests.conftest import MakeExport, fake_embedder, jpeg, picture
 from tests.milvus_server import free_ports
+from tests.serving import make_app, serving
 
 APP = Path(__file__).parents[1] / "dashboard" / "app.py"
 
@@ -23,22 +19,10 @@ APP = Path(__file__).parents[1] / "dashboard" / "app.py"
 @pytest.fixture
 def api(make_export: MakeExport, lite: MilvusSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A running API over ten listings of two photos; its address is the dashboard's setting."""
-    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
-    embedder = fake_embedder()
-    ingest_export(make_export(listings=10, photos_each=2), embedder, photos)
-    port = free_ports(1)[0]
-    app = create_app(ApiSettings(), embedder, photos)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    address = f"http://127.0.0.1:{port}"
-    monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", address)
-    st.cache_data.clear()
-    yield address
-    server.should_exit = True
-    thread.join()
+    with serving(make_app(make_export(listings=10, photos_each=2), fake_embedder(), lite)) as address:
+        monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", address)
+        st.cache_data.clear()
+        yield address
 
 
 def page() -> AppTest:

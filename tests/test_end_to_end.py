@@ -112,7 +112,7 @@ def test_up_runs_api_and_dashboard(up: tuple[str, str, Path], listings_part: Pat
     assert httpx.get(f"{dashboard}/_stcore/health").status_code == 200
     row = rows_of(listings_part)[-1]
     photo = (listings_part / "images" / f"{row['id']}.jpg").read_bytes()
-    response = httpx.post(f"{api}/v1/search", files={"photo": photo}, data={"limit": 5}, timeout=30)
+    response = httpx.post(f"{api}/v1/search", files={"photo": photo}, data={"request": '{"limit": 5}'}, timeout=30)
     hit = response.json()["hits"][0]
     assert (hit["listing_id"], round(hit["score"], 3)) == (row["product_id"], 1.0)
     assert httpx.get(api + hit["photo_url"]).headers["content-type"] == "image/jpeg"
@@ -127,7 +127,9 @@ def test_a_photo_scaled_and_saved_again_still_finds_its_listing(up: tuple[str, s
     for row in rows:
         image = Image.open(listings_part / "images" / f"{row['id']}.jpg").convert("RGB")
         small = image.resize((image.width * 6 // 10, image.height * 6 // 10))
-        response = httpx.post(f"{up[0]}/v1/search", files={"photo": jpeg(small)}, data={"limit": 3}, timeout=30)
+        response = httpx.post(
+            f"{up[0]}/v1/search", files={"photo": jpeg(small)}, data={"request": '{"limit": 3}'}, timeout=30
+        )
         photos = [hit["photo_id"] for hit in response.json()["hits"]]
         listings = [hit["listing_id"] for hit in response.json()["hits"]]
         found += row["product_id"] == listings[0] or row["id"] in photos[:1]

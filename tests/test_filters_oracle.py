@@ -110,7 +110,7 @@ NUMBERS = st.none() | st.sampled_from(PRICES) | st.floats(0, 2e9)
 IDS = st.lists(st.integers(0, PHOTOS - 1), max_size=5)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_store_keeps_what_pandas_keeps(stock: Stock, data: st.DataObject) -> None:
     """Of random records, each filter keeps exactly those it means; what it drops is there without it."""

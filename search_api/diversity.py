@@ -1,0 +1,27 @@
+"""Hits that are near the query and not all alike. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from catalog.listing import Hit
+
+
+def diversify(hits: Sequence[Hit], limit: int, diversity: float) -> list[Hit]:
+    """Choose `limit` of the hits, whose embeddings are there, one by one, each near the query and unlike those before.
+
+    Maximal marginal relevance: Carbonell and Goldstein, 1998, with lambda = 1 - diversity.
+    """
+    if not hits:
+        return []
+    vectors = np.stack([hit.embedding for hit in hits if hit.embedding is not None])
+    scores = np.array([hit.score for hit in hits])
+    nearest_chosen = np.full(len(hits), -1.0)
+    chosen: list[int] = []
+    while len(chosen) < min(limit, len(hits)):
+        # Before the first one is chosen, all are as unlike what is there.
+        gain = (1 - diversity) * scores - diversity * nearest_chosen if chosen else scores.copy()
+        gain[chosen] = -np.inf
+        chosen.append(int(gain.argmax()))
+        nearest_chosen = np.maximum(nearest_chosen, vectors @ vectors[chosen[-1]])
+    return [hits[place] for place in chosen]

@@ -1,0 +1,74 @@
+"""The three paths of the student system that this one grew out of, for apps that still ask them."""
+
+import time
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File
+from pydantic import BaseModel
+
+from search_api.deps import CatalogueDep, PhotoUrlDep, needs
+from search_api.finding import search_one
+from search_api.live import Live
+from search_api.openapi import problems
+from search_api.reading import Received
+from search_api.resolving import Resolver
+from search_api.schemas import SearchRequest, Source
+
+router = APIRouter(tags=["student system"])
+
+ImageFile = Annotated[bytes, File(description="JPEG, PNG, WebP, GIF or BMP.")]
+_READ = [Depends(needs("read"))]
+
+
+class Message(BaseModel):
+    """That the service is there."""
+
+    message: str
+
+
+class Features(BaseModel):
+    """The embedding of a photo."""
+
+    features: list[float]
+
+
+class Similar(BaseModel):
+    """A listing like the photo."""
+
+    listing_id: str
+    photo_id: str
+    score: float
+
+
+class SimilarImages(BaseModel):
+    """The nearest listings, nearest first."""
+
+    similar: list[Similar]
+
+
+@router.get("/healthcheck")
+def healthcheck() -> Message:
+    """Whether the process answers: `/livez`."""
+    return Message(message="API is up and running!")
+
+
+@router.post("/predict/feature_embedding/image", dependencies=_READ, responses=problems(400, 408, 413))
+async def feature_embedding(image: ImageFile, catalogue: CatalogueDep) -> Features:
+    """Give the embedding of a photo: `POST /v1/embed`."""
+
+    async def ask(live: Live) -> Features:
+        query = await Resolver(live, [image]).one(Source())
+        return Features(features=query.vectors[0].tolist())
+
+    return await catalogue.ask(ask)
+
+
+@router.post("/predict/similar_images", dependencies=_READ, responses=problems(400, 408, 413))
+async def similar_images(image: ImageFile, catalogue: CatalogueDep, photo_url: PhotoUrlDep) -> SimilarImages:
+    """Find listings like a photo: `POST /v1/search`. Ids and scores, where the student system gave row numbers."""
+    received = Received(SearchRequest(), (image,), time.perf_counter())
+    answer = await catalogue.ask(partial(search_one, received, photo_url))
+    return SimilarImages(
+        similar=[Similar(listing_id=hit.listing_id, photo_id=hit.photo_id, score=hit.score) for hit in answer.hits]
+    )

@@ -1,0 +1,48 @@
+"""Maximal marginal relevance against its definition."""
+
+import numpy as np
+import pytest
+
+from catalog.listing import Hit, Listing, Photo, StoredPhoto
+from search_api.diversity import diversify
+
+
+def hits(count: int, seed: int = 0) -> list[Hit]:
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=(count, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    query = vectors.mean(axis=0)
+    found = [
+        Hit(StoredPhoto(Photo(f"p{n}", Listing(f"l{n}"), ""), "", 0), float(vector @ query), (), vector)
+        for n, vector in enumerate(vectors)
+    ]
+    return sorted(found, key=lambda hit: -hit.score)
+
+
+def by_definition(found: list[Hit], limit: int, diversity: float) -> list[str]:
+    """Carbonell and Goldstein's formula, word for word."""
+    chosen: list[Hit] = [found[0]]
+    while len(chosen) < min(limit, len(found)):
+        rest = [hit for hit in found if all(hit is not one for one in chosen)]
+        gains = [
+            (1 - diversity) * hit.score - diversity * max(float(hit.embedding @ one.embedding) for one in chosen)
+            for hit in rest
+        ]
+        chosen.append(rest[int(np.argmax(gains))])
+    return [hit.photo_id for hit in chosen]
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.2, 0.5, 0.9, 1.0])
+def test_as_defined(diversity: float) -> None:
+    """The same hits in the same order, from none of it to all of it."""
+    found = hits(30)
+    chosen = [hit.photo_id for hit in diversify(found, 10, diversity)]
+    assert chosen == by_definition(found, 10, diversity)
+    if diversity == 0:
+        assert chosen == [hit.photo_id for hit in found[:10]]
+
+
+def test_few_or_none() -> None:
+    """A page is never longer than what was found, and nothing gives nothing."""
+    assert diversify([], 5, 0.5) == []
+    assert len(diversify(hits(3), 5, 0.5)) == 3

@@ -1,0 +1,75 @@
+"""query_id and cursor, on their own."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.errors import InvalidQuery, MarketlensError, QueryOutdated
+from search_api.query import MAX_VECTORS, Query
+from search_api.tokens import digest, read_cursor, read_query_id, shown, write_cursor, write_query_id
+
+MODEL = "ab" * 32
+
+
+def query(count: int = 1, dim: int = 512, own: tuple[str, ...] = ()) -> Query:
+    vectors = np.random.default_rng(0).normal(size=(count, dim)).astype(np.float32)
+    return Query(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), b"12345678", own, combined=True)
+
+
+@pytest.mark.parametrize(("count", "own"), [(1, ()), (3, ("l1", 'a/b "\n🛋️')), (MAX_VECTORS, ("x" * 512,))])
+def test_a_query_comes_back_as_it_was(count: int, own: tuple[str, ...]) -> None:
+    """Bit for bit, with the listings that are left out."""
+    asked = query(count, own=own)
+    back = read_query_id(write_query_id(asked, MODEL), MODEL, 512)
+    assert np.array_equal(back.vectors, asked.vectors)
+    assert (back.key, back.own, back.combined) == (asked.key, asked.own, asked.combined)
+
+
+def test_a_query_of_one_upload_is_short() -> None:
+    """It goes into a URL or a cookie of the app's own, if it must: 512 dimensions are 2.8 kB."""
+    assert len(write_query_id(query(), MODEL)) < 2_850
+
+
+def test_what_is_not_the_models_own_is_refused() -> None:
+    """Another model, another dimension, too many vectors, vectors that are no directions."""
+    token = write_query_id(query(), MODEL)
+    with pytest.raises(QueryOutdated):
+        read_query_id(token, "cd" * 32, 512)
+    twice = Query(2 * query().vectors, b"12345678")
+    endless = Query(np.full((1, 512), np.nan, np.float32), b"12345678")
+    for broken in (query(dim=500), query(MAX_VECTORS + 1), query(0), twice, endless):
+        with pytest.raises(InvalidQuery):
+            read_query_id(write_query_id(broken, MODEL), MODEL, 512)
+
+
+@given(st.one_of(st.text(), st.binary().map(lambda data: data.decode("latin-1"))))
+def test_no_text_breaks_the_readers(text: str) -> None:
+    """Whatever is sent in their place is refused in words."""
+    for read in (lambda: read_query_id(text, MODEL, 512), lambda: read_cursor(text, digest("x"))):
+        with pytest.raises(MarketlensError):
+            read()
+
+
+@given(st.integers(0, 2_700), st.integers(1, 255))
+def test_no_changed_byte_goes_unnoticed(place: int, change: int) -> None:
+    """A token that was copied wrongly is refused: a search by other vectors would look like an answer."""
+    token = write_query_id(query(), MODEL)
+    other = token[:place] + chr((ord(token[place]) + change) % 256) + token[place + 1 :]
+    with pytest.raises(MarketlensError):
+        read_query_id(other, MODEL, 512)
+
+
+def test_a_cursor_remembers_what_was_shown() -> None:
+    """For its own search, 2,000 hits deep, in 16 kB."""
+    hits = [shown(f"l{number}") for number in range(2_000)]
+    cursor = write_cursor(digest("search"), hits)
+    assert read_cursor(cursor, digest("search")) == hits
+    assert len(cursor) < 16_100
+    with pytest.raises(InvalidQuery, match="another search"):
+        read_cursor(cursor, digest("other"))
+
+
+def test_parts_of_a_digest_do_not_run_together() -> None:
+    """What is asked by and what is filtered by cannot be taken for each other."""
+    assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest("abc", "")}) == 4
