@@ -49,7 +49,7 @@ class MilvusSettings(Group):
 
 
 class IndexSettings(Group):
-    """The vector index; metric is always COSINE. `nprobe` and `ef` hold without a filter; with one, more is looked at."""
+    """The vector index; metric is always COSINE. `nprobe` and `ef` hold without a filter; a filter widens them."""
 
     type: IndexType = "IVF_FLAT"
     nlist: Count = 128
