@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from cachetools import TTLCache
@@ -19,7 +19,10 @@ from catalog.index import Embeddings, check_embeddings, search_params
 from catalog.listing import Hit, StoredPhoto
 from catalog.milvus import WRITE_SECONDS, Milvus, no_catalogue, translated
 from catalog.records import FIELDS, from_row, to_row
-from catalog.settings import IndexSettings, MilvusSettings
+from catalog.settings import BulkSettings, IndexSettings, MilvusSettings
+
+if TYPE_CHECKING:
+    from catalog.bulk import BulkLoad
 
 __all__ = ["CategorySize", "CollectionInfo", "Consistency", "PhotoCollection", "no_catalogue"]
 
@@ -110,6 +113,12 @@ class PhotoCollection:
             info = self.info()
         self._ensured = info.name
         return info
+
+    def bulk_load(self, settings: BulkSettings) -> "BulkLoad":
+        """What fills this collection by files. Raises what it raises; ImportError without the extra `bulk`."""
+        from catalog.bulk import BulkLoad  # noqa: PLC0415 - with packages of its own
+
+        return BulkLoad(self._milvus, self.info(), settings)
 
     def elsewhere(self) -> "Callable[[], PhotoCollection]":
         """What opens this collection over another connection, in another process as well; not on Lite.

@@ -70,6 +70,11 @@ class Milvus:
                 self._load(name)
             self._loaded.add(name)
 
+    def refresh(self, name: str) -> None:
+        """Have a server search what an import has brought, too; without this it does some 20 seconds later."""
+        with translated(self.settings.shown):
+            self.client.refresh_load(name, timeout=WRITE_SECONDS)
+
     def _load(self, name: str) -> None:
         with translated(self.settings.shown):
             self.client.load_collection(name, timeout=WRITE_SECONDS)

@@ -48,6 +48,9 @@ def run(
         Literal["local", "ray"] | None,
         typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on one of this machine. Default: the settings."),
     ] = None,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="First load into a server: Parquet files that the server imports.")
+    ] = False,
 ) -> None:
     """Embed new photos of an export and write them to Milvus; what is there already costs next to nothing.
 
@@ -59,13 +62,17 @@ def run(
     rows = open_export(export)
 
     do = _engine(settings)
+    if bulk:
+        with extra("bulk"):
+            from catalog.bulk import require_place
+        require_place(settings.milvus, settings.ingest.bulk)
     from ingest.model import LazyEmbedder
     from ingest.report import Report
     from ingest.run import Options, ingest
     from marketlens.terminal import EXIT_REJECTED, out, progress, say, sigterm_as_interrupt
 
-    options = Options(resume=resume, sync=sync, max_removed=max_removed, dry_run=dry_run)
-    result = Report(export=export, arguments=asdict(options))
+    options = Options(resume=resume, sync=sync, max_removed=max_removed, dry_run=dry_run, bulk=bulk)
+    result = Report(export=export, arguments=asdict(options) | {"engine": settings.ingest.engine})
     # At the start as well: a path that cannot be written is better known now, and a report never outlives its run.
     result.save(report)
     lazy = LazyEmbedder(settings.model.path)
