@@ -21,6 +21,16 @@ NOT_FOUND_CODES = {100, 1600}
 # gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
 _RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
 
+# The last two are those of the import jobs' REST.
+_AWAY = (
+    "Fail connecting",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "Retry timeout",
+    "Max retries exceeded",
+    "Read timed out",
+)
+
 # Every error is translated below; these would print a traceback for each as well.
 for noisy in ("pymilvus", "milvus_lite"):
     logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -93,7 +103,7 @@ def translated(uri: str) -> Iterator[None]:
             raise CollectionMissing(
                 f"A collection is not in {uri} any more: {text}", hint="marketlens index status shows what is."
             ) from error
-        if any(sign in text for sign in ("Fail connecting", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Retry timeout")):
+        if any(sign in text for sign in _AWAY):
             raise _unreachable(uri) from error
         raise StoreFailed(f"Milvus at {uri} refused: {text}") from error
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class _RunByDefault(TyperGroup):
-    """A first word that is no command is an export: `ingest EXPORT` is short for `ingest run EXPORT`."""
+    """What begins with no command is a run: `ingest EXPORT` is short for `ingest run EXPORT`, for its help as well."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "--help"}:
+        if args and args[0] not in self.commands:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -27,7 +27,7 @@ class _RunByDefault(TyperGroup):
 app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,
-    help="Bring the catalogue up to date: marketlens ingest EXPORT. Its options: marketlens ingest run --help.",
+    help="Bring the catalogue up to date: marketlens ingest EXPORT.",
 )
 
 
@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """Embed new photos of an export and write them to Milvus; what is there already costs next to nothing.
 
-    Short: marketlens ingest EXPORT.
+    Short: marketlens ingest EXPORT. The runs so far: marketlens ingest status.
     """
     from catalog.exports import open_export
 
@@ -117,9 +117,9 @@ def status(limit: Annotated[int, typer.Option(min=1, help="How many runs, newest
     from marketlens.terminal import out
 
     settings = load_settings()
-    runs = Ledger(settings.ingest.ledger).runs()
+    runs = Ledger(settings.ingest.ledger).runs(limit)
     if not runs:
         out.print(f"No run in {settings.ingest.ledger} yet.", soft_wrap=True)
         return
-    out.print(runs_table(runs[:limit]))
+    out.print(runs_table(runs))
     out.print(f"Every row of a run: {settings.ingest.ledger}/<run>/rows.parquet", soft_wrap=True)
