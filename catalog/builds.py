@@ -68,7 +68,7 @@ class Builds:
         }
         with self._milvus.write_lock, translated(self._uri):
             self._client.create_collection(
-                name, schema=_schema(dim), index_params=_index_params(index), properties=properties
+                name, schema=schema_of(dim), index_params=_index_params(index), properties=properties
             )
         return self.describe(name)
 
@@ -177,12 +177,16 @@ class Builds:
 
     def finish(self, name: str) -> None:
         """Wait until every row is in the index, then call the build ready. Raises StoreFailed after an hour."""
+        self.wait_for_index(name)
+        self.set_notes(name, state="ready")
+
+    def wait_for_index(self, name: str) -> None:
+        """Wait until every row is in the index. Raises StoreFailed after an hour."""
         deadline = time.monotonic() + _INDEX_SECONDS
         while self._rows_not_indexed(name):
             if time.monotonic() > deadline:
                 raise StoreFailed(f"Milvus has not indexed {name} after {_INDEX_SECONDS / 60:.0f} minutes.")
             time.sleep(_INDEX_POLL_SECONDS)
-        self.set_notes(name, state="ready")
 
     def reopen(self, name: str) -> None:
         """Call a build unfinished while it is being changed."""
@@ -236,7 +240,8 @@ def _info_of(name: str, described: dict[str, Any]) -> CollectionInfo:
     )
 
 
-def _schema(dim: int) -> Any:
+def schema_of(dim: int) -> Any:
+    """The fields of a collection, for embeddings of `dim` numbers."""
     schema = MilvusClient.create_schema(enable_dynamic_field=False)
     schema.add_field("photo_id", DataType.VARCHAR, is_primary=True, max_length=MAX_ID_BYTES)
     schema.add_field("listing_id", DataType.VARCHAR, max_length=MAX_ID_BYTES)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from cachetools import TTLCache
@@ -24,7 +24,10 @@ from catalog.milvus import WRITE_SECONDS, Milvus, no_catalogue, translated
 from catalog.planning import MAX_TOP_K, Reach, Sizes, first_reach, is_quantised, search_params
 from catalog.records import FIELDS, from_row, to_row
 from catalog.searching import Wanted, full_pages
-from catalog.settings import IndexSettings, MilvusSettings
+from catalog.settings import BulkSettings, IndexSettings, MilvusSettings
+
+if TYPE_CHECKING:
+    from catalog.bulk import BulkLoad
 
 __all__ = ["CategorySize", "CollectionInfo", "Consistency", "PhotoCollection", "no_catalogue"]
 
@@ -122,6 +125,12 @@ class PhotoCollection:
             info = self.info()
         self._ensured = info.name
         return info
+
+    def bulk_load(self, settings: BulkSettings) -> "BulkLoad":
+        """What fills this collection by files. Raises what it raises; ImportError without the extra `bulk`."""
+        from catalog.bulk import BulkLoad  # noqa: PLC0415 - with packages of its own
+
+        return BulkLoad(self._milvus, self.info(), settings)
 
     def elsewhere(self) -> "Callable[[], PhotoCollection]":
         """What opens this collection over another connection, in another process as well; not on Lite.

@@ -22,6 +22,16 @@ _FULL = "No space left"
 # gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
 _RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
 
+# The last two are those of the import jobs' REST.
+_AWAY = (
+    "Fail connecting",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "Retry timeout",
+    "Max retries exceeded",
+    "Read timed out",
+)
+
 # Every error is translated below; these would print a traceback for each as well.
 for noisy in ("pymilvus", "milvus_lite"):
     logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -71,6 +81,11 @@ class Milvus:
                 self._load(name)
             self._loaded.add(name)
 
+    def refresh(self, name: str) -> None:
+        """Have a server search what an import has brought, too; without this it does some 20 seconds later."""
+        with translated(self.settings.shown):
+            self.client.refresh_load(name, timeout=WRITE_SECONDS)
+
     def _load(self, name: str) -> None:
         with translated(self.settings.shown):
             self.client.load_collection(name, timeout=WRITE_SECONDS)
@@ -89,7 +104,7 @@ def translated(uri: str) -> Iterator[None]:
             raise CollectionMissing(
                 f"A collection is not in {uri} any more: {text}", hint="marketlens index status shows what is."
             ) from error
-        if any(sign in text for sign in ("Fail connecting", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Retry timeout")):
+        if any(sign in text for sign in _AWAY):
             raise _unreachable(uri) from error
         hint = "Make room where Milvus stores its data, then run it again." if _FULL in text else ""
         raise StoreFailed(f"Milvus at {uri} refused: {text}", hint=hint) from error

@@ -68,6 +68,19 @@ class ModelSettings(Group):
     path: Path = Path("models/marketlens-resnet50")
 
 
+class BulkSettings(Group):
+    """Where files for a bulk import go: the server's own bucket, or a folder that it sees under the same path."""
+
+    folder: Path | None = None
+    endpoint: str = Field("", description="HOST:PORT of the bucket's object store")
+    bucket: str = "a-bucket"
+    prefix: str = "marketlens"
+    access_key: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
+    secure: bool = False
+    draft: Path = Path("data/bulk")  # where a file for the bucket is written first
+
+
 class IngestSettings(Group):
     """How the batch command works."""
 
@@ -77,6 +90,7 @@ class IngestSettings(Group):
     ledger: Path = Path("data/ledger")
     wait_seconds: float = Field(300.0, ge=0, description="how long a run waits for a Milvus that went away")
     engine: Literal["local", "ray"] = "local"
+    bulk: BulkSettings = BulkSettings()
 
 
 class CheckSettings(Group):

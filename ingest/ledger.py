@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -131,7 +132,7 @@ class Ledger:
 
         Raises InvalidSetting where there is none, or where the export has changed since.
         """
-        earlier = next((run for run in self.runs() if run.export == report.export), None)
+        earlier = next((run for run in self._newest_first() if run.export == report.export), None)
         if earlier is None or earlier.state == "finished":
             raise InvalidSetting(
                 f"The ledger {self._folder} has no stopped run of {report.export}.",
@@ -148,9 +149,14 @@ class Ledger:
         run.count(report)
         return run
 
-    def runs(self) -> list[Report]:
-        """Every run, newest first, those still going on or killed with the counts of their lines so far."""
-        found = []
+    def runs(self, limit: int | None = None) -> list[Report]:
+        """Runs, newest first, those still going on or killed with the counts of their lines so far.
+
+        No more than `limit` are read.
+        """
+        return list(islice(self._newest_first(), limit))
+
+    def _newest_first(self) -> Iterator[Report]:
         for path in sorted(self._folder.glob(f"*/{RUN}"), reverse=True):
             try:
                 report = Report.model_validate_json(path.read_text())
@@ -158,8 +164,7 @@ class Ledger:
                 continue  # of another version; its rows are still there to be read
             if report.state == "running":
                 report = _as_it_stands(report, Run(path.parent))
-            found.append(report)
-        return found
+            yield report
 
 
 def _as_it_stands(report: Report, run: Run) -> Report:

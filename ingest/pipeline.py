@@ -15,7 +15,7 @@ from ingest.model import Model
 from ingest.patience import Patience
 from ingest.report import Report
 from ingest.stages import Stages, idle_warning
-from ingest.writing import DryRun, Sink, Upserts, Writer
+from ingest.writing import DryRun, Sink, Writer
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,12 @@ def bring_up_to_date(
     export: Export,
     model: Model,
     collection: PhotoCollection | None,
+    sink: Sink,
     settings: IngestSettings,
     run: Run,
     report: Report,
     advance: Advance,
     patience: Patience,
-    *,
-    dry_run: bool,
-    sink: Sink | None = None,
 ) -> None:
     """Bring the collection up to date with the export, filling in ledger and report as Milvus confirms.
 
@@ -81,11 +79,10 @@ def bring_up_to_date(
         report.add_warnings(confirmed.warnings)
         report.seconds = time.monotonic() - started
 
-    if sink is None:
-        sink = DryRun() if dry_run or collection is None else Upserts(collection, patience)
     done = frozenset(run.rows_done())
     advance(len(done))
     writer = Writer(sink, record, stages)
+    dry_run = isinstance(sink, DryRun)
     work = Work(export, done, model, collection, settings, stages, patience, writer, advance, dry_run, int(time.time()))
     try:
         threads = engine(work)

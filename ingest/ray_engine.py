@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,6 +40,7 @@ def run_on_ray(work: Work) -> Mapping[str, int]:
 
     Raises InvalidSetting for an address it cannot use, WorkersFailed, and what the stages raise.
     """
+    started = time.perf_counter()
     with _cluster(), _voice(work) as say:
         machines, gpus = _size()
         setup = Setup(
@@ -65,6 +67,8 @@ def run_on_ray(work: Work) -> Mapping[str, int]:
             )
         rows = 0
         for item, seconds in _results(dataset):
+            if not rows:
+                work.stages.add({"start": time.perf_counter() - started})
             work.stages.add(seconds)
             rows += _hand_over(item, work)
         if missing := sum(1 for _ in work.rows()) - rows:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from catalog.errors import CollectionMissing
 from catalog.exports import Export
 from catalog.progress import Advance
 from catalog.settings import IngestSettings
+from ingest.bulk import bulk_loading, settle
 from ingest.claim import claimed
 from ingest.ledger import Ledger, Run
 from ingest.model import Model
@@ -18,6 +19,7 @@ from ingest.patience import Patience
 from ingest.pipeline import Engine, bring_up_to_date
 from ingest.report import Report
 from ingest.sync import find_gone, remove_gone
+from ingest.writing import DryRun, Sink, Upserts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Options:
     sync: bool = False
     max_removed: float = 0.2
     dry_run: bool = False
+    bulk: bool = False
 
 
 def ingest(
@@ -58,9 +61,8 @@ def ingest(
             if target and not options.dry_run:
                 stack.enter_context(claimed(target, report))
                 target.begin_changes()
-            bring_up_to_date(
-                engine, export, model, target, settings, run, report, advance, patience, dry_run=options.dry_run
-            )
+            with _sink(target, settings, patience, options) as sink:
+                bring_up_to_date(engine, export, model, target, sink, settings, run, report, advance, patience)
             if target:
                 _complete(target, run, report, patience, options)
             report.state = "finished"
@@ -87,6 +89,17 @@ def _open(collection: PhotoCollection, model: Model, *, dry_run: bool) -> PhotoC
     except CollectionMissing:
         return None  # everything would be new
     return collection
+
+
+def _sink(
+    target: PhotoCollection | None, settings: IngestSettings, patience: Patience, options: Options
+) -> AbstractContextManager[Sink]:
+    if target is None or options.dry_run:
+        return nullcontext(DryRun())
+    cut_off = settle(target, settings.bulk, patience)
+    if options.bulk:
+        return bulk_loading(target, settings.bulk, patience, cut_off=cut_off)
+    return nullcontext(Upserts(target, patience))
 
 
 def _complete(

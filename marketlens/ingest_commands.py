@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class _RunByDefault(TyperGroup):
-    """A first word that is no command is an export: `ingest EXPORT` is short for `ingest run EXPORT`."""
+    """What begins with no command is a run: `ingest EXPORT` is short for `ingest run EXPORT`, for its help as well."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "--help"}:
+        if args and args[0] not in self.commands:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -27,7 +27,7 @@ class _RunByDefault(TyperGroup):
 app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,
-    help="Bring the catalogue up to date: marketlens ingest EXPORT. Its options: marketlens ingest run --help.",
+    help="Bring the catalogue up to date: marketlens ingest EXPORT.",
 )
 
 
@@ -48,10 +48,13 @@ def run(
         Literal["local", "ray"] | None,
         typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on one of this machine. Default: the settings."),
     ] = None,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="First load into a server: Parquet files that the server imports.")
+    ] = False,
 ) -> None:
     """Embed new photos of an export and write them to Milvus; what is there already costs next to nothing.
 
-    Short: marketlens ingest EXPORT.
+    Short: marketlens ingest EXPORT. The runs so far: marketlens ingest status.
     """
     from catalog.exports import open_export
 
@@ -59,13 +62,17 @@ def run(
     rows = open_export(export)
 
     do = _engine(settings)
+    if bulk:
+        with extra("bulk"):
+            from catalog.bulk import require_place
+        require_place(settings.milvus, settings.ingest.bulk)
     from ingest.model import LazyEmbedder
     from ingest.report import Report
     from ingest.run import Options, ingest
     from marketlens.terminal import EXIT_REJECTED, out, progress, say, sigterm_as_interrupt
 
-    options = Options(resume=resume, sync=sync, max_removed=max_removed, dry_run=dry_run)
-    result = Report(export=export, arguments=asdict(options))
+    options = Options(resume=resume, sync=sync, max_removed=max_removed, dry_run=dry_run, bulk=bulk)
+    result = Report(export=export, arguments=asdict(options) | {"engine": settings.ingest.engine})
     # At the start as well: a path that cannot be written is better known now, and a report never outlives its run.
     result.save(report)
     lazy = LazyEmbedder(settings.model.path)
@@ -110,9 +117,9 @@ def status(limit: Annotated[int, typer.Option(min=1, help="How many runs, newest
     from marketlens.terminal import out
 
     settings = load_settings()
-    runs = Ledger(settings.ingest.ledger).runs()
+    runs = Ledger(settings.ingest.ledger).runs(limit)
     if not runs:
         out.print(f"No run in {settings.ingest.ledger} yet.", soft_wrap=True)
         return
-    out.print(runs_table(runs[:limit]))
+    out.print(runs_table(runs))
     out.print(f"Every row of a run: {settings.ingest.ledger}/<run>/rows.parquet", soft_wrap=True)

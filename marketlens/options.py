@@ -55,7 +55,9 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise InvalidSetting(f"{error.name} is not installed.", hint=f'pip install "marketlens[{name}]"') from error
+        raise InvalidSetting(
+            f"{error.name or error} is not installed.", hint=f'pip install "marketlens[{name}]"'
+        ) from error
 
 
 def open_store(

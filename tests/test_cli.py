@@ -33,6 +33,15 @@ def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
     failed(marketlens(*arguments, cwd=tmp_path), 2)
 
 
+@pytest.mark.parametrize("arguments", [["ingest", "--help"], ["ingest", "run", "--help"]], ids=" ".join)
+def test_help_of_ingest_has_its_options(tmp_path: Path, arguments: list[str]) -> None:
+    """The short form's help is that of the run, and it tells of the other command."""
+    result = marketlens(*arguments, cwd=tmp_path)
+    assert result.returncode == 0
+    for word in ("--resume", "--sync", "--engine", "--bulk", "marketlens ingest status"):
+        assert word in result.stdout
+
+
 def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport) -> None:
     """What is missing of an export is named, before a model or a store is looked for."""
     failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")

@@ -79,6 +79,20 @@ def test_lines_survive_without_an_end(tmp_path: Path) -> None:
     assert (found.state, found.read, found.written) == ("killed", 3, 3)
 
 
+def test_no_more_runs_are_read_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After years of nights, the last few are shown without reading all."""
+    ledger = Ledger(tmp_path)
+    ids = [f"2026010{day}T000000Z-abcdef" for day in range(1, 6)]
+    for name in ids:
+        Report(export="e", run_id=name, state="finished").save(tmp_path / name / "run.json")
+    read: list[str] = []
+    parse = Report.model_validate_json
+    monkeypatch.setattr(Report, "model_validate_json", lambda text: read.append(text) or parse(text))
+    assert [run.run_id for run in ledger.runs(2)] == [ids[4], ids[3]]
+    assert len(read) == 2
+    assert len(ledger.runs()) == 5
+
+
 def test_a_half_written_part_is_not_read(tmp_path: Path) -> None:
     """A kill in the middle of a write leaves a draft that nobody takes for lines."""
     run = Ledger(tmp_path).start(Report(export="e"))

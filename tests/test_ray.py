@@ -179,7 +179,7 @@ def test_the_same_with_a_pause(bench: Bench, tmp_path: Path) -> None:
     assert [line for line in errors.splitlines() if "Ingesting" not in line and "Waiting" not in line] == []
     report = same_as_local(bench, alias, tmp_path)
     assert report["unchanged"] == 0
-    assert set(report["stage_seconds"]) == {"look up", "read", "decode", "embed", "write"}
+    assert set(report["stage_seconds"]) == {"start", "look up", "read", "decode", "embed", "write"}
     listed = [row["row"] for row in report["rejected_rows"]]
     assert sorted(listed) == sorted(row for row, line in bench.local_rows.items() if line[3])
 

@@ -26,6 +26,7 @@ class Site(ThreadingHTTPServer):
         self.address = f"http://127.0.0.1:{self.server_port}"
         self.pages: dict[str, list[Answer]] = {}
         self.asked: list[str] = []
+        self.posted: list[bytes] = []
         self.over = threading.Event()  # ends the bodies that never end by themselves
 
     def page(self, path: str, *answers: Answer | bytes) -> str:
@@ -54,10 +55,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def do_POST(self) -> None:
+        self.server.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
+
     def do_GET(self) -> None:
         self.server.asked.append(f"{self.command} {self.path}")
         answers = self.server.pages.get(self.path, [Answer(404)])
-        answer = answers.pop(0) if len(answers) > 1 and self.command == "GET" else answers[0]
+        answer = answers.pop(0) if len(answers) > 1 and self.command != "HEAD" else answers[0]
         body, status = answer.body, answer.status
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if wanted and isinstance(body, bytes) and answer.headers.get("Accept-Ranges") == "bytes":
@@ -68,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(body, bytes):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body) if isinstance(body, bytes) else body(self)
 
     def log_message(self, *_: object) -> None:

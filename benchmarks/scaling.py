@@ -1,0 +1,123 @@
+"""Photos, memory, disk, machines and hours for 1 M, 100 M and 1 B photos, from measured figures: docs/scaling.md.
+
+    .venv/bin/python -m benchmarks.scaling [--dim 512] [--machines 20] [--photo-kb 6.4]
+
+Change a figure below when a new one is measured, and put what this prints into the document.
+"""
+
+import argparse
+import math
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+SIZES = (1_000_000, 100_000_000, 1_000_000_000)
+
+# Measured, see docs/scaling.md.
+RECORD_BYTES = 358  # fields of a record but for its embedding, mean of shared/listings
+DECODES_192 = 870.0  # photos/s of a core, 192 px
+DECODES_1600 = 107.0  # the same, 1600 x 1200
+CPU_FP32 = 12.5  # photos/s of a core, ONNX Runtime
+CPU_INT8 = 41.0
+ROWS = 15_000.0  # rows/s that one process takes out of a table
+
+# Assumed.
+GPU = 2_000.0  # photos/s of one, ResNet50, 224 px, bf16
+NODE_BYTES = 64e9
+FILLED = 0.7  # part of a machine's memory that may be full
+COPIES_ON_DISK = 3.0  # what was inserted, its index, and what compaction has superseded and not deleted yet
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Bytes that a photo's embedding takes in an index, by FAISS' layouts: dim numbers, and an id of 8 bytes."""
+
+    dim: int
+    pq_m: int = 64
+    hnsw_m: int = 16
+
+    def bytes(self, index: str) -> float:
+        """`index` by its name in the settings."""
+        return {
+            "IVF_FLAT": 4 * self.dim + 8,
+            "IVF_SQ8": self.dim + 8,
+            "IVF_PQ": self.pq_m + 8,
+            # 2 M neighbours of 4 bytes at the bottom, M on each level above, which one in M reaches.
+            "HNSW": 4 * self.dim + 4 * self.hnsw_m * (2 + 1 / (self.hnsw_m - 1)),
+        }[index]
+
+
+def memory(photos: int, index: str, embedding: Embedding) -> float:
+    """Bytes of RAM over all query nodes, one replica: index and record."""
+    return photos * (embedding.bytes(index) + RECORD_BYTES)
+
+
+def disk(photos: int, index: str, embedding: Embedding) -> float:
+    """Bytes in the object store: embeddings and records as inserted, and the index, with what is superseded."""
+    inserted = photos * (4 * embedding.dim + RECORD_BYTES)
+    return COPIES_ON_DISK / 2 * (inserted + photos * embedding.bytes(index))
+
+
+def nodes(total: float) -> int:
+    """Query nodes for so many bytes."""
+    return math.ceil(total / (NODE_BYTES * FILLED))
+
+
+def hours(photos: int, per_second: float) -> float:
+    """How long so many photos take."""
+    return photos / per_second / 3600
+
+
+def cores(per_second: float, decodes: float) -> float:
+    """Cores that decode for a network of this speed."""
+    return per_second / decodes
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--machines", type=int, default=20, help="of 16 cores each")
+    parser.add_argument("--photo-kb", type=float, default=6.4)
+    arguments = parser.parse_args()
+    embedding, console = Embedding(arguments.dim), Console(width=140)
+
+    table = Table("photos", "index", "bytes a photo", "RAM", "nodes of 64 GB", "disk", title="The store, one replica")
+    for photos in SIZES:
+        for index in ("IVF_FLAT", "HNSW", "IVF_SQ8", "IVF_PQ"):
+            total = memory(photos, index, embedding)
+            each, files = f"{embedding.bytes(index) + RECORD_BYTES:,.0f}", disk(photos, index, embedding)
+            table.add_row(f"{photos:,}", index, each, size(total), f"{nodes(total):,}", size(files))
+    console.print(table)
+
+    table = Table("who embeds", "photos/s", *(f"{photos:,}" for photos in SIZES), "cores that decode", title="Hours")
+    cpus = 16 * arguments.machines
+    for who, rate in {
+        "2 cores, fp32": 2 * CPU_FP32,
+        "2 cores, int8": 2 * CPU_INT8,
+        f"{arguments.machines} machines of 16 cores, fp32": cpus * CPU_FP32,
+        f"{arguments.machines} machines of 16 cores, int8": cpus * CPU_INT8,
+        "1 GPU (assumed)": GPU,
+        "8 GPUs (assumed)": 8 * GPU,
+    }.items():
+        decoding = f"{cores(rate, DECODES_192):,.1f} / {cores(rate, DECODES_1600):,.1f}"
+        table.add_row(who, f"{rate:,.0f}", *(f"{hours(photos, rate):,.1f}" for photos in SIZES), decoding)
+    console.print(table)
+
+    table = Table("photos", "files", "rows read in", title="The export")
+    for photos in SIZES:
+        table.add_row(f"{photos:,}", size(photos * arguments.photo_kb * 1e3), f"{hours(photos, ROWS):,.1f} h")
+    console.print(table)
+
+
+def size(count: float) -> str:
+    """`3.2 TB`."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9)):
+        if count >= scale:
+            return f"{count / scale:,.1f} {unit}"
+    return f"{count / 1e6:,.0f} MB"
+
+
+if __name__ == "__main__":
+    main()
