@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,12 +40,11 @@ async def put_listing(
     Raises InvalidQuery, PhotoUnusable, ListingConflict, OutputFailed, and what writing raises.
     """
     _check(listing_id, wanted, len(uploads))
-    before = await live.stages.store.run(lambda: _before(listing_id, wanted, live))
+    await live.stages.store.run(lambda: _before(listing_id, wanted, live))  # what does not fit is said at once
     cleaned = await _clean(wanted, uploads, live)
     pixels = [one.pixels for one in cleaned]
     embedded = await live.stages.embed.run(np.stack(pixels)) if pixels else np.empty((0, live.embedder.dim), np.float32)
-    photos = await live.stages.store.run(lambda: _write(listing_id, wanted, cleaned, embedded, before, live, folder))
-    return photos, not before
+    return await live.stages.store.run(lambda: _write(listing_id, wanted, cleaned, embedded, live, folder))
 
 
 async def remove_listing(listing_id: str, live: Live, folder: PhotoFolder) -> int:
@@ -111,10 +110,11 @@ def _write(
     wanted: PutListing,
     cleaned: Sequence[_Cleaned],
     embedded: Embeddings,
-    before: Mapping[str, StoredPhoto],
     live: Live,
     folder: PhotoFolder,
-) -> list[StoredPhoto]:
+) -> tuple[list[StoredPhoto], bool]:
+    # As it is now: while photos were embedded, somebody else may have put this listing.
+    before = _before(listing_id, wanted, live)
     listing = _listing(listing_id, wanted)
     same = [photo.photo_id for photo in wanted.photos if not _is_sent(photo)]
     new = [_keep(one, listing, folder) for one in cleaned]
@@ -126,7 +126,7 @@ def _write(
         folder.drop(stored for stored in new if stored.photo.uri not in _uris(before.values()))
         raise
     folder.drop(stored for stored in before.values() if stored.photo.uri not in _uris(photos))
-    return sorted(written, key=lambda stored: stored.photo.photo_id)
+    return sorted(written, key=lambda stored: stored.photo.photo_id), not before
 
 
 def _listing(listing_id: str, wanted: PutListing) -> Listing:

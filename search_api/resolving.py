@@ -14,6 +14,7 @@ from PIL import Image
 
 from catalog.errors import InvalidQuery, MarketlensError, PhotoUnusable
 from catalog.index import Embeddings
+from catalog.listing import StoredPhoto
 from embedding.embedder import Pixels
 from search_api.errors import is_callers_fault
 from search_api.examples import positives_of
@@ -42,6 +43,9 @@ class _Found:
     pictures: tuple[Picture, ...] = ()
 
 
+_Complete = tuple[_Found, Embeddings]
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     positives: list[_Found]
@@ -59,7 +63,10 @@ class Resolver:
 
     async def one(self, source: Source) -> Query:
         """The query of a request's only source. Raises InvalidQuery, NotFound, PhotoUnusable and what stages raise."""
-        return (await self._embed([await self._ask(source, all_uploads=True)]))[0]
+        (query,) = await self._embed([await self._ask(source, all_uploads=True)])
+        if isinstance(query, MarketlensError):
+            raise query
+        return query
 
     async def several(self, sources: Sequence[Source]) -> list[Query | MarketlensError]:
         """A query for each, or what is wrong with it. Raises what is not the caller's fault, such as Milvus away."""
@@ -89,11 +96,18 @@ class Resolver:
         except PhotoUnusable as error:
             raise gone(picture.photo_id) from error
 
-    async def _embed(self, asked: Sequence[_Asked]) -> list[Query]:
+    async def _embed(self, asked: Sequence[_Asked]) -> list[Query | InvalidQuery]:
         """The one place where the photos of a request are embedded, all together."""
         pixels = [one.pixels for each in asked for one in (*each.positives, *each.negatives) if one.pixels is not None]
-        vectors = iter(await self._live.stages.embed.run(np.stack(pixels)) if pixels else ())
-        return [_query(each, vectors) for each in asked]
+        embedded = iter(await self._live.stages.embed.run(np.stack(pixels)) if pixels else ())
+        queries: list[Query | InvalidQuery] = []
+        for each in asked:
+            positives, negatives = (_completed(examples, embedded) for examples in (each.positives, each.negatives))
+            try:
+                queries.append(_query(positives, negatives, combine=each.combine))
+            except InvalidQuery as error:
+                queries.append(error)
+        return queries
 
     async def _ask(self, source: Source, *, all_uploads: bool) -> _Asked:
         positives = positives_of(source, len(self._uploads), all_uploads=all_uploads)
@@ -135,12 +149,13 @@ class Resolver:
 
     async def _stored_photo(self, example: Example | Negative, photo_id: str) -> _Found:
         photos, store = self._live.photos, self._live.stages.store
-        stored = await store.run(lambda: photos.photo(photo_id))
+        whole = example.box is None
+        stored, vectors = await store.run(
+            lambda: (photos.photo(photo_id), photos.embeddings([photo_id]) if whole else None)
+        )
         picture = stored_picture(stored, example.box)
-        vectors = pixels = None
-        if example.box is None:
-            vectors = await store.run(lambda: photos.embeddings([photo_id]))
-        else:
+        pixels = None
+        if not whole:
             part = await self.image(picture)
             pixels = await self._live.stages.decode.run(lambda: self._live.embedder.preprocess(part))
         own = (stored.photo.listing.listing_id,)
@@ -148,8 +163,12 @@ class Resolver:
 
     async def _listing(self, example: Example | Negative, listing_id: str) -> _Found:
         photos, store = self._live.photos, self._live.stages.store
-        stored = (await store.run(lambda: photos.listing_photos(listing_id)))[:MAX_VECTORS]
-        vectors = await store.run(lambda: photos.embeddings([one.photo.photo_id for one in stored]))
+
+        def look() -> tuple[list[StoredPhoto], Embeddings]:
+            stored = photos.listing_photos(listing_id)[:MAX_VECTORS]
+            return stored, photos.embeddings([one.photo.photo_id for one in stored])
+
+        stored, vectors = await store.run(look)
         pictures = tuple(stored_picture(one) for one in stored)
         return _Found(example.weight, _key(example, listing_id), vectors, None, (listing_id,), pictures=pictures)
 
@@ -166,18 +185,17 @@ class Resolver:
         return _Found(example.weight, _key(example, vectors.tobytes()), vectors)
 
 
-def _query(asked: _Asked, embedded: Iterator[Embeddings]) -> Query:
-    """Put a query together; what was made of pixels comes from `embedded`, in order."""
+def _completed(examples: Sequence[_Found], embedded: Iterator[Embeddings]) -> list[_Complete]:
+    """Each example with its vectors; what was made of pixels comes from `embedded`, in order."""
+    return [(one, next(embedded)[None] if one.vectors is None else one.vectors) for one in examples]
 
-    def complete(one: _Found) -> tuple[_Found, Embeddings]:
-        return one, next(embedded)[None] if one.vectors is None else one.vectors
 
-    positives = [complete(one) for one in asked.positives]
-    negatives = [complete(one) for one in asked.negatives]
+def _query(positives: Sequence[_Complete], negatives: Sequence[_Complete], *, combine: bool) -> Query:
+    """Put a query together. Raises InvalidQuery."""
     every = [one for one, _ in (*positives, *negatives)]
     # A set has no order that lasts; a dict has.
     own = tuple(dict.fromkeys(listing_id for one in every for listing_id in one.own))
-    if not asked.combine:
+    if not combine:
         vectors = np.concatenate([vectors for _, vectors in positives])
         pictures = tuple(picture for one in every for picture in one.pictures)
         key = every[0].key if len(every) == 1 else digest(*(one.key for one in every))[:KEY_BYTES]
@@ -188,7 +206,7 @@ def _query(asked: _Asked, embedded: Iterator[Embeddings]) -> Query:
     return Query(vector[None], key, own, combined=True)
 
 
-def _weighed(examples: Sequence[tuple[_Found, Embeddings]]) -> list[tuple[Embeddings, float]]:
+def _weighed(examples: Sequence[_Complete]) -> list[tuple[Embeddings, float]]:
     return [(vectors.mean(axis=0), one.weight) for one, vectors in examples]
 
 

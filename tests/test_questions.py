@@ -332,6 +332,7 @@ def test_a_batch_answers_each_as_alone(client: TestClient) -> None:
         {"listing_id": "nobody"},
         {"listing_id": "l4", "limit": 3},
         {"limit": 3},
+        {"uploads": [1], "negatives": [{"upload": 1, "weight": 1}]},
         {"photo_id": "l5-0", "filter": {"categories": ["a\x00b"]}},
         {"photos_base64": [text(b"no photo")]},
         {"photo_id": "l5-0", "limit": 9999},
@@ -341,7 +342,7 @@ def test_a_batch_answers_each_as_alone(client: TestClient) -> None:
     ]
     answers = ask(client, [photo, jpeg(picture(7))], "/v1/search/batch", searches=searches)["answers"]
     status = [answer["problem"]["status"] if answer["problem"] else 200 for answer in answers]
-    assert status == [200, 404, 200, 422, 422, 422, 422, 422, 200, 200]
+    assert status == [200, 404, 200, 422, 422, 422, 422, 422, 422, 200, 200]
     alone = [
         ask(client, [photo], limit=3),
         ask(client, listing_id="l4", limit=3),
