@@ -12,7 +12,7 @@ import numpy as np
 
 from catalog.index import Embeddings
 from catalog.settings import ApiSettings
-from embedding.embedder import BATCH, Embedder, Pixels
+from embedding.embedder import Embedder, Pixels
 from embedding.photos import open_photo
 from search_api.metrics import Metrics
 from search_api.stages import Stage, full, within
@@ -75,7 +75,7 @@ class Batcher:
     def _start(self) -> None:
         batch: list[_Job] = []
         photos = 0
-        while self._jobs and (not batch or photos + len(self._jobs[0].pixels) <= BATCH):
+        while self._jobs and (not batch or photos + len(self._jobs[0].pixels) <= self._embedder.batch):
             batch.append(self._take(self._jobs[0]))
             photos += len(batch[-1].pixels)
         self._busy = bool(batch)
