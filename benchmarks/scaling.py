@@ -9,6 +9,7 @@ import argparse
 import math
 from dataclasses import dataclass
 
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -20,13 +21,13 @@ DECODES_192 = 870.0  # photos/s of a core, 192 px
 DECODES_1600 = 107.0  # the same, 1600 x 1200
 CPU_FP32 = 12.5  # photos/s of a core, ONNX Runtime
 CPU_INT8 = 41.0
+ON_DISK = 2.3  # times what was inserted and its index: compaction supersedes files, which are deleted later
 ROWS = 15_000.0  # rows/s that one process takes out of a table
 
 # Assumed.
 GPU = 2_000.0  # photos/s of one, ResNet50, 224 px, bf16
 NODE_BYTES = 64e9
 FILLED = 0.7  # part of a machine's memory that may be full
-COPIES_ON_DISK = 3.0  # what was inserted, its index, and what compaction has superseded and not deleted yet
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def memory(photos: int, index: str, embedding: Embedding) -> float:
 def disk(photos: int, index: str, embedding: Embedding) -> float:
     """Bytes in the object store: embeddings and records as inserted, and the index, with what is superseded."""
     inserted = photos * (4 * embedding.dim + RECORD_BYTES)
-    return COPIES_ON_DISK / 2 * (inserted + photos * embedding.bytes(index))
+    return ON_DISK * (inserted + photos * embedding.bytes(index))
 
 
 def nodes(total: float) -> int:
@@ -74,6 +75,43 @@ def cores(per_second: float, decodes: float) -> float:
     return per_second / decodes
 
 
+def store(embedding: Embedding) -> Table:
+    """What Milvus needs, one replica."""
+    table = markdown("photos", "index", "bytes a photo", "RAM", "nodes of 64 GB", "disk")
+    for photos in SIZES:
+        for index in ("IVF_FLAT", "HNSW", "IVF_SQ8", "IVF_PQ"):
+            total = memory(photos, index, embedding)
+            each, files = f"{embedding.bytes(index) + RECORD_BYTES:,.0f}", disk(photos, index, embedding)
+            table.add_row(f"{photos:,}", index, each, size(total), f"{nodes(total):,}", size(files))
+    return table
+
+
+def work(machines: int) -> Table:
+    """How long embedding takes, in hours."""
+    headings = (f"hours for {photos:,}" for photos in SIZES)
+    table = markdown("who embeds", "photos/s", *headings, "cores that decode 192 / 1600 px")
+    cpus = 16 * machines
+    for who, rate in {
+        "2 cores, fp32": 2 * CPU_FP32,
+        "2 cores, int8": 2 * CPU_INT8,
+        f"{machines} machines of 16 cores, fp32": cpus * CPU_FP32,
+        f"{machines} machines of 16 cores, int8": cpus * CPU_INT8,
+        "1 GPU (assumed)": GPU,
+        "8 GPUs (assumed)": 8 * GPU,
+    }.items():
+        decoding = f"{cores(rate, DECODES_192):,.1f} / {cores(rate, DECODES_1600):,.1f}"
+        table.add_row(who, f"{rate:,.0f}", *(f"{hours(photos, rate):,.2f}" for photos in SIZES), decoding)
+    return table
+
+
+def export(photo_kb: float) -> Table:
+    """What comes in."""
+    table = markdown("photos", "files", "hours to read the rows")
+    for photos in SIZES:
+        table.add_row(f"{photos:,}", size(photos * photo_kb * 1e3), f"{hours(photos, ROWS):,.2f}")
+    return table
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,34 +119,18 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=20, help="of 16 cores each")
     parser.add_argument("--photo-kb", type=float, default=6.4)
     arguments = parser.parse_args()
-    embedding, console = Embedding(arguments.dim), Console(width=140)
+    show(Console(width=160), arguments.dim, arguments.machines, arguments.photo_kb)
 
-    table = Table("photos", "index", "bytes a photo", "RAM", "nodes of 64 GB", "disk", title="The store, one replica")
-    for photos in SIZES:
-        for index in ("IVF_FLAT", "HNSW", "IVF_SQ8", "IVF_PQ"):
-            total = memory(photos, index, embedding)
-            each, files = f"{embedding.bytes(index) + RECORD_BYTES:,.0f}", disk(photos, index, embedding)
-            table.add_row(f"{photos:,}", index, each, size(total), f"{nodes(total):,}", size(files))
-    console.print(table)
 
-    table = Table("who embeds", "photos/s", *(f"{photos:,}" for photos in SIZES), "cores that decode", title="Hours")
-    cpus = 16 * arguments.machines
-    for who, rate in {
-        "2 cores, fp32": 2 * CPU_FP32,
-        "2 cores, int8": 2 * CPU_INT8,
-        f"{arguments.machines} machines of 16 cores, fp32": cpus * CPU_FP32,
-        f"{arguments.machines} machines of 16 cores, int8": cpus * CPU_INT8,
-        "1 GPU (assumed)": GPU,
-        "8 GPUs (assumed)": 8 * GPU,
-    }.items():
-        decoding = f"{cores(rate, DECODES_192):,.1f} / {cores(rate, DECODES_1600):,.1f}"
-        table.add_row(who, f"{rate:,.0f}", *(f"{hours(photos, rate):,.1f}" for photos in SIZES), decoding)
-    console.print(table)
+def show(console: Console, dim: int = 512, machines: int = 20, photo_kb: float = 6.4) -> None:
+    """Print the tables, in Markdown."""
+    for table in (store(Embedding(dim)), work(machines), export(photo_kb)):
+        console.print(table)
 
-    table = Table("photos", "files", "rows read in", title="The export")
-    for photos in SIZES:
-        table.add_row(f"{photos:,}", size(photos * arguments.photo_kb * 1e3), f"{hours(photos, ROWS):,.1f} h")
-    console.print(table)
+
+def markdown(*headings: str) -> Table:
+    """An empty table."""
+    return Table(*headings, box=MARKDOWN)
 
 
 def size(count: float) -> str:

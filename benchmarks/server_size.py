@@ -2,9 +2,10 @@
 
     .venv/bin/python -m benchmarks.server_size [--rows 20000 40000] [--dim 512] [--index IVF_FLAT HNSW]
 
-For each index a fresh server (the PyPI package `milvus`), synthetic unit vectors, and records as long as those of
-`../shared/listings`. RAM is the difference that loading makes to the server's resident memory, all rows indexed; disk
-what its folder has grown by, superseded files included, which Milvus deletes hours later. See docs/scaling.md.
+For each index a fresh server (the PyPI package `milvus`), synthetic unit vectors, records about as long as real ones.
+RAM is the difference that loading makes to the resident memory of a server that has just been started again, all rows
+indexed before; disk what its folder has grown by, superseded files included, which Milvus deletes hours later. The
+figures are in docs/scaling.md.
 """
 
 import argparse
@@ -46,31 +47,38 @@ def main() -> None:
 
 
 def sizes(index: str, rows: list[int], dim: int) -> Iterator[tuple[int, int, int, float]]:
-    """Rows, bytes of RAM and of disk that they take, and seconds from empty, at each of these sizes."""
-    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as uri:
-        photos = PhotoCollection.connect(MilvusSettings(uri=uri, timeout=60), IndexSettings(type=index, nlist=128))
-        name = photos.ensure("ab" * 32, dim).name
-        client = MilvusClient(uri)
-        random = np.random.default_rng(0)
-        started, empty = time.monotonic(), on_disk(folder)
-        written = 0
+    """Rows, bytes of RAM and of disk that they take, and seconds since the last size, at each of these sizes."""
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        written, empty = 0, 0
         for size in rows:
-            while written < size:
-                vectors = random.normal(size=(CHUNK, dim)).astype(np.float32)
-                vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-                photos.upsert([record(written + n) for n in range(CHUNK)], vectors)
-                written += CHUNK
-            photos.flush()
-            photos.builds.finish(name)
-            seconds = time.monotonic() - started
-            time.sleep(QUIET_SECONDS)  # compaction, and the hand-over from what was inserted to what is indexed
-            client.release_collection(name)
-            time.sleep(QUIET_SECONDS)
-            released = in_ram(folder)
-            client.load_collection(name)
-            time.sleep(QUIET_SECONDS)
-            yield size, in_ram(folder) - released, on_disk(folder) - empty, seconds
-        photos.close()
+            started = time.monotonic()
+            with running_server(Path(folder)) as uri:
+                empty = empty or on_disk(folder)
+                photos = connected(uri, index)
+                name = photos.ensure("ab" * 32, dim).name
+                while written < size:
+                    vectors = random.normal(size=(CHUNK, dim)).astype(np.float32)
+                    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+                    photos.upsert([record(written + n) for n in range(CHUNK)], vectors)
+                    written += CHUNK
+                photos.flush()
+                photos.builds.finish(name)
+                seconds = time.monotonic() - started
+                time.sleep(QUIET_SECONDS)  # compaction
+                MilvusClient(uri).release_collection(name)
+                photos.close()
+            with running_server(Path(folder)) as uri:
+                time.sleep(QUIET_SECONDS)
+                before = in_ram(folder)
+                MilvusClient(uri).load_collection(name)
+                time.sleep(QUIET_SECONDS)
+                yield size, in_ram(folder) - before, on_disk(folder) - empty, seconds
+
+
+def connected(uri: str, index: str) -> PhotoCollection:
+    """The collection on this server."""
+    return PhotoCollection.connect(MilvusSettings(uri=uri, timeout=60), IndexSettings(type=index, nlist=128))
 
 
 def record(number: int) -> StoredPhoto:

@@ -138,15 +138,15 @@ class BulkLoad:
 
     @property
     def _place(self) -> str:
-        return str(self._settings.folder or f"{self._settings.endpoint}/{self._settings.bucket}")
+        return self._settings.folder or f"{self._settings.endpoint}/{self._settings.bucket}"
 
     def _new_writer(self) -> Any:
         schema = schema_of(self._collection.dim)
         settings = self._settings
         try:
             if settings.folder:
-                settings.folder.mkdir(parents=True, exist_ok=True)
-                return LocalBulkWriter(schema, str(settings.folder), chunk_size=_NEVER)
+                Path(settings.folder).mkdir(parents=True, exist_ok=True)
+                return LocalBulkWriter(schema, settings.folder, chunk_size=_NEVER)
             place = RemoteBulkWriter.S3ConnectParam(
                 bucket_name=settings.bucket,
                 endpoint=settings.endpoint,

@@ -71,7 +71,7 @@ class ModelSettings(Group):
 class BulkSettings(Group):
     """Where files for a bulk import go: the server's own bucket, or a folder that it sees under the same path."""
 
-    folder: Path | None = None
+    folder: str = ""
     endpoint: str = Field("", description="HOST:PORT of the bucket's object store")
     bucket: str = "a-bucket"
     prefix: str = "marketlens"

@@ -42,6 +42,7 @@ def run_locally(work: Work) -> Mapping[str, int]:
                 _put(full, work)
         _embed(batch, work)
     finally:
+        batch.waiting = []  # of a run that was stopped: left to the next one
         if len(batch):
             _put(batch, work)
     return {"read": LOCAL, "decode": LOCAL}

@@ -121,8 +121,8 @@ def _cluster() -> Iterator[None]:
     context.enable_progress_bars = False  # ours is enough
     context.print_on_execution_start = False
     context.raise_original_map_exception = True
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for noisy in ("ray", "ray.data"):  # what is an error is raised as well
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
         yield
     finally:

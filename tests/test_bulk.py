@@ -57,7 +57,7 @@ def run(
         batch_size=4,
         ledger=export.parent / "ledger",
         wait_seconds=wait,
-        bulk=BulkSettings(folder=export.parent / "files"),
+        bulk=BulkSettings(folder=str(export.parent / "files")),
     )
     model, options = LoadedModel(embedder), Options(bulk=bulk, resume=resume)
     ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, options)

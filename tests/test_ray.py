@@ -124,11 +124,13 @@ def same_as_local(bench: Bench, alias: str, home: Path) -> dict[str, Any]:
     return dict(report)
 
 
-def started(bench: Bench, home: Path, alias: str, *options: str, uri: str = "") -> subprocess.Popen[str]:
+def started(
+    bench: Bench, home: Path, environment: dict[str, str], *options: str, uri: str = ""
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [COMMAND, *bench.arguments(*options, uri=uri)],
         cwd=home,
-        env=os.environ | bench.environment(alias),
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -170,7 +172,7 @@ def test_the_same_with_a_pause(bench: Bench, tmp_path: Path) -> None:
     """
     alias = f"ray_{uuid4().hex[:8]}"
     with proxied(bench.uri) as (uri, proxy):
-        process = started(bench, tmp_path, alias, "--engine", "ray", uri=uri)
+        process = started(bench, tmp_path, bench.environment(alias), "--engine", "ray", uri=uri)
         in_the_middle(tmp_path, process)
         pause(proxy)
         out, errors = process.communicate(timeout=240)
@@ -190,10 +192,29 @@ def pause(proxy: Proxy) -> None:
     proxy.mend()
 
 
+def test_waiting_has_an_end(bench: Bench, tmp_path: Path) -> None:
+    """What a worker gives up on ends the run: with the message, and the books of what was confirmed."""
+    alias = f"ray_{uuid4().hex[:8]}"
+    with proxied(bench.uri) as (uri, proxy):
+        environment = bench.environment(alias) | {"MARKETLENS_INGEST__WAIT_SECONDS": "1"}
+        process = started(bench, tmp_path, environment, "--engine", "ray", uri=uri)
+        in_the_middle(tmp_path, process)
+        proxy.cut()
+        out, errors = process.communicate(timeout=240)
+    assert process.returncode == 3, out + errors
+    assert f"No Milvus answers at {uri}" in errors
+    assert "Traceback" not in errors
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    photos = PhotoCollection.connect(MilvusSettings(uri=bench.uri, alias=alias), IndexSettings(), consistency="Session")
+    there = photos.count()
+    photos.close()
+    assert 0 < report["written"] <= there < len(bench.local_rows)
+
+
 def test_a_killed_driver_resumes(bench: Bench, tmp_path: Path) -> None:
     """Kill -9 of the driver ends its workers; --resume does the rest: nothing lost, nothing twice."""
     alias = f"ray_{uuid4().hex[:8]}"
-    process = started(bench, tmp_path, alias, "--engine", "ray")
+    process = started(bench, tmp_path, bench.environment(alias), "--engine", "ray")
     in_the_middle(tmp_path, process)
     assert actors(bench)
     process.kill()
@@ -207,7 +228,7 @@ def test_a_killed_driver_resumes(bench: Bench, tmp_path: Path) -> None:
 def test_a_killed_worker_is_made_good(bench: Bench, tmp_path: Path) -> None:
     """A worker that dies in the middle is replaced, and its batch done again: nothing lost, nothing twice."""
     alias = f"ray_{uuid4().hex[:8]}"
-    process = started(bench, tmp_path, alias, "--engine", "ray")
+    process = started(bench, tmp_path, bench.environment(alias), "--engine", "ray")
     in_the_middle(tmp_path, process)
     for stage in ("Embed", "Write"):
         actors(bench, stage)[0].kill()
