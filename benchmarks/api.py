@@ -38,7 +38,7 @@ from search_api.app import create_app
 from search_api.log import configure
 
 CLIENTS = 16
-ROUNDS = 3
+ROUNDS = 5
 LIMIT = 20
 
 
