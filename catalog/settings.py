@@ -51,7 +51,7 @@ class MilvusSettings(Group):
 
 
 class IndexSettings(Group):
-    """The vector index; metric is always COSINE. `nprobe` and `ef` hold for unfiltered searches; filtered ones look further."""
+    """The vector index; metric is always COSINE. `nprobe` and `ef` hold without a filter; a filter widens them."""
 
     type: IndexType = "IVF_FLAT"
     nlist: Count = 128
