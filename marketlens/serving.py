@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # Answers that have begun may end; the map of a large collection takes longer, and is given up.
 _STOP_SECONDS = 20
-# A worker that imports torch on a busy machine says nothing for a while.
-_START_SECONDS = 60
+# A worker that imports torch on a busy machine says nothing for a while; one that hangs for longer is replaced.
+_PONG_SECONDS = 20
 
 
 def serve(settings: Settings, *, own_model: bool) -> None:
@@ -112,7 +112,7 @@ def _serve_in_workers(settings: Settings, own_model: bool) -> None:
             "marketlens.serving:worker",
             factory=True,
             workers=settings.api.workers,
-            timeout_worker_healthcheck=_START_SECONDS,
+            timeout_worker_healthcheck=_PONG_SECONDS,
             **_options(settings),
         )
         listening = config.bind_socket()

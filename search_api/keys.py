@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from catalog.errors import InvalidSetting, NotFound
 
+# Each contains those before it.
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
@@ -33,10 +34,6 @@ class ApiKey(BaseModel):
     scope: Scope
     sha256: str
     created: datetime
-
-    def may(self, scope: Scope) -> bool:
-        """Whether this key is good for a scope; each contains those before it."""
-        return SCOPES.index(self.scope) >= SCOPES.index(scope)
 
 
 class KeyFile(BaseModel):
@@ -71,22 +68,17 @@ class KeyFile(BaseModel):
 
 
 def read_keys(path: Path) -> list[ApiKey]:
-    """The keys that there are; none where there is no file. Raises InvalidSetting."""
-    try:
-        return KeyFile.read(path).keys
-    except FileNotFoundError:
-        return []
+    """The keys that there are. Raises InvalidSetting."""
+    return _read_or_new(path).keys
 
 
 def create_key(path: Path, name: str, scope: Scope) -> str:
     """Make a key and keep its hash; what is returned is not kept anywhere. Raises InvalidSetting, OSError."""
-    try:
-        file = KeyFile.read(path)
-    except FileNotFoundError:
-        file = KeyFile()
+    file = _read_or_new(path)
     if any(key.name == name for key in file.keys):
         raise InvalidSetting(
-            f"There is a key {name!r} already.", hint=f"Revoke it first (marketlens keys revoke {name}), or choose."
+            f"There is a key {name!r} already.",
+            hint=f"Choose another name, or revoke it first: marketlens keys revoke {name}",
         )
     token = _PREFIX + secrets.token_urlsafe(_BYTES)
     try:
@@ -100,10 +92,12 @@ def create_key(path: Path, name: str, scope: Scope) -> str:
 
 def revoke_key(path: Path, name: str) -> None:
     """Forget a key. Raises NotFound, InvalidSetting, OSError."""
-    keys = read_keys(path)
-    if all(key.name != name for key in keys):
+    file = _read_or_new(path)
+    left = [key for key in file.keys if key.name != name]
+    if left == file.keys:
         raise NotFound(f"There is no key {name!r} in {path}.", hint="marketlens keys list shows those that there are.")
-    KeyFile.read(path).model_copy(update={"keys": [key for key in keys if key.name != name]}).write(path)
+    file.keys = left
+    file.write(path)
 
 
 class KeyRing:
@@ -152,6 +146,13 @@ def is_public(host: str) -> bool:
         return not ip_address(host).is_loopback
     except ValueError:
         return host != "localhost"
+
+
+def _read_or_new(path: Path) -> KeyFile:
+    try:
+        return KeyFile.read(path)
+    except FileNotFoundError:
+        return KeyFile()
 
 
 def _hash(token: str) -> str:

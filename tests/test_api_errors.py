@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 from catalog import errors as domain
 from catalog.errors import MarketlensError, PhotoUnusable
 from search_api import errors
+from search_api.stages import Overloaded, StageTooSlow
 
 
 def make(error: type[MarketlensError]) -> MarketlensError:
@@ -32,6 +33,8 @@ def make(error: type[MarketlensError]) -> MarketlensError:
         (domain.StoreLocked, 503),
         (domain.StoreFailed, 502),
         (domain.ModelBroken, 500),
+        (Overloaded, 503),
+        (StageTooSlow, 503),
     ],
 )
 def test_each_error_has_its_status(error: type[MarketlensError], status: int) -> None:
@@ -46,4 +49,5 @@ def test_each_error_has_its_status(error: type[MarketlensError], status: int) ->
     response = TestClient(app, raise_server_exceptions=False).get("/")
     assert response.status_code == status
     body = response.json()
+    assert ("retry-after" in response.headers) is (status == 503)
     assert (body["status"], body["code"], body["detail"]) == (status, error.code, make(error).message)

@@ -66,7 +66,7 @@ def served(tmp_path: Path, milvus_server: str, random_model: Path) -> Iterator[S
 
 
 def test_workers(served: Served) -> None:
-    """Both answer, at once; the figures are those of both, whoever is asked; SIGTERM leaves nobody behind."""
+    """Both answer, at once; the figures are those of both; one that dies is replaced; SIGTERM leaves nobody behind."""
     assert served.get("/readyz").json()["photos"] == 12
     url = f"http://127.0.0.1:{served.port}/v1/search"
     for seed in range(12):
@@ -88,6 +88,14 @@ def test_workers(served: Served) -> None:
             spent.append(time.perf_counter() - started)
     assert sorted(spent)[5] < 0.03
 
+    assert len(served.workers()) == 2
+    served.workers()[0].kill()
+    deadline = time.monotonic() + START_SECONDS
+    while served.log.read_text().count("Application startup complete") < 3:
+        assert served.get("/livez").status_code == 200
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
     workers = served.workers()
     assert len(workers) == 2
     served.process.send_signal(signal.SIGTERM)
@@ -96,19 +104,6 @@ def test_workers(served: Served) -> None:
     assert not folder.exists()
     lines = [json.loads(line) for line in served.log.read_text().splitlines() if line.startswith("{")]
     assert sum(line["event"] == "request" and line.get("route") == "/v1/search" for line in lines) == 12
-
-
-def test_a_worker_that_dies_is_replaced(served: Served) -> None:
-    """Kill -9 of one: the other answers meanwhile, and there are two again."""
-    before = served.workers()
-    before[0].kill()
-    deadline = time.monotonic() + START_SECONDS
-    while served.log.read_text().count("Application startup complete") < 3:
-        assert served.get("/livez").status_code == 200
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert len(served.workers()) == 2
-    assert served.get("/readyz").status_code == 200
 
 
 def test_lite_belongs_to_one_process(tmp_path: Path, random_model: Path) -> None:
