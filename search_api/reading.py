@@ -21,27 +21,22 @@ Message = TypeVar("Message", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[Message]):
-    """What was sent: the message, the uploaded photos in their order, and since when it is being answered."""
+    """What was sent: the message, the uploaded photos in their order, and since when it is answered (perf_counter)."""
 
     message: Message
     uploads: tuple[bytes, ...]
     started: float
 
     def timings(self) -> Timings:
-        """Milliseconds until now."""
-        return timings(self.started)
-
-
-def timings(started: float) -> Timings:
-    """Milliseconds per stage since `started`, by time.perf_counter."""
-    spent = spent_ms()
-    return Timings(
-        read=spent.get("read", 0.0),
-        decode=spent.get("decode", 0.0),
-        embed=spent.get("embed", 0.0),
-        search=spent.get("store", 0.0),
-        total=1000 * (time.perf_counter() - started),
-    )
+        """Milliseconds per stage until now."""
+        spent = spent_ms()
+        return Timings(
+            read=spent.get("read", 0.0),
+            decode=spent.get("decode", 0.0),
+            embed=spent.get("embed", 0.0),
+            search=spent.get("store", 0.0),
+            total=1000 * (time.perf_counter() - self.started),
+        )
 
 
 def reader(model: type[Message], part: str = REQUEST) -> Callable[..., Awaitable[Received[Message]]]:

@@ -81,7 +81,8 @@ def stack() -> Iterator[ExitStack]:
 
 def search(client: TestClient, export: Path, listing: str = "l4") -> Any:
     photo = (export / "images" / f"{listing}-0.jpg").read_bytes()
-    return client.post("/v1/search", files={"photo": ("p.jpg", photo, "image/jpeg")}, data={"limit": 3})
+    data = {"request": '{"limit": 3}'}
+    return client.post("/v1/search", files={"photo": ("p.jpg", photo, "image/jpeg")}, data=data)
 
 
 def until(holds: Callable[[], bool]) -> None:

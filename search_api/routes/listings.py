@@ -45,7 +45,7 @@ def listing(listing_id: str, live: LiveDep, photo_url: PhotoUrlDep) -> ListingRe
 
 @changes.put(
     "/listings/{listing_id:path}",
-    responses={201: {"model": ListingResponse}, **problems(400, 408, 409, 413, 415)},
+    responses={201: {"model": ListingResponse}, **problems(400, 404, 408, 409, 413, 415)},
     openapi_extra=body(PutListing, _PUT, _PART),
 )
 async def put(
