@@ -1,5 +1,6 @@
 """The service over a small catalogue: in this process, or at a real address."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.conftest import ingest_export
-from tests.milvus_server import free_ports
 
 
 def make_app(export: Path, embedder: Embedder, lite: MilvusSettings, **settings: object) -> FastAPI:
@@ -26,15 +26,19 @@ def make_app(export: Path, embedder: Embedder, lite: MilvusSettings, **settings:
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
-    """Run the app in a thread; yields its address."""
-    port = free_ports(1)[0]
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
+    """Run the app in a thread of this process, behind a real socket; yields its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on a socket that uvicorn opens itself
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        while not server.started:
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 30
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server.started
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
+        listening.close()

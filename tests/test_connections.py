@@ -12,8 +12,8 @@ from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
 from embedding.embedder import Embedder
 from search_api.app import create_app
-from tests.api_server import serving
 from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture
+from tests.serving import serving
 from tests.test_batching import GatedEngine
 
 
@@ -43,31 +43,33 @@ def until(true, seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def figures(port: int) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+def figures(url: str) -> str:
+    return httpx.get(f"{url}/metrics").text
+
+
+def connect(url: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", httpx.URL(url).port))
 
 
 def test_a_body_that_drips(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
     """A body that does not come in time is answered with 408 and the connection closed; others are served meanwhile."""
-    with serving(app(photos, embedder, tmp_path, receive_seconds=0.5)) as port:
-        with socket.create_connection(("127.0.0.1", port)) as slow:
+    with serving(app(photos, embedder, tmp_path, receive_seconds=0.5)) as url:
+        with connect(url) as slow:
             slow.settimeout(10)
             slow.sendall(upload_request(b"x", length=50_000))
             started = time.monotonic()
-            answered = httpx.post(
-                f"http://127.0.0.1:{port}/v1/search", files={"photo": ("p", jpeg(picture(1)))}, timeout=10
-            )
+            answered = httpx.post(f"{url}/v1/search", files={"photo": ("p", jpeg(picture(1)))}, timeout=10)
             assert answered.status_code == 200
             answer = b"".join(iter(lambda: slow.recv(65_536), b""))
         assert answer.startswith(b"HTTP/1.1 408")
-        assert b"body_too_slow" in figures(port).encode()
+        assert b"body_too_slow" in figures(url).encode()
         assert 0.3 < time.monotonic() - started < 5
 
 
 def test_an_endless_body(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
     """Chunks without end are read up to the limit, answered with 413, and the connection is closed."""
-    with serving(app(photos, embedder, tmp_path, max_upload_bytes=100_000)) as port:
-        with socket.create_connection(("127.0.0.1", port)) as endless:
+    with serving(app(photos, embedder, tmp_path, max_upload_bytes=100_000)) as url:
+        with connect(url) as endless:
             endless.settimeout(10)
             head = b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             endless.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -85,26 +87,26 @@ def test_an_endless_body(photos: PhotoCollection, embedder: Embedder, tmp_path: 
                 answer = b"HTTP/1.1 413 lost with the reset"
         assert sent < 20_000_000
         assert answer.startswith(b"HTTP/1.1 413")
-        assert "body_too_large" in figures(port)
+        assert "body_too_large" in figures(url)
 
 
 def test_the_work_of_clients_that_left_is_dropped(photos: PhotoCollection, tmp_path: Path) -> None:
     """What waits for the engine when its client leaves is never embedded; a client that stays is served."""
     engine = GatedEngine()
-    with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path)) as port:
-        first, left, stays = (socket.create_connection(("127.0.0.1", port)) for _ in range(3))
+    with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path)) as url:
+        first, left, stays = (connect(url) for _ in range(3))
         for number, connection in enumerate((first, left, stays)):
             connection.settimeout(20)
             connection.sendall(upload_request(jpeg(picture(number))))
             if not number:
                 assert engine.began.wait(20)
-        until(lambda: "marketlens_waiting_photos 2.0" in figures(port))
+        until(lambda: "marketlens_waiting_photos 2.0" in figures(url))
         left.close()
-        until(lambda: "marketlens_waiting_photos 1.0" in figures(port))
+        until(lambda: "marketlens_waiting_photos 1.0" in figures(url))
         engine.go_on.set()
         assert first.recv(65_536).startswith(b"HTTP/1.1 200")
         assert stays.recv(65_536).startswith(b"HTTP/1.1 200")
-        assert 'status="499"' in figures(port)
+        assert 'status="499"' in figures(url)
         first.close()
         stays.close()
     assert engine.batches == [1, 1]
@@ -113,14 +115,13 @@ def test_the_work_of_clients_that_left_is_dropped(photos: PhotoCollection, tmp_p
 def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: Path) -> None:
     """Under more uploads than may wait, every answer is right or a clean 503 with Retry-After, and it recovers."""
     engine = GatedEngine()
-    with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path, waiting=4)) as port:
-        url = f"http://127.0.0.1:{port}/v1/search"
+    with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path, waiting=4)) as url:
+        search = f"{url}/v1/search"
 
         async def ask_all() -> list[httpx.Response]:
             async with httpx.AsyncClient(timeout=30) as client:
-                asked = [
-                    asyncio.create_task(client.post(url, files={"photo": ("p", jpeg(picture(1)))})) for _ in range(20)
-                ]
+                photo = jpeg(picture(1))
+                asked = [asyncio.create_task(client.post(search, files={"photo": ("p", photo)})) for _ in range(20)]
                 await asyncio.to_thread(engine.began.wait, 20)
                 await asyncio.sleep(0.5)
                 engine.go_on.set()
@@ -130,4 +131,4 @@ def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: 
         refused = [answer for answer in answers if answer.status_code == 503]
         assert {answer.status_code for answer in answers} == {200, 503}
         assert {(answer.json()["code"], answer.headers["retry-after"]) for answer in refused} == {("overloaded", "1")}
-        assert httpx.post(url, files={"photo": ("p", jpeg(picture(1)))}).status_code == 200
+        assert httpx.post(search, files={"photo": ("p", jpeg(picture(1)))}).status_code == 200

@@ -14,9 +14,9 @@ import numpy as np
 from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
 from search_api.app import create_app
-from tests.api_server import serving
 from tests.conftest import MakeExport, fake_embedder, ingest_export
 from tests.milvus_server import PackageServer
+from tests.serving import serving
 
 # How many, and for how many seconds; issue 5 is judged with 200 for 60.
 CLIENTS, SECONDS = (int(part) for part in os.environ.get("MARKETLENS_TEST_LOST", "40x20").split("x"))
@@ -46,9 +46,9 @@ def test_every_answer_is_right_or_503(make_export: MakeExport, tmp_path: Path) -
         vectors = photos.embeddings(ids)
         app = create_app(ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0), embedder, photos)
         losing = threading.Thread(target=lose)
-        with serving(app) as port:
+        with serving(app) as url:
             losing.start()
-            answers, slowest = asyncio.run(ask(port, ids, vectors, back))
+            answers, slowest = asyncio.run(ask(url, ids, vectors, back))
             losing.join()
             print(f"{CLIENTS} clients: {dict(answers)}, the slowest answer {slowest:.1f} s")
     finally:
@@ -59,7 +59,7 @@ def test_every_answer_is_right_or_503(make_export: MakeExport, tmp_path: Path) -
 
 
 async def ask(
-    port: int, ids: list[str], vectors: np.ndarray[Any, Any], back: threading.Event
+    url: str, ids: list[str], vectors: np.ndarray[Any, Any], back: threading.Event
 ) -> tuple[Counter[str], float]:
     """Ask without a pause, until Milvus is back and every client had a right answer after that."""
     answers: Counter[str] = Counter()
@@ -76,7 +76,7 @@ async def ask(
             photo = turn % len(ids)
             was_back, started = back.is_set(), time.monotonic()
             message = {"embedding": vectors[photo].tolist(), "limit": 3, "group_by": "photo"}
-            answer = await http.post(f"http://127.0.0.1:{port}/v1/search", json=message)
+            answer = await http.post(f"{url}/v1/search", json=message)
             slowest = max(slowest, time.monotonic() - started)
             verdict = judge(answer, ids[photo])
             answers[verdict] += 1
