@@ -32,7 +32,7 @@ def run_locally(work: Work) -> Mapping[str, int]:
     looked_up = chain.from_iterable(one_ahead(_looked_up(chunked(work.rows(), size), work)))
     batch = Batch()
     try:
-        for result in read_all(looked_up, reader, ahead=4 * size):
+        for result in read_all(looked_up, reader, ahead=2 * size):
             batch.add(result)
             # The model is asked only once there is something to embed: it takes seconds to load.
             if batch.waiting and (len(batch) >= size or len(batch.waiting) >= work.model.embedder.batch):

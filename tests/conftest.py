@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torchvision.models import resnet50
 import catalog.retries
 from catalog.collection import PhotoCollection
 from catalog.exports import open_export
+from catalog.listing import Photo
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from embedding.embedder import Embedder
@@ -164,6 +165,11 @@ def photos(lite: MilvusSettings) -> Iterator[PhotoCollection]:
     collection = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     yield collection
     collection.close()
+
+
+def undated(photo: Photo) -> Photo:
+    """A photo without its listing's date: where the export has none, each catalogue says when it was filled."""
+    return replace(photo, listing=replace(photo.listing, listed_at=None))
 
 
 def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:

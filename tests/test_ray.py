@@ -19,7 +19,7 @@ import pytest
 
 from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
-from tests.conftest import COMMAND, LISTINGS, MakeExport, marketlens, part_of_listings
+from tests.conftest import COMMAND, LISTINGS, MakeExport, marketlens, part_of_listings, undated
 from tests.proxy import Proxy, proxied
 
 # Read when Ray is imported: on the loopback, telling nobody.
@@ -108,7 +108,7 @@ def contents(uri: str, alias: str) -> tuple[dict[str, Any], np.ndarray]:
     stored = photos.stored(ids)
     vectors = photos.embeddings(ids)
     photos.close()
-    return {one: (stored[one].photo, stored[one].sha256, stored[one].source_tag) for one in ids}, vectors
+    return {one: (undated(stored[one].photo), stored[one].sha256, stored[one].source_tag) for one in ids}, vectors
 
 
 def same_as_local(bench: Bench, alias: str, home: Path) -> dict[str, Any]:
