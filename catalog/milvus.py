@@ -19,6 +19,19 @@ WRITE_SECONDS = 120.0
 # Collection, alias; on Lite, the first for both.
 NOT_FOUND_CODES = {100, 1600}
 _FULL = "No space left"
+# What is said where nothing answers, and by a server that has just started and gathers what it had.
+_AWAY = (
+    "Fail connecting",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "Retry timeout",
+    "not loaded",
+    "not fully loaded",
+    "node not match",
+    "service not ready",
+    "no available shard",
+    "channel not available",
+)
 # gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
 _RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
 
