@@ -19,12 +19,16 @@ WRITE_SECONDS = 120.0
 # Collection, alias; on Lite, the first for both.
 NOT_FOUND_CODES = {100, 1600}
 _FULL = "No space left"
-# What is said where nothing answers, and by a server that has just started and gathers what it had.
+# What is said where nothing answers, and while a server that has just started gathers what it had.
 _AWAY = (
     "Fail connecting",
     "UNAVAILABLE",
     "DEADLINE_EXCEEDED",
     "Retry timeout",
+    # of the import jobs' REST
+    "Max retries exceeded",
+    "Read timed out",
+    # of a server that has just started
     "not loaded",
     "not fully loaded",
     "node not match",
@@ -35,15 +39,6 @@ _AWAY = (
 # gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
 _RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
 
-# The last two are those of the import jobs' REST.
-_AWAY = (
-    "Fail connecting",
-    "UNAVAILABLE",
-    "DEADLINE_EXCEEDED",
-    "Retry timeout",
-    "Max retries exceeded",
-    "Read timed out",
-)
 
 # Every error is translated below; these would print a traceback for each as well.
 for noisy in ("pymilvus", "milvus_lite"):
