@@ -50,7 +50,7 @@ def open_part(data: bytes, box: Box | None) -> Image.Image:
     if box is None:
         return open_photo(data)
     # A JPEG is decoded at about the size that is needed: here, of the part.
-    image = open_photo(data, min(int(DECODE_SIDE / min(box.width, box.height)), _LARGEST_SIDE))
+    image = open_photo(data, int(min(DECODE_SIDE / min(box.width, box.height), _LARGEST_SIDE)))
     left, top = round(box.x * image.width), round(box.y * image.height)
     right, bottom = round((box.x + box.width) * image.width), round((box.y + box.height) * image.height)
     if min(right - left, bottom - top) < MIN_SIDE:

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis.errors import Unsatisfiable
-from requests import RequestException
+from requests import Request
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -117,12 +117,10 @@ def test_whatever_is_sent_is_answered_as_described(address: str, mode: Generatio
         @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case: schemathesis.Case) -> None:
+            # A URL of 64 KiB is cut off by the server itself, before there is a request.
+            assume(len(Request(**case.as_transport_kwargs()).prepare().url or "") < 60_000)
             asked[case.operation.label] = asked.get(case.operation.label, 0) + 1
-            try:
-                case.call_and_validate(checks=CHECKS)
-            except RequestException as error:
-                # A URL of 64 KiB is cut off by the server itself, before there is a request.
-                assert error.request and len(error.request.url or "") > 60_000, error
+            case.call_and_validate(checks=CHECKS)
 
         try:
             ask()
