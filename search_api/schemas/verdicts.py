@@ -1,0 +1,55 @@
+"""What a member of staff decided about a suspected wrong category or duplicate."""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from search_api.schemas.common import Identity, Strict, Text
+
+Decision = Literal["accept", "reject", "skip"]
+
+
+class WrongCategory(Strict):
+    """The question whether a listing belongs in another category. Asked once for these three."""
+
+    kind: Literal["wrong_category"] = "wrong_category"
+    listing_id: Identity
+    category: Text
+    suggested_category: Text
+
+
+class Duplicate(Strict):
+    """The question whether these listings are the same. Not asked again of any part of them."""
+
+    kind: Literal["duplicate"] = "duplicate"
+    listing_ids: Annotated[list[Identity], Field(min_length=2, max_length=1_000)]
+
+
+Question = Annotated[WrongCategory | Duplicate, Field(discriminator="kind")]
+
+
+class PutVerdict(Strict):
+    """A decision. Deciding the same question again replaces the verdict."""
+
+    question: Question
+    decision: Decision
+    note: Text = ""
+
+
+class Verdict(BaseModel):
+    """A decision that was kept."""
+
+    verdict_id: int
+    question: Question
+    decision: Decision
+    note: str
+    decided_by: str = Field(description="Name of the API key; empty where the service has none.")
+    decided_at: AwareDatetime
+
+
+class VerdictsResponse(BaseModel):
+    """Verdicts, newest first."""
+
+    verdicts: list[Verdict]
+    total: int
+    next_before: int | None = Field(description="Send it as `before` for older ones.")
