@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -137,14 +138,13 @@ def upload_all(port: int, count: int, files: Sequence[str]) -> None:
                 connection.sendall(request)
                 body = read_answer(connection)
                 total = 1000 * (time.perf_counter() - started)
-                answers.append({"total": total, "stages": sum(json.loads(body)["timings_ms"].values())})
+                stages = json.loads(body)["timings_ms"]
+                answers.append({"total": total, "overhead": total - stages["embed"] - stages["search"]})
 
-    threads = [threading.Thread(target=client) for _ in range(count)]
     started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(count) as threads:
+        for done in [threads.submit(client) for _ in range(count)]:
+            done.result()  # raises where an answer was wrong
     print(json.dumps({"seconds": time.perf_counter() - started, "answers": answers}))
 
 
@@ -153,8 +153,8 @@ def request_of(photo: bytes) -> bytes:
     body = (
         b'--XX\r\nContent-Disposition: form-data; name="photo"; filename="p.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
         + photo
-        + b'\r\n--XX\r\nContent-Disposition: form-data; name="limit"\r\n\r\n'
-        + str(LIMIT).encode()
+        + b'\r\n--XX\r\nContent-Disposition: form-data; name="request"\r\n\r\n'
+        + json.dumps({"limit": LIMIT}).encode()
         + b"\r\n--XX--\r\n"
     )
     head = (
@@ -186,7 +186,7 @@ def show(
     """Print the figures and what they are judged by."""
     direct = [sum(steps) for steps in alone]
     totals = [answer["total"] for answer in through]
-    overhead = [answer["total"] - answer["stages"] for answer in through]
+    overhead = [answer["overhead"] for answer in through]
     table = Table(title=f"one client, {len(totals)} photos; {CLIENTS} clients, {ROUNDS} rounds")
     for heading in ("what", "direct", "through the API", "ratio or rest", "wanted"):
         table.add_column(heading, justify="right")
@@ -198,7 +198,7 @@ def show(
         "p50 ms (decode + embed + Milvus)", f"{p50:.1f} ({steps})", f"{own_p50:.1f}", f"{own_p50 / p50:.2f}", ""
     )
     table.add_row("p99 ms", f"{p99:.1f}", f"{own_p99:.1f}", f"{own_p99 / p99:.2f}", "<= 1.5")
-    table.add_row("total less stages, p50 ms", "", "", f"{statistics.median(overhead):.1f}", "<= 5")
+    table.add_row("total less embed less Milvus, p50 ms", "", "", f"{statistics.median(overhead):.1f}", "<= 5")
     table.add_row("photos/s", f"{fastest:.1f}", f"{own_fastest:.1f}", f"{own_fastest / fastest:.2f}", ">= 0.85")
     Console().print(table)
 
