@@ -1,20 +1,21 @@
 """Hits -> the answer, with what the model says of them."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
 from catalog.errors import InvalidQuery
 from catalog.index import Embeddings
-from catalog.listing import Hit
+from catalog.listing import Hit, Listing
 from embedding.card import Calibration
 from search_api.live import Live
 from search_api.schemas import (
     CategoryProbability,
     Explanation,
     Include,
+    ListingFields,
     OtherPhoto,
     SearchHit,
     SearchResponse,
@@ -28,6 +29,8 @@ from search_api.tokens import write_query_id
 GOOD_MATCH = 0.5
 
 PhotoUrl = Callable[[str], str]
+
+_LISTING = tuple(ListingFields.model_fields)
 
 
 def answer(
@@ -78,6 +81,12 @@ def required_categories(vectors: Embeddings, live: Live) -> list[CategoryProbabi
     return categories
 
 
+def listing_fields(listing: Listing) -> dict[str, Any]:
+    """What an answer says of a listing."""
+    # Not asdict: it copies deeply, which takes 40 microseconds for each hit.
+    return {name: getattr(listing, name) for name in _LISTING}
+
+
 def moment(seconds: int) -> datetime:
     """Unix seconds as UTC."""
     return datetime.fromtimestamp(seconds, UTC)
@@ -98,7 +107,7 @@ def _hit(
     photo_url: PhotoUrl,
 ) -> SearchHit:
     return SearchHit(
-        **asdict(hit.listing),
+        **listing_fields(hit.listing),
         score=hit.score,
         probability=probability,
         photo_id=hit.photo_id,

@@ -1,15 +1,18 @@
 """What routes depend on, as named types. The objects are made once, in `create_app`.
 
+They are coroutines: FastAPI runs any other function in a thread, and a hop there costs more than all that they do.
+
 Scopes: put `dependencies=[Depends(needs("read"))]` on a router, or `needs("write")`, `needs("admin")` on a route. While
 the service has no keys (loopback only), everybody has every scope.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from catalog.settings import ApiSettings
 from search_api.guard import Caller
@@ -25,31 +28,31 @@ _DESCRIBED = (
 )
 
 
-def _settings(request: Request) -> ApiSettings:
+async def _settings(request: Request) -> ApiSettings:
     settings: ApiSettings = request.app.state.settings
     return settings
 
 
-def _catalogue(request: Request) -> LiveCatalogue:
+async def _catalogue(request: Request) -> LiveCatalogue:
     catalogue: LiveCatalogue = request.app.state.catalogue
     return catalogue
 
 
-def _live(request: Request) -> Live:
-    return _catalogue(request).current()
+async def _live(request: Request) -> Live:
+    return await run_in_threadpool((await _catalogue(request)).current)
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
 
-def _photo_url(request: Request) -> Callable[[str], str]:
+async def _photo_url(request: Request) -> Callable[[str], str]:
     urls: PhotoUrls = request.app.state.photo_urls
     return urls.url
 
@@ -62,16 +65,16 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]
 
 
-def needs(scope: Scope) -> Callable[..., None]:
+def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
     """Make the dependency that lets callers with this scope pass: 401 without a key, 403 with too small a scope."""
 
-    def check(caller: CallerDep, _bearer: object = _DESCRIBED[0], _header: object = _DESCRIBED[1]) -> None:
+    async def check(caller: CallerDep, _bearer: object = _DESCRIBED[0], _header: object = _DESCRIBED[1]) -> None:
         _require(caller, scope)
 
     return check
 
 
-def needs_photo(
+async def needs_photo(
     request: Request,
     caller: CallerDep,
     photo_id: str,

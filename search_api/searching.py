@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from catalog.errors import InvalidQuery
 from catalog.filters import SearchFilter
@@ -119,29 +120,19 @@ async def run(searches: Sequence[Search], live: Live) -> list[Found]:
 def _ask_store(searches: Sequence[Search], live: Live) -> list[Found]:
     """Run searches whose terms are equal; only one that is alone may have shown something before."""
     terms, changed_at = searches[0].terms, live.photos.changed_at()
+    options: dict[str, Any] = {
+        "group_by": terms.group_by,
+        "exact": terms.exact,
+        "min_score": terms.min_score,
+        "vectors": terms.vectors,
+    }
+    vectors = [search.query.vectors for search in searches]
     if len(searches) > 1:
-        pages = live.photos.search_many(
-            [search.query.vectors for search in searches],
-            terms.where,
-            terms.limit,
-            group_by=terms.group_by,
-            exact=terms.exact,
-            min_score=terms.min_score,
-            vectors=terms.vectors,
-        )
+        pages = live.photos.search_many(vectors, terms.where, terms.limit, **options)
     else:
         known = frozenset(searches[0].shown)
-        page = live.photos.search(
-            searches[0].query.vectors,
-            terms.where,
-            terms.limit,
-            group_by=terms.group_by,
-            exact=terms.exact,
-            min_score=terms.min_score,
-            vectors=terms.vectors,
-            seen=(lambda identity: shown(identity) in known) if known else None,
-        )
-        pages = [page]
+        seen = (lambda identity: shown(identity) in known) if known else None
+        pages = [live.photos.search(vectors[0], terms.where, terms.limit, seen=seen, **options)]
     return [_found(search, page, live, changed_at) for search, page in zip(searches, pages, strict=True)]
 
 

@@ -1,14 +1,13 @@
 """One listing: shown, put, removed."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
 from catalog.listing import StoredPhoto
-from search_api.answering import PhotoUrl
+from search_api.answering import PhotoUrl, listing_fields
 from search_api.changing import put_listing, remove_listing
 from search_api.deps import CatalogueDep, LiveDep, PhotoUrlDep, SettingsDep, needs
 from search_api.keeping import PhotoFolder
@@ -79,4 +78,4 @@ async def remove(listing_id: str, catalogue: CatalogueDep, settings: SettingsDep
 def _response(stored: Sequence[StoredPhoto], photo_url: PhotoUrl) -> ListingResponse:
     ids = [one.photo.photo_id for one in stored]
     photos = [ListingPhoto(photo_id=photo_id, photo_url=photo_url(photo_id)) for photo_id in ids]
-    return ListingResponse(**asdict(stored[0].photo.listing), photos=photos)
+    return ListingResponse(**listing_fields(stored[0].photo.listing), photos=photos)
