@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -32,6 +32,9 @@ from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.milvus_server import running_server
 from tests.web import Site, website
+
+if TYPE_CHECKING:
+    from tests.browser import Browser, DashboardSite
 
 SHARED = Path(__file__).parents[2] / "shared"
 LISTINGS = SHARED / "listings"
@@ -252,6 +255,25 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_copy(random_model: Path, folder: Path) -> Path:
     """A model folder of one's own to change."""
     return Path(shutil.copytree(random_model, folder))
+
+
+@pytest.fixture(scope="session")
+def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DashboardSite"]:
+    """API and dashboard as processes of their own, over 300 real listings and the shipped model. Read only."""
+    from tests.browser import running_site
+
+    with running_site(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+# Not for the whole session: while Playwright waits, asyncio.run() of other tests finds a loop that runs already.
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium."""
+    from tests.browser import running_browser
+
+    with running_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")
