@@ -36,15 +36,17 @@ def price_in_words(price: float | None, currency: str) -> str:
     return f"{symbol}{price:,.2f}" if symbol else f"{price:,.2f} {currency}".rstrip()
 
 
-def draw_tiles(tiles: Iterable[Tile], on_more: Callable[[str], None]) -> None:
-    """Draw a grid; `on_more` gets the listing whose "More like this" was pressed."""
-    grid = st.grid(columns=6, min_column_width=165)
+def draw_tiles(
+    tiles: Iterable[Tile], on_more: Callable[[str], None] | None = None, least_pixels: int = 165
+) -> None:
+    """Draw a grid; `on_more` gets the listing whose "More like this" was pressed. Without it there is no such button."""
+    grid = st.grid(columns=6, min_column_width=least_pixels)
     for tile in tiles:
         with grid.container(key=f"tile-{tile.key}", height="stretch", gap="xsmall"):
             _draw_tile(tile, on_more)
 
 
-def _draw_tile(tile: Tile, on_more: Callable[[str], None]) -> None:
+def _draw_tile(tile: Tile, on_more: Callable[[str], None] | None) -> None:
     st.image(tile.photo, width="stretch", alt=tile.title)
     # st.text, here and wherever a seller's words are drawn: it reads no Markdown, HTML or LaTeX.
     with st.container(key=f"title-{tile.key}"):
@@ -52,4 +54,5 @@ def _draw_tile(tile: Tile, on_more: Callable[[str], None]) -> None:
     with st.container(key=f"facts-{tile.key}", gap=None):
         for fact in tile.facts:
             st.text(fact, wrap=False)
-    st.button("More like this", key=f"more-{tile.key}", on_click=on_more, args=(tile.listing_id,), width="stretch")
+    if on_more:
+        st.button("More like this", key=f"more-{tile.key}", on_click=on_more, args=(tile.listing_id,), width="stretch")
