@@ -62,10 +62,14 @@ def _categories_html(asked: Suggestion) -> str:
         <span>certainty {asked.certainty:.0%}</span></div>
         <dl class="versus">
         <div><dt>Seller's category</dt><dd>{html.escape(asked.category)}</dd>
-        <dd>The model gives it {asked.seller_probability:.0%}.</dd></div>
+        <dd>{_given(asked.seller_probability)}.</dd></div>
         <div class="suggested"><dt>Suggested</dt><dd>{html.escape(asked.suggested_category)}</dd>
-        <dd>The model gives it {asked.head_probability:.0%}; {asked.neighbour_share:.0%} of the neighbours lie there.</dd>
+        <dd>{_given(asked.head_probability)}; {asked.neighbour_share:.0%} of the neighbours lie there.</dd>
         </div></dl>"""
+
+
+def _given(probability: float | None) -> str:
+    return "The model does not know it" if probability is None else f"The model gives it {probability:.0%}"
 
 
 def _tile(api: Client, near: Evidence, asked: Suggestion) -> Tile:

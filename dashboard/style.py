@@ -37,4 +37,7 @@ ul.listing-facts { list-style: none; margin: 0; padding: 0; font-size: 0.875rem;
 [class*="st-key-photos-"] img {
     aspect-ratio: 1; object-fit: contain; background: rgba(128, 128, 128, 0.12); border-radius: 0.5rem;
 }
+/* Narrower than this, the counts in the cells would lie on each other. */
+.st-key-confusion-scroll { overflow-x: auto; }
+.st-key-confusion-scroll > * { min-width: 46rem; }
 </style>"""
