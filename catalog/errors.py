@@ -140,6 +140,12 @@ class NotFound(MarketlensError):
     code = "not_found"
 
 
+class VerdictsUnavailable(MarketlensError):
+    """The database of verdicts cannot be opened, or does not answer."""
+
+    code = "verdicts_unavailable"
+
+
 class OutputFailed(MarketlensError):
     """A result could not be written: disk full, folder read-only."""
 

@@ -100,6 +100,12 @@ class CheckSettings(Group):
     min_recall: float = Field(0.95, ge=0, le=1)
 
 
+class VerdictSettings(Group):
+    """Where verdicts are kept: SQLite, or PostgreSQL (`postgresql://user:password@host/database`)."""
+
+    url: SecretStr = SecretStr("sqlite:///data/verdicts.db")
+
+
 class ApiSettings(Group):
     """The search service."""
 
@@ -142,5 +148,6 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()
     check: CheckSettings = CheckSettings()
+    verdicts: VerdictSettings = VerdictSettings()
     api: ApiSettings = ApiSettings()
     dashboard: DashboardSettings = DashboardSettings()

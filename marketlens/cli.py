@@ -52,8 +52,9 @@ def embed(
     settings = load_settings(model=model)
     rows = open_export(export)
 
+    from catalog.report import Report
     from embedding.embedder import Embedder
-    from ingest.report import Report
+    from ingest.report import render
     from ingest.vectors import embed_export
     from marketlens import terminal
 
@@ -61,7 +62,7 @@ def embed(
     report = Report(export=export)
     with terminal.progress("Embedding", rows.photos) as advance:
         embed_export(rows, embedder, out, settings.ingest, report, advance)
-    terminal.out.print(report.render())
+    terminal.out.print(render(report))
     terminal.out.print(f"Embeddings: {out}", soft_wrap=True)
 
 

@@ -8,8 +8,8 @@ from rich.text import Text
 from catalog.listing import Hit, Listing
 
 if TYPE_CHECKING:
+    from catalog.report import Report
     from embedding.card import ModelCard
-    from ingest.report import Report
 
 
 def hits_table(title: str, hits: list[Hit]) -> Table:
