@@ -104,6 +104,12 @@ class CollectionMissing(MarketlensError):
     code = "collection_missing"
 
 
+class InsightsMissing(MarketlensError):
+    """Nobody has looked at the collection as a whole yet, or what was found cannot be read."""
+
+    code = "insights_missing"
+
+
 class InvalidFilter(MarketlensError):
     """A filter value that no store could be asked about."""
 

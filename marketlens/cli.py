@@ -101,6 +101,30 @@ def search(
 
 
 @app.command()
+def insights(
+    uri: UriOption = None,
+    model: ModelOption = None,
+    map_photos: Annotated[
+        int | None, typer.Option(min=1, help="Most photos on the map; of more, an even sample. Default: the settings.")
+    ] = None,
+) -> None:
+    """Look at the live collection as a whole: map, wrong categories, duplicates, outliers. For every night."""
+    from marketlens.tables import insights_table
+    from marketlens.terminal import out, progress
+
+    settings = load_settings(uri=uri, model=model, insights={"map_photos": map_photos})
+    embedder, photos = open_catalogue(settings, must_exist=True)
+    from insights.run import run
+
+    with closing(photos):
+        summary, path = run(
+            photos, embedder, settings.insights, max_photo_bytes=settings.ingest.max_photo_bytes, progress=progress
+        )
+    out.print(insights_table(summary))
+    out.print(f"Insights: {path}", soft_wrap=True)
+
+
+@app.command()
 def serve(
     uri: UriOption = None,
     model: ModelOption = None,
