@@ -11,7 +11,17 @@ def main() -> None:
     st.html(STYLE)
     search = st.Page("search_page.py", title="Search", icon=":material/image_search:", default=True)
     clusters = st.Page("clusters_page.py", title="Clusters", icon=":material/bubble_chart:", url_path="clusters")
-    st.navigation([search, clusters], position="top").run()
+    category = st.Page(
+        "wrong_category_page.py", title="Wrong category", icon=":material/rule:", url_path="wrong-category"
+    )
+    duplicates = st.Page(
+        "duplicates_page.py", title="Duplicates", icon=":material/content_copy:", url_path="duplicates"
+    )
+    quality = st.Page("quality_page.py", title="Quality", icon=":material/analytics:", url_path="quality")
+    operations = st.Page(
+        "operations_page.py", title="Operations", icon=":material/monitor_heart:", url_path="operations"
+    )
+    st.navigation([search, clusters, category, duplicates, quality, operations], position="top").run()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dashboard.categories import category_colours, category_counts_html, choose_
 from dashboard.fetching import connect, fetch_map
 from dashboard.map_chart import chosen, map_chart, points_frame
 from dashboard.notices import api_errors_shown
-from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, listing_facts
+from dashboard.tiles import PHOTO_PIXELS, Action, Tile, draw_tiles, listing_facts
 from search_api.client import Client
 from search_api.schemas import MapPoint, MapResponse
 
@@ -85,7 +85,7 @@ def draw_chosen(api: Client, points: Sequence[MapPoint], colours: Mapping[str, s
     st.html(category_counts_html(count_categories(points), colours))
     if len(points) > MOST_TILES:
         st.caption(f"The first {MOST_TILES} are shown.")
-    draw_tiles([_tile(api, point) for point in points[:MOST_TILES]], _ask_about)
+    draw_tiles([_tile(api, point) for point in points[:MOST_TILES]], (Action("more", "More like this", _ask_about),))
 
 
 def _tile(api: Client, point: MapPoint) -> Tile:
@@ -93,8 +93,8 @@ def _tile(api: Client, point: MapPoint) -> Tile:
     return Tile(point.photo_id, point.listing_id, photo, point.title, listing_facts(point))
 
 
-def _ask_about(listing_id: str) -> None:
-    st.session_state["go-to-listing"] = listing_id
+def _ask_about(tile: Tile) -> None:
+    st.session_state["go-to-listing"] = tile.listing_id
 
 
 if __name__ == "__main__":

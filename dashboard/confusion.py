@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.confusion_chart import confusion_chart, confusion_frame
+from dashboard.onward import MORE_LIKE_THIS
 from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, listing_facts
 from search_api.client import Client
 from search_api.schemas.insights import ConfusionResponse, InsightPhoto
@@ -67,14 +68,13 @@ def draw_cell_choice(confusion: ConfusionResponse) -> tuple[str | None, str | No
     return category, predicted
 
 
-@st.fragment
 def draw_photos(api: Client, category: str, predicted: str) -> None:
     """Draw the cell's photos, a page more with each press."""
     pages = st.session_state.setdefault(f"pages-{category}-{predicted}", 1)
     answer = api.insight_photos(category=category, predicted=predicted, limit=PHOTOS * pages)
     st.subheader(f"{answer.total:,} photos" if answer.total != 1 else "1 photo", anchor=False)
     st.text(f"Filed in {category}, taken for {predicted} by the model.")
-    draw_tiles(_tile(api, photo) for photo in answer.photos)
+    draw_tiles([_tile(api, photo) for photo in answer.photos], [MORE_LIKE_THIS])
     if answer.next_after is not None:
         st.button("Show more", key="more-photos", on_click=_show_more, args=(category, predicted))
 

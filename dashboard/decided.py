@@ -2,20 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.csv_file import csv_bytes
 from dashboard.decision_bar import IN_WORDS
+from dashboard.exporting import as_csv
 from dashboard.notices import api_errors_shown
 from search_api.client import Client
-from search_api.schemas.verdicts import Decision, Verdict, WrongCategory
+from search_api.schemas import MAX_PAGE, Decision, Kind, Verdict, WrongCategory
 
-VerdictKind = Literal["wrong_category", "duplicate"]
-
-SHOWN = 200
+SHOWN = MAX_PAGE
 COLUMNS = {
     "verdict_id": st.column_config.NumberColumn("Verdict", format="%d"),
     "decided_at": st.column_config.DatetimeColumn("Decided (UTC)", format="D MMM YYYY, HH:mm"),
@@ -28,7 +25,7 @@ COLUMNS = {
 }
 
 
-def draw_decided(api: Client, kind: VerdictKind) -> None:
+def draw_decided(api: Client, kind: Kind) -> None:
     """Draw the verdicts of a kind, newest first."""
     decision = st.segmented_control("Decision", list(IN_WORDS), format_func=IN_WORDS.__getitem__, key="decision")
     answer = api.verdicts(kind=kind, decision=decision, limit=SHOWN)
@@ -59,11 +56,11 @@ def draw_table(verdicts: Sequence[Verdict]) -> list[int]:
     return sorted({int(number) for number in frame["verdict_id"].iloc[event["selection"]["rows"]]})
 
 
-def draw_export(api: Client, kind: VerdictKind, decision: Decision | None) -> None:
+def draw_export(api: Client, kind: Kind, decision: Decision | None) -> None:
     """Offer all verdicts as a file; they are fetched when it is asked for."""
     st.download_button(
         "Export as CSV",
-        lambda: csv_bytes(verdicts_frame(list(every_verdict(api, kind, decision)))),
+        lambda: as_csv([row for verdict in every_verdict(api, kind, decision) for row in rows_of(verdict)]),
         file_name=f"{kind}-verdicts.csv",
         mime="text/csv",
         icon=":material/download:",
@@ -87,7 +84,7 @@ def draw_withdrawal(api: Client, verdict_ids: Sequence[int]) -> None:
             st.rerun()
 
 
-def every_verdict(api: Client, kind: VerdictKind, decision: Decision | None) -> Iterator[Verdict]:
+def every_verdict(api: Client, kind: Kind, decision: Decision | None) -> Iterator[Verdict]:
     """All verdicts, newest first, page by page."""
     page = partial(api.verdicts, kind=kind, decision=decision, limit=SHOWN)
     answer = page()
@@ -98,11 +95,12 @@ def every_verdict(api: Client, kind: VerdictKind, decision: Decision | None) -> 
 
 
 def verdicts_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """A row for each listing of each verdict; the listings of a duplicate have its `verdict_id` in common."""
-    return pd.DataFrame([row for verdict in verdicts for row in _rows(verdict)])
+    """A row for each listing of each verdict."""
+    return pd.DataFrame([row for verdict in verdicts for row in rows_of(verdict)])
 
 
-def _rows(verdict: Verdict) -> Iterator[dict[str, object]]:
+def rows_of(verdict: Verdict) -> Iterator[dict[str, object]]:
+    """A row for each listing; the listings of a duplicate have its `verdict_id` in common."""
     about = verdict.question
     if isinstance(about, WrongCategory):
         listings = [about.model_dump(include={"listing_id", "category", "suggested_category"})]

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.reviewing import Queue
 from search_api.schemas.insights import DuplicateGroup, Suggestion
-from search_api.schemas.verdicts import Decision
+from search_api.schemas import Decision
 
 # C and R are Streamlit's own.
 DECISIONS: dict[Decision, tuple[str, str, str]] = {

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.model_card import name_of
-from search_api.schemas.operations import ModelResponse
+from search_api.schemas import ModelResponse
 
 # In the words of the model's README, in this order.
 WORDS = {

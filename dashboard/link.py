@@ -1,6 +1,6 @@
 """What is asked, between the URL and the widgets: a reload, a shared link or going back gives the same page."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import streamlit as st
 
@@ -11,19 +11,16 @@ def take_over_link() -> None:
     """Set the widgets as the URL says: on arrival, after going back, and where a widget was not drawn last time."""
     params = _params()
     is_new = params != st.session_state.get("link")
-    asked = Asked.from_params(params)
-    for name, value in asdict(asked).items():
+    for name, value in asdict(Asked.from_params(params)).items():
         if is_new or name not in st.session_state:
             st.session_state[name] = value
     st.session_state.setdefault("upload", 0)
-    if is_new and asked.listing_id:
-        forget_photo()
 
 
 def put_in_link() -> Asked:
     """Put what the widgets say into the URL, and return it."""
     state = {field.name: st.session_state[field.name] for field in fields(Asked)}
-    state |= {"listing_id": state["listing_id"].strip(), "category": tuple(state["category"])}
+    state |= {"category": tuple(state["category"]), "subcategory": state["subcategory"] or ""}
     asked = Asked(**state)
     if asked.to_params() != _params():
         st.query_params.from_dict(asked.to_params())
@@ -31,36 +28,48 @@ def put_in_link() -> Asked:
     return asked
 
 
-def photo_key() -> str:
+def uploader_key() -> str:
     """Key of the uploader: it is emptied by drawing another in its place."""
-    return f"photo-{st.session_state['upload']}"
+    return f"photos-{st.session_state['upload']}"
 
 
-def ask_about(listing_id: str) -> None:
-    """Ask about a listing, under the filters that are on."""
-    st.session_state["listing_id"] = listing_id
-    forget_photo()
+def want(listing_id: str) -> None:
+    """Look for more like this listing as well."""
+    _set_examples("listing_id", listing_id, taken_from="unlike")
 
 
-def forget_photo() -> None:
-    """Empty the uploader: a listing was given after it."""
-    st.session_state["upload"] += 1
+def do_not_want(listing_id: str) -> None:
+    """Look for less like this listing."""
+    _set_examples("unlike", listing_id, taken_from="listing_id")
 
 
-def forget_listing() -> None:
-    """Empty the listing's id: a photo was uploaded after it."""
-    st.session_state["listing_id"] = ""
+def forget_example(listing_id: str) -> None:
+    """Let a listing count no more, wanted or not."""
+    for name in ("listing_id", "unlike"):
+        st.session_state[name] = tuple(one for one in st.session_state[name] if one != listing_id)
+
+
+def forget_examples_of_before() -> None:
+    """Begin anew with the first photo; photos after it join it."""
+    if len(st.session_state[uploader_key()]) == 1:
+        st.session_state.update({"listing_id": (), "unlike": ()})
 
 
 def drop_filters() -> None:
     """Take every filter off."""
-    st.session_state.update(asdict(Asked(listing_id=st.session_state["listing_id"])))
+    kept = {"listing_id": st.session_state["listing_id"], "unlike": st.session_state["unlike"]}
+    st.session_state.update(asdict(replace(Asked(), **kept)))
 
 
 def start_again() -> None:
     """Ask nothing, as on arrival."""
     st.session_state.update(asdict(Asked()))
-    forget_photo()
+    st.session_state["upload"] += 1
+
+
+def _set_examples(name: str, listing_id: str, taken_from: str) -> None:
+    st.session_state[taken_from] = tuple(one for one in st.session_state[taken_from] if one != listing_id)
+    st.session_state[name] = tuple(dict.fromkeys((*st.session_state[name], listing_id)))
 
 
 def _params() -> Params:

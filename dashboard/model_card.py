@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from search_api.client import Client
-from search_api.schemas.operations import ModelResponse
+from search_api.schemas import ModelResponse
 
 PLOTS = {
     "loss": "Loss and recall while it was trained",

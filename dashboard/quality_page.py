@@ -7,11 +7,13 @@ from dashboard.fetching import connect
 from dashboard.figures import draw_figures
 from dashboard.model_card import choose_model, draw_card, draw_plots, draw_unreadable
 from dashboard.notices import api_errors_shown
+from dashboard.onward import go_on
 from dashboard.recall import draw_recall
 
 
 def main() -> None:
     """Draw the page."""
+    go_on()
     api = connect()
     st.title("Quality")
     with api_errors_shown():

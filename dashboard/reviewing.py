@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from search_api.client import ApiError, Client
 from search_api.schemas.insights import DuplicateGroup, DuplicatesResponse, Suggestion, SuggestionsResponse
-from search_api.schemas.verdicts import Decision, Duplicate, PutVerdict, Question, WrongCategory
+from search_api.schemas import Decision, Duplicate, PutVerdict, WrongCategory
 
 AHEAD = 50
 
@@ -70,7 +70,7 @@ class Queue(Generic[Asked]):
         self.remaining += 1
 
 
-def question_of(asked: Suggestion | DuplicateGroup) -> Question:
+def question_of(asked: Suggestion | DuplicateGroup) -> WrongCategory | Duplicate:
     """What a verdict on it is about."""
     if isinstance(asked, Suggestion):
         return WrongCategory(

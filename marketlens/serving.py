@@ -42,7 +42,7 @@ def serve(settings: Settings, *, own_model: bool) -> None:
     with closing(photos):
         if not_ready := check(settings, embedder, photos, own_model):
             out.print(not_ready, soft_wrap=True)
-        uvicorn.run(create_app(settings.api, embedder, photos), **_options(settings))
+        uvicorn.run(create_app(settings, embedder, photos), **_options(settings))
 
 
 def require_keys(settings: Settings) -> None:
@@ -80,7 +80,7 @@ def worker() -> "FastAPI":
     settings = load_settings()
     configure(settings.api.log)
     embedder, photos = open_catalogue(settings)
-    return create_app(settings.api, embedder, photos)
+    return create_app(settings, embedder, photos)
 
 
 def _serve_in_workers(settings: Settings, own_model: bool) -> None:

@@ -11,9 +11,12 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from catalog.ledger import Ledger
 from catalog.settings import ApiSettings
+from catalog.verdicts import VerdictStore
+from search_api.activity import Activity
 from search_api.guard import Caller
-from search_api.keys import Scope
+from search_api.keys import KeyRing, Scope
 from search_api.live import Live, LiveCatalogue
 from search_api.metrics import Metrics
 from search_api.photo_urls import PhotoUrls
@@ -54,12 +57,36 @@ def _photo_url(request: Request) -> Callable[[str], str]:
     return urls.url
 
 
+def _ring(request: Request) -> KeyRing:
+    ring: KeyRing = request.app.state.ring
+    return ring
+
+
+def _verdicts(request: Request) -> VerdictStore:
+    verdicts: VerdictStore = request.app.state.verdicts
+    return verdicts
+
+
+def _ledger(request: Request) -> Ledger:
+    ledger: Ledger = request.app.state.ledger
+    return ledger
+
+
+def _activity(request: Request) -> Activity:
+    activity: Activity = request.app.state.activity
+    return activity
+
+
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 CatalogueDep = Annotated[LiveCatalogue, Depends(_catalogue)]
 LiveDep = Annotated[Live, Depends(_live)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]
+RingDep = Annotated[KeyRing, Depends(_ring)]
+VerdictsDep = Annotated[VerdictStore, Depends(_verdicts)]
+LedgerDep = Annotated[Ledger, Depends(_ledger)]
+ActivityDep = Annotated[Activity, Depends(_activity)]
 
 
 def needs(scope: Scope) -> Callable[..., None]:
@@ -83,14 +110,18 @@ def needs_photo(
         _require(caller, "read")
 
 
+def no_such_key() -> HTTPException:
+    """The refusal, word for word the same for a key that is absent, misspelt, unknown or revoked."""
+    return HTTPException(
+        HTTPStatus.UNAUTHORIZED,
+        "This needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY.",
+        {"WWW-Authenticate": "Bearer"},
+    )
+
+
 def _require(caller: Caller, scope: Scope) -> None:
     if caller.scope is None:
-        # Word for word the same for a key that is absent, misspelt, unknown or revoked.
-        raise HTTPException(
-            HTTPStatus.UNAUTHORIZED,
-            "This needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY.",
-            {"WWW-Authenticate": "Bearer"},
-        )
+        raise no_such_key()
     if not caller.may(scope):
         raise HTTPException(
             HTTPStatus.FORBIDDEN, f"This needs a key with the scope {scope}; {caller.name} has {caller.scope}."

@@ -28,6 +28,7 @@ from catalog.errors import (
     StoreFailed,
     StoreLocked,
     StoreUnreachable,
+    VerdictsUnavailable,
 )
 from search_api.schemas import Problem
 from search_api.stages import Overloaded, StageTooSlow
@@ -46,6 +47,7 @@ STATUS: dict[type[MarketlensError], HTTPStatus] = {
     ModelMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreLocked: HTTPStatus.SERVICE_UNAVAILABLE,
+    VerdictsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreFailed: HTTPStatus.BAD_GATEWAY,
     OutputFailed: HTTPStatus.INSUFFICIENT_STORAGE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,

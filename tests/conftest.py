@@ -23,12 +23,12 @@ import catalog.retries
 from catalog.collection import PhotoCollection
 from catalog.exports import open_export
 from catalog.listing import Photo
+from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from embedding.embedder import Embedder
 from embedding.importing import import_model
 from ingest.local import run_locally
-from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.milvus_server import running_server
 from tests.web import Site, website
@@ -120,6 +120,12 @@ def ingest_export(
     assert sum(advanced) == report.read
     assert report.finished
     return report
+
+
+@pytest.fixture(autouse=True)
+def own_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services of a test keep verdicts in its own folder, not in the checkout's."""
+    monkeypatch.setenv("MARKETLENS_VERDICTS__URL", f"sqlite:///{tmp_path / 'verdicts.db'}")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.conftest import ingest_export
@@ -21,7 +21,7 @@ def make_app(export: Path, embedder: Embedder, lite: MilvusSettings, **settings:
     """The service over an export that is ingested first."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(export, embedder, photos)
-    return create_app(ApiSettings.model_validate(settings), embedder, photos)
+    return create_app(Settings(api=ApiSettings.model_validate(settings)), embedder, photos)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
@@ -259,7 +259,7 @@ def test_ready_when_a_search_works(client: TestClient) -> None:
 def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings) -> None:
     """Before the first ingest the service lives, is not ready, and says what to do."""
     photos = PhotoCollection.connect(lite, IndexSettings())
-    with TestClient(create_app(ApiSettings(), embedder, photos)) as client:
+    with TestClient(create_app(Settings(api=ApiSettings()), embedder, photos)) as client:
         assert client.get("/livez").status_code == 200
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1))), client.get("/v1/categories")):
             assert (response.status_code, response.json()["code"]) == (503, "collection_missing")
@@ -270,7 +270,7 @@ def test_another_model_never_answers(export: Path, embedder: Embedder, lite: Mil
     """A service with another model than the collection's refuses instead of giving nonsense."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(export, embedder, photos)
-    with TestClient(create_app(ApiSettings(), fake_embedder("0f" * 32), photos)) as client:
+    with TestClient(create_app(Settings(api=ApiSettings()), fake_embedder("0f" * 32), photos)) as client:
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1)))):
             assert (response.status_code, response.json()["code"]) == (503, "model_mismatch")
 

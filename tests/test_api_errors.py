@@ -31,6 +31,7 @@ def make(error: type[MarketlensError]) -> MarketlensError:
         (domain.ModelMismatch, 503),
         (domain.StoreUnreachable, 503),
         (domain.StoreLocked, 503),
+        (domain.VerdictsUnavailable, 503),
         (domain.StoreFailed, 502),
         (domain.ModelBroken, 500),
         (Overloaded, 503),

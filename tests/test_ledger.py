@@ -8,11 +8,11 @@ import pytest
 from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting, StoreFailed
 from catalog.exports import open_export
+from catalog.ledger import Ledger, Line
+from catalog.report import Report
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
-from ingest.ledger import Ledger, Line
 from ingest.local import run_locally
-from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.conftest import LoadedModel, MakeExport, ingest_export
 
