@@ -1,5 +1,7 @@
 """How the API does: requests, errors and times of the last hours, drawn anew by itself."""
 
+from collections.abc import Mapping, Sequence
+
 import altair as alt
 import pandas as pd
 import streamlit as st
@@ -10,7 +12,9 @@ from search_api.schemas import ActivityPoint
 
 SPANS = {"15 minutes": 15, "1 hour": 60, "3 hours": 180}
 REFRESH_SECONDS = 10
-HEIGHT = 220
+HEIGHT = 260
+COLOURS = ["#4e79a7", "#f28e2b", "#e15759"]
+LEGEND = alt.Legend(orient="top", title=None)
 
 
 def draw_activity(api: Client) -> None:
@@ -43,7 +47,7 @@ def draw_charts(api: Client, minutes: int) -> None:
                 st.altair_chart(chart, width="stretch", alt=f"{title}, over time")
 
 
-def draw_totals(points: list[ActivityPoint]) -> None:
+def draw_totals(points: Sequence[ActivityPoint]) -> None:
     """Draw the sums over the time that is shown."""
     asked = sum(point.requests for point in points)
     grid = st.grid(columns=4, min_column_width=150)
@@ -56,57 +60,58 @@ def draw_totals(points: list[ActivityPoint]) -> None:
         grid.metric(name, value, border=True)
 
 
-def requests_chart(points: list[ActivityPoint]) -> alt.Chart:
+def requests_chart(points: Sequence[ActivityPoint]) -> alt.Chart:
     """Answers by their kind."""
-    rows = [
-        {"at": point.at, "answers": kind, "requests": count}
-        for point in points
-        for kind, count in (
-            ("answered", point.requests - point.client_errors - point.server_errors),
-            ("4xx", point.client_errors),
-            ("5xx", point.server_errors),
+    kinds = {
+        "answered": [point.requests - point.client_errors - point.server_errors for point in points],
+        "4xx": [point.client_errors for point in points],
+        "5xx": [point.server_errors for point in points],
+    }
+    chart: alt.Chart = (
+        _over_time(_columns(points, kinds, "requests"), "requests")
+        .mark_area(interpolate="step")
+        .encode(
+            color=alt.Color("of:N", scale=alt.Scale(domain=list(kinds), range=COLOURS), legend=LEGEND),
+            order=alt.Order("of:N", sort="descending"),
         )
-    ]
-    colours = alt.Scale(domain=["answered", "4xx", "5xx"], range=["#4e79a7", "#f28e2b", "#e15759"])
-    return _over_time(rows, "requests").mark_area(interpolate="step").encode(
-        color=alt.Color("answers:N", scale=colours, legend=_LEGEND), order=alt.Order("answers:N", sort="descending")
     )
+    return chart
 
 
-def times_chart(points: list[ActivityPoint]) -> alt.Chart:
+def times_chart(points: Sequence[ActivityPoint]) -> alt.Chart:
     """The median, and what one answer of a hundred takes longer than."""
-    rows = [
-        {"at": point.at, "of": name, "ms": value}
-        for point in points
-        for name, value in (("p50", point.p50_ms), ("p99", point.p99_ms))
-    ]
-    return _lines(rows)
+    return _lines(points, {"p50": [point.p50_ms for point in points], "p99": [point.p99_ms for point in points]})
 
 
-def stages_chart(points: list[ActivityPoint]) -> alt.Chart:
+def stages_chart(points: Sequence[ActivityPoint]) -> alt.Chart:
     """Means by stage."""
-    rows = [{"at": point.at, "of": stage, "ms": ms} for point in points for stage, ms in point.stage_ms.items()]
-    return _lines(rows)
+    stages = dict.fromkeys(stage for point in points for stage in point.stage_ms)
+    return _lines(points, {stage: [point.stage_ms.get(stage) for point in points] for stage in stages})
 
 
-_LEGEND = alt.Legend(orient="top", title=None)
-
-
-def _lines(rows: list[dict[str, object]]) -> alt.Chart:
-    return _over_time(rows, "ms").mark_line(point=alt.OverlayMarkDef(size=18)).encode(
-        color=alt.Color("of:N", legend=_LEGEND)
+def _lines(points: Sequence[ActivityPoint], values: Mapping[str, Sequence[float | None]]) -> alt.Chart:
+    chart: alt.Chart = (
+        _over_time(_columns(points, values, "ms"), "ms")
+        .mark_line(point=alt.OverlayMarkDef(size=18))
+        .encode(color=alt.Color("of:N", legend=LEGEND))
     )
+    return chart
 
 
-def _over_time(rows: list[dict[str, object]], value: str) -> alt.Chart:
-    # Without a row of its own, an empty table has no columns to draw.
-    frame = pd.DataFrame(rows)
-    return alt.Chart(frame, height=HEIGHT).encode(
+def _columns(points: Sequence[ActivityPoint], values: Mapping[str, Sequence[float | None]], name: str) -> pd.DataFrame:
+    """A row for each moment and name."""
+    rows = [(point.at, of, value) for of, row in values.items() for point, value in zip(points, row, strict=True)]
+    return pd.DataFrame(rows, columns=["at", "of", name])
+
+
+def _over_time(frame: pd.DataFrame, value: str) -> alt.Chart:
+    chart: alt.Chart = alt.Chart(frame, height=HEIGHT).encode(
         x=alt.X("at:T", title=None, axis=alt.Axis(format="%H:%M", labelOverlap=True)),
         y=alt.Y(f"{value}:Q", title=None),
-        tooltip=[alt.Tooltip("at:T", format="%H:%M:%S"), *[alt.Tooltip(name) for name in frame.columns if name != "at"]],
+        tooltip=[alt.Tooltip("at:T", format="%H:%M:%S"), alt.Tooltip("of:N"), alt.Tooltip(f"{value}:Q", format=",.0f")],
     )
+    return chart
 
 
-def _age(point: ActivityPoint, points: list[ActivityPoint]) -> float:
+def _age(point: ActivityPoint, points: Sequence[ActivityPoint]) -> float:
     return (points[-1].at - point.at).total_seconds()

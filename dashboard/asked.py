@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from dashboard.link import Params, every, last, spell
 from search_api.schemas import MAX_LIMIT, Filter, SearchRequest
 
 DEFAULT_LIMIT: int = SearchRequest.model_fields["limit"].default
-
-Params = dict[str, list[str]]
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -30,33 +28,22 @@ class Asked:
     def from_params(cls, params: Mapping[str, Sequence[str]]) -> "Asked":
         """Read a URL's parameters. What makes no sense there counts as not asked."""
 
-        def last(name: str) -> str:
-            return next(reversed(params.get(name, ())), "")
-
-        def every(name: str) -> tuple[str, ...]:
-            return tuple(dict.fromkeys(text for text in params.get(name, ()) if text))
-
-        limit = _number(last("limit"))
+        limit = _number(last(params, "limit"))
         return cls(
-            listing_id=every("listing_id"),
-            unlike=every("unlike"),
-            category=every("category"),
-            subcategory=last("subcategory"),
-            price_min=_number(last("price_min")),
-            price_max=_number(last("price_max")),
-            location=last("location"),
-            listed_after=_date(last("listed_after")),
+            listing_id=every(params, "listing_id"),
+            unlike=every(params, "unlike"),
+            category=every(params, "category"),
+            subcategory=last(params, "subcategory"),
+            price_min=_number(last(params, "price_min")),
+            price_max=_number(last(params, "price_max")),
+            location=last(params, "location"),
+            listed_after=_date(last(params, "listed_after")),
             limit=DEFAULT_LIMIT if limit is None else min(max(int(limit), 1), MAX_LIMIT),
         )
 
     def to_params(self) -> Params:
         """Spell it as URL parameters, leaving out what was not asked."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: [_spelt(one) for one in (value if isinstance(value, tuple) else (value,))]
-            for name, value in given.items()
-            if value != getattr(_NOTHING, name)
-        }
+        return spell(self)
 
     @property
     def prices_crossed(self) -> bool:
@@ -92,13 +79,6 @@ class Asked:
             and datetime(self.listed_after.year, self.listed_after.month, self.listed_after.day, tzinfo=UTC),
             exclude_listing_ids=[*self.listing_id, *self.unlike],
         )
-
-
-_NOTHING = Asked()
-
-
-def _spelt(value: object) -> str:
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _number(text: str) -> float | None:

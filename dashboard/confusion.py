@@ -8,7 +8,7 @@ from dashboard.confusion_chart import confusion_chart, confusion_frame
 from dashboard.onward import MORE_LIKE_THIS
 from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, listing_facts
 from search_api.client import Client
-from search_api.schemas.insights import ConfusionResponse, InsightPhoto
+from search_api.schemas import ConfusionResponse, InsightPhoto
 
 PHOTOS = 24
 
@@ -42,8 +42,9 @@ def draw_warning(confusion: ConfusionResponse) -> None:
     )
     if confusion.trained_on:
         st.warning(
-            f"The model was trained on {confusion.trained_on:,} of these photos ({confusion.trained_on / photos:.0%}) and "
-            "knows those by heart: it looks better here than it is. Curves has the matrix of photos that it had not seen.",
+            f"The model was trained on {confusion.trained_on:,} of these photos ({confusion.trained_on / photos:.0%}) "
+            "and knows those by heart: it looks better here than it is. Curves has the matrix of photos that were new "
+            "to it.",
             icon=":material/school:",
         )
 
@@ -63,24 +64,34 @@ def draw_cell_choice(confusion: ConfusionResponse) -> tuple[str | None, str | No
         "Seller's category", confusion.categories, None, key="seller", placeholder="Row", bind="query-params"
     )
     predicted = column.selectbox(
-        "Model's category", confusion.predicted_categories, None, key="model_says", placeholder="Column", bind="query-params"
+        "Model's category",
+        confusion.predicted_categories,
+        None,
+        key="model_says",
+        placeholder="Column",
+        bind="query-params",
     )
     return category, predicted
 
 
 def draw_photos(api: Client, category: str, predicted: str) -> None:
     """Draw the cell's photos, a page more with each press."""
-    pages = st.session_state.setdefault(f"pages-{category}-{predicted}", 1)
-    answer = api.insight_photos(category=category, predicted=predicted, limit=PHOTOS * pages)
+    answer = api.insight_photos(category=category, predicted=predicted, limit=PHOTOS)
+    photos = answer.photos
+    for _ in range(st.session_state.setdefault(f"more-{category}-{predicted}", 0)):
+        if answer.next_after is None:
+            break
+        answer = api.insight_photos(category=category, predicted=predicted, after=answer.next_after, limit=PHOTOS)
+        photos += answer.photos
     st.subheader(f"{answer.total:,} photos" if answer.total != 1 else "1 photo", anchor=False)
     st.text(f"Filed in {category}, taken for {predicted} by the model.")
-    draw_tiles([_tile(api, photo) for photo in answer.photos], [MORE_LIKE_THIS])
+    draw_tiles([_tile(api, photo) for photo in photos], [MORE_LIKE_THIS])
     if answer.next_after is not None:
         st.button("Show more", key="more-photos", on_click=_show_more, args=(category, predicted))
 
 
 def _show_more(category: str, predicted: str) -> None:
-    st.session_state[f"pages-{category}-{predicted}"] += 1
+    st.session_state[f"more-{category}-{predicted}"] += 1
 
 
 def _tile(api: Client, photo: InsightPhoto) -> Tile:

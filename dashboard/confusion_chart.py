@@ -1,9 +1,11 @@
 """The confusion matrix as a chart."""
 
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
-from search_api.schemas.insights import ConfusionResponse
+from search_api.schemas import ConfusionResponse
 
 CELL_PIXELS = 34
 LABEL_PIXELS = 150
@@ -39,12 +41,17 @@ def confusion_chart(frame: pd.DataFrame) -> alt.LayerChart:
         strokeWidth=alt.value(3),
     )
     # A nought says nothing, and would hide what does.
-    counts = base.transform_filter("datum.photos > 0").mark_text(fontSize=11).encode(
-        text=alt.Text("photos:Q", format=","),
-        color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black")),
+    counts = (
+        base.transform_filter("datum.photos > 0")
+        .mark_text(fontSize=11)
+        .encode(
+            text=alt.Text("photos:Q", format=","),
+            color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black")),
+        )
     )
-    return alt.layer(cells.add_params(cell), counts, height=CELL_PIXELS * frame["category"].nunique() + LABEL_PIXELS)
+    height = CELL_PIXELS * frame["category"].nunique() + LABEL_PIXELS
+    return alt.LayerChart(layer=[cells.add_params(cell), counts], height=height)
 
 
-def _axis(**options: object) -> alt.Axis:
+def _axis(**options: Any) -> alt.Axis:
     return alt.Axis(labelLimit=LABEL_PIXELS, labelOverlap=False, ticks=False, domain=False, **options)

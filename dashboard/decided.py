@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +14,7 @@ from search_api.client import Client
 from search_api.schemas import MAX_PAGE, Decision, Kind, Verdict, WrongCategory
 
 SHOWN = MAX_PAGE
-COLUMNS = {
+COLUMNS: dict[str, Any] = {
     "verdict_id": st.column_config.NumberColumn("Verdict", format="%d"),
     "decided_at": st.column_config.DatetimeColumn("Decided (UTC)", format="D MMM YYYY, HH:mm"),
     "decision": "Decision",

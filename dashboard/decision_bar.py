@@ -5,8 +5,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.reviewing import Queue
-from search_api.schemas.insights import DuplicateGroup, Suggestion
-from search_api.schemas import Decision
+from search_api.schemas import Decision, DuplicateGroup, Suggestion
 
 # C and R are Streamlit's own.
 DECISIONS: dict[Decision, tuple[str, str, str]] = {

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.tiles import PHOTO_PIXELS, price_in_words
 from search_api.client import Client
-from search_api.schemas.insights import DuplicateGroup, DuplicateKind, DuplicateListing
+from search_api.schemas import DuplicateGroup, DuplicateKind, DuplicateListing
 
 MOST_PHOTOS = 4
 MOST_COLUMNS = 4

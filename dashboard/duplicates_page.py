@@ -12,7 +12,7 @@ from dashboard.freshness import draw_freshness
 from dashboard.notices import api_errors_shown
 from dashboard.reviewing import Fetch, Queue, groups_of
 from search_api.client import Client
-from search_api.schemas.insights import DuplicateGroup, DuplicateKind
+from search_api.schemas import DuplicateGroup, DuplicateKind
 
 GROUPS = 10
 
@@ -100,8 +100,8 @@ def go_to(after: int | None) -> None:
 def draw_end() -> None:
     """Say that nothing is left to decide."""
     st.success(
-        "Nothing is left to decide here. Filters in the side bar or an earlier page may hide some; `marketlens insights` "
-        "looks again after the next ingest.",
+        "Nothing is left to decide here. Filters in the side bar or an earlier page may hide some; "
+        "`marketlens insights` looks again after the next ingest.",
         icon=":material/task_alt:",
     )
 

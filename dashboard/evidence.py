@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, price_in_words
 from search_api.client import Client
-from search_api.schemas.insights import Evidence, Suggestion
+from search_api.schemas import Evidence, Suggestion
 
 LARGE_PIXELS = 800
 CERTAINTIES = [(0.9, "Almost certainly wrong"), (0.75, "Very likely wrong"), (0.6, "Probably wrong"), (0.0, "Doubtful")]

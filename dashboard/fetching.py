@@ -6,11 +6,28 @@ from dashboard.settings import DashboardSettings
 from search_api.client import Client
 from search_api.schemas import CategoryCount, MapResponse
 
+_KEY = "api-key"
+
 
 def connect() -> Client:
-    """Open the API that the settings name."""
+    """Open the API that the settings name, with the key of this browser session or else theirs."""
     settings = DashboardSettings()
-    return _client(settings.api_url, settings.api_key.get_secret_value())
+    return _client(settings.api_url, own_key() or settings.api_key.get_secret_value())
+
+
+def own_key() -> str:
+    """The key that was typed in this browser session."""
+    return str(st.session_state.get(_KEY, ""))
+
+
+def use_key(key: str) -> None:
+    """Keep a key for this browser session."""
+    st.session_state[_KEY] = key
+
+
+def forget_key() -> None:
+    """Log out."""
+    st.session_state.pop(_KEY, None)
 
 
 def fetch_categories(api: Client) -> list[CategoryCount]:
@@ -23,7 +40,7 @@ def fetch_map(api: Client) -> MapResponse:
     return _map(api.url, api.ready().collection, api)
 
 
-@st.cache_resource
+@st.cache_resource(max_entries=100)
 def _client(url: str, key: str) -> Client:
     return Client(url, key)
 

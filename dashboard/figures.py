@@ -60,6 +60,7 @@ def figures_frame(models: Sequence[ModelResponse]) -> pd.DataFrame:
 def figures_chart(frame: pd.DataFrame) -> alt.LayerChart:
     """Draw intervals, one row for each figure, its name above the lines."""
     models = list(frame["model"].unique())
+    legend = alt.Legend(orient="top", labelLimit=0, title=None)
     # Inside the chart and above the lines: beside them the names would take half of a telephone's screen.
     names = alt.Axis(
         ticks=False, domain=False, labelAlign="left", labelPadding=0, labelOffset=-ROW_PIXELS / 2, labelLimit=0
@@ -67,7 +68,11 @@ def figures_chart(frame: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(frame).encode(
         y=alt.Y("figure:N", sort=None, title=None, axis=names),
         yOffset=alt.YOffset("model:N", sort=models, scale=alt.Scale(paddingOuter=1)),
-        color=alt.Color("model:N", sort=models, legend=alt.Legend(orient="top", labelLimit=0, title=None) if len(models) > 1 else None),
+        color=alt.Color(
+            "model:N",
+            sort=models,
+            legend=legend if len(models) > 1 else None,
+        ),
         tooltip=[
             alt.Tooltip("model:N"),
             alt.Tooltip("figure:N"),
@@ -78,12 +83,12 @@ def figures_chart(frame: pd.DataFrame) -> alt.LayerChart:
     across = alt.X("low:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", orient="top"))
     lines = base.mark_rule(strokeWidth=3).encode(x=across, x2="high:Q")
     dots = base.mark_circle(size=90, opacity=1).encode(x="mean:Q")
-    return alt.layer(lines, dots, height=ROW_PIXELS * frame["figure"].nunique())
+    return alt.LayerChart(layer=[lines, dots], height=ROW_PIXELS * frame["figure"].nunique())
 
 
 def figures_table(frame: pd.DataFrame) -> pd.DataFrame:
     """A row for each figure, a column for each model: mean and interval as percentages."""
-    words = [f"{row.mean_:.1%} ({row.low:.1%} to {row.high:.1%})" for row in frame.rename(columns={"mean": "mean_"}).itertuples()]
+    words = frame.apply(lambda row: f"{row['mean']:.1%} ({row['low']:.1%} to {row['high']:.1%})", axis=1)
     table = frame.assign(words=words).pivot_table(
         index="figure", columns="model", values="words", aggfunc="first", sort=False
     )

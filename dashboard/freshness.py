@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from search_api.schemas.insights import InsightsResponse
+from search_api.schemas import InsightsResponse
 
 
 def draw_freshness(insights: InsightsResponse) -> None:

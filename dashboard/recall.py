@@ -22,7 +22,7 @@ def draw_recall(api: Client) -> None:
     if not activity.recall:
         st.info("The probe has not measured yet; it begins some minutes after the API.", icon=":material/hourglass:")
         return
-    frame = pd.DataFrame(sorted(activity.recall.items(), key=lambda item: item[1]), columns=["category", "recall"])
+    frame = pd.DataFrame(list(activity.recall.items()), columns=["category", "recall"]).sort_values("recall")
     st.altair_chart(recall_chart(frame), width="stretch", alt="Live recall for each category")
     st.dataframe(
         frame,
@@ -48,4 +48,4 @@ def recall_chart(frame: pd.DataFrame) -> alt.LayerChart:
         )
     )
     line = alt.Chart(pd.DataFrame({"recall": [GOOD]})).mark_rule(strokeDash=[4, 4]).encode(x="recall:Q")
-    return alt.layer(bars, line, height=28 * len(frame))
+    return alt.LayerChart(layer=[bars, line], height=28 * len(frame))

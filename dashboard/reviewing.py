@@ -4,12 +4,20 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from search_api.client import ApiError, Client
-from search_api.schemas.insights import DuplicateGroup, DuplicatesResponse, Suggestion, SuggestionsResponse
-from search_api.schemas import Decision, Duplicate, PutVerdict, WrongCategory
+from search_api.schemas import (
+    Decision,
+    Duplicate,
+    DuplicateGroup,
+    DuplicatesResponse,
+    PutVerdict,
+    Suggestion,
+    SuggestionsResponse,
+    WrongCategory,
+)
 
 AHEAD = 50
 
-Asked = TypeVar("Asked", Suggestion, DuplicateGroup)
+Asked = TypeVar("Asked", bound=Suggestion | DuplicateGroup)
 Fetch = Callable[[int | None], tuple[list[Asked], int, int | None]]
 
 

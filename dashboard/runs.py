@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -11,14 +12,15 @@ from search_api.client import Client
 from search_api.schemas import IngestRun, RejectedRow
 
 ROWS = 1_000
-COLUMNS = {
+COLUMNS: dict[str, Any] = {
     "run_id": "Run",
     "state": "State",
     "started_at": st.column_config.DatetimeColumn("Started (UTC)", format="D MMM YYYY, HH:mm"),
     "seconds": st.column_config.NumberColumn("Seconds", format="%.0f"),
-    **{name: st.column_config.NumberColumn(name.capitalize(), format="localized") for name in ("read", "written")},
-    **{name: st.column_config.NumberColumn(name.capitalize(), format="localized") for name in ("unchanged", "rejected")},
-    "removed": st.column_config.NumberColumn("Removed", format="localized"),
+    **{
+        name: st.column_config.NumberColumn(name.capitalize(), format="localized")
+        for name in ("read", "written", "unchanged", "rejected", "removed")
+    },
     "export": "Export",
     "collection": "Collection",
 }

@@ -7,7 +7,7 @@ from streamlit.typing import UploadedFile
 
 from dashboard.asked import Asked
 from dashboard.components import draw_crop, take_pasted_photos
-from dashboard.link import forget_example, forget_examples_of_before, start_again, uploader_key, want
+from dashboard.examples import forget_example, forget_examples_of_before, start_again, uploader_key, want
 from dashboard.question import Photo
 from dashboard.tiles import PHOTO_PIXELS, listing_facts
 from search_api.client import Client

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.answers import fetch_answer
+from dashboard.asked import Asked
 from dashboard.fetching import connect
 from dashboard.link import put_in_link, take_over_link
 from dashboard.notices import api_errors_shown
@@ -17,10 +18,10 @@ def main() -> None:
     """Draw the page."""
     api = connect()
     st.title("Search by photo")
-    take_over_link()
+    take_over_link(Asked)
     uploads = draw_inputs()
     with api_errors_shown():
-        asked = put_in_link()
+        asked = put_in_link(Asked)
         question = Question(asked, draw_examples(api, asked, uploads))
         pages = fetch_answer(api, question)
         draw_filters(api, asked, pages)

@@ -2,6 +2,9 @@
 
 # Photos come in every shape: in squares they line up, and none is cropped. Buttons of a row stand level.
 STYLE = """<style>
+/* Streamlit's own grey for captions, and its red on pink, are too faint for WCAG AA. */
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] * { color: inherit; }
+[data-testid="stBaseButton-segmented_controlActive"] { color: inherit; font-weight: 600; }
 [data-testid="stMainBlockContainer"] { padding: 4.5rem clamp(1rem, 3vw, 2.5rem) 3rem; }
 [class*="st-key-tile-"] > :last-child { margin-top: auto; }
 [class*="st-key-tile-"] img {

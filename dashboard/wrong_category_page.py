@@ -10,7 +10,7 @@ from dashboard.freshness import draw_freshness
 from dashboard.notices import api_errors_shown
 from dashboard.reviewing import AHEAD, Fetch, Queue, suggestions_of
 from search_api.client import Client
-from search_api.schemas.insights import InsightsResponse, Suggestion
+from search_api.schemas import InsightsResponse, Suggestion
 
 
 def main() -> None:

@@ -25,7 +25,9 @@ from search_api.activity import Activity
 from search_api.batching import StageFactory
 from search_api.guard import Guard, RateLimit
 from search_api.keys import KeyRing, is_public
+from search_api.latest import LatestInsights
 from search_api.live import LiveCatalogue, LoadModel
+from search_api.map_rendering import Maps
 from search_api.metrics import Metrics
 from search_api.observing import Observing
 from search_api.operations import router as operations
@@ -66,6 +68,7 @@ def create_app(
     metrics, tracing = Metrics(), Tracing()
     ring = KeyRing(api.keys, public=is_public(api.host))
     limit = RateLimit(api.rate_limit)
+    urls = PhotoUrls(ring, api.photo_url_seconds)
     stages = StageFactory(api, metrics)
     verdicts = VerdictStore(settings.verdicts.url.get_secret_value())
     activity = Activity(metrics)
@@ -97,7 +100,9 @@ def create_app(
     app.state.settings = api
     app.state.catalogue = catalogue
     app.state.metrics = metrics
-    app.state.photo_urls = PhotoUrls(ring, api.photo_url_seconds)
+    app.state.photo_urls = urls
+    app.state.maps = Maps(urls)
+    app.state.insights = LatestInsights(settings.insights.folder)
     app.state.ring = ring
     app.state.verdicts = verdicts
     app.state.ledger = Ledger(settings.ingest.ledger)

@@ -12,7 +12,6 @@ from tenacity import RetryCallState
 
 from search_api import schemas
 
-MAP_SECONDS = 180.0  # the first map of a collection is a t-SNE over thousands of photos
 _LONGEST_PAUSE = 10.0
 _RETRIED = (429, 503)
 

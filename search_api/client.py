@@ -13,7 +13,6 @@ from tenacity import AsyncRetrying, Retrying, retry_if_exception, stop_after_att
 
 from search_api import schemas
 from search_api.calls import (
-    MAP_SECONDS,
     Answer,
     ApiError,
     Call,
@@ -37,6 +36,7 @@ __all__ = ["ApiError", "AsyncClient", "Client"]
 
 ANSWER_SECONDS = 30.0
 TRIES = 3
+MAP_PHOTOS = 50_000
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL)
 
@@ -131,9 +131,78 @@ class Client(_Address):
         """Every category with its counts."""
         return self._ask(Call(schemas.CategoriesResponse, "GET", "/v1/categories"))
 
-    def map(self) -> schemas.MapResponse:
-        """Fetch the 2-D map of the photos."""
-        return self._ask(Call(schemas.MapResponse, "GET", "/v1/map", {"timeout": MAP_SECONDS}))
+    def insights(self) -> schemas.InsightsResponse:
+        """The collection as a whole, as `marketlens insights` found it."""
+        return self._ask(get(schemas.InsightsResponse, "/v1/insights"))
+
+    def map(self, limit: int = MAP_PHOTOS) -> schemas.MapResponse:
+        """The 2-D map of the photos."""
+        return self._ask(get(schemas.MapResponse, "/v1/map", limit=limit))
+
+    def confusion(self) -> schemas.ConfusionResponse:
+        """Photos by the seller's category and the model's."""
+        return self._ask(get(schemas.ConfusionResponse, "/v1/insights/confusion"))
+
+    def insight_photos(
+        self,
+        category: str | None = None,
+        predicted: str | None = None,
+        outliers: bool = False,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> schemas.PhotosResponse:
+        """Photos of a category, of a cell of the confusion matrix, or outliers."""
+        return self._ask(
+            get(
+                schemas.PhotosResponse,
+                "/v1/insights/photos",
+                category=category,
+                predicted=predicted,
+                outliers=outliers,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    def suggestions(
+        self,
+        category: str | None = None,
+        suggested: str | None = None,
+        after: int | None = None,
+        limit: int = 20,
+        skipped: bool = False,
+    ) -> schemas.SuggestionsResponse:
+        """Wrong categories suspected, on which nobody has decided."""
+        return self._ask(
+            get(
+                schemas.SuggestionsResponse,
+                "/v1/insights/suggestions",
+                category=category,
+                suggested=suggested,
+                after=after,
+                limit=limit,
+                skipped=skipped,
+            )
+        )
+
+    def duplicates(
+        self,
+        kind: schemas.DuplicateKind | None = None,
+        after: int | None = None,
+        limit: int = 20,
+        skipped: bool = False,
+    ) -> schemas.DuplicatesResponse:
+        """Groups of listings that show the same, on which nobody has decided."""
+        return self._ask(
+            get(
+                schemas.DuplicatesResponse,
+                "/v1/insights/duplicates",
+                kind=kind,
+                after=after,
+                limit=limit,
+                skipped=skipped,
+            )
+        )
 
     def whoami(self) -> schemas.Caller:
         """Say who asks, and whether a key is needed."""
@@ -287,9 +356,78 @@ class AsyncClient(_Address):
         """Every category with its counts."""
         return await self._ask(Call(schemas.CategoriesResponse, "GET", "/v1/categories"))
 
-    async def map(self) -> schemas.MapResponse:
-        """Fetch the 2-D map of the photos."""
-        return await self._ask(Call(schemas.MapResponse, "GET", "/v1/map", {"timeout": MAP_SECONDS}))
+    async def insights(self) -> schemas.InsightsResponse:
+        """The collection as a whole, as `marketlens insights` found it."""
+        return await self._ask(get(schemas.InsightsResponse, "/v1/insights"))
+
+    async def map(self, limit: int = MAP_PHOTOS) -> schemas.MapResponse:
+        """The 2-D map of the photos."""
+        return await self._ask(get(schemas.MapResponse, "/v1/map", limit=limit))
+
+    async def confusion(self) -> schemas.ConfusionResponse:
+        """Photos by the seller's category and the model's."""
+        return await self._ask(get(schemas.ConfusionResponse, "/v1/insights/confusion"))
+
+    async def insight_photos(
+        self,
+        category: str | None = None,
+        predicted: str | None = None,
+        outliers: bool = False,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> schemas.PhotosResponse:
+        """Photos of a category, of a cell of the confusion matrix, or outliers."""
+        return await self._ask(
+            get(
+                schemas.PhotosResponse,
+                "/v1/insights/photos",
+                category=category,
+                predicted=predicted,
+                outliers=outliers,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    async def suggestions(
+        self,
+        category: str | None = None,
+        suggested: str | None = None,
+        after: int | None = None,
+        limit: int = 20,
+        skipped: bool = False,
+    ) -> schemas.SuggestionsResponse:
+        """Wrong categories suspected, on which nobody has decided."""
+        return await self._ask(
+            get(
+                schemas.SuggestionsResponse,
+                "/v1/insights/suggestions",
+                category=category,
+                suggested=suggested,
+                after=after,
+                limit=limit,
+                skipped=skipped,
+            )
+        )
+
+    async def duplicates(
+        self,
+        kind: schemas.DuplicateKind | None = None,
+        after: int | None = None,
+        limit: int = 20,
+        skipped: bool = False,
+    ) -> schemas.DuplicatesResponse:
+        """Groups of listings that show the same, on which nobody has decided."""
+        return await self._ask(
+            get(
+                schemas.DuplicatesResponse,
+                "/v1/insights/duplicates",
+                kind=kind,
+                after=after,
+                limit=limit,
+                skipped=skipped,
+            )
+        )
 
     async def whoami(self) -> schemas.Caller:
         """Say who asks, and whether a key is needed."""

@@ -17,7 +17,9 @@ from catalog.verdicts import VerdictStore
 from search_api.activity import Activity
 from search_api.guard import Caller
 from search_api.keys import KeyRing, Scope
+from search_api.latest import InsightTables, LatestInsights
 from search_api.live import Live, LiveCatalogue
+from search_api.map_rendering import Maps
 from search_api.metrics import Metrics
 from search_api.photo_urls import PhotoUrls
 
@@ -77,6 +79,16 @@ def _activity(request: Request) -> Activity:
     return activity
 
 
+def _insights(request: Request) -> InsightTables:
+    latest: LatestInsights = request.app.state.insights
+    return latest.of(_live(request).info.name)
+
+
+def _maps(request: Request) -> Maps:
+    maps: Maps = request.app.state.maps
+    return maps
+
+
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 CatalogueDep = Annotated[LiveCatalogue, Depends(_catalogue)]
 LiveDep = Annotated[Live, Depends(_live)]
@@ -85,6 +97,8 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]
 RingDep = Annotated[KeyRing, Depends(_ring)]
 VerdictsDep = Annotated[VerdictStore, Depends(_verdicts)]
+InsightsDep = Annotated[InsightTables, Depends(_insights)]
+MapsDep = Annotated[Maps, Depends(_maps)]
 LedgerDep = Annotated[Ledger, Depends(_ledger)]
 ActivityDep = Annotated[Activity, Depends(_activity)]
 

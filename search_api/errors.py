@@ -16,6 +16,7 @@ from catalog.errors import (
     CollectionMissing,
     CollectionReplaced,
     IngestRunning,
+    InsightsMissing,
     InvalidFilter,
     InvalidQuery,
     ListingConflict,
@@ -35,6 +36,7 @@ from search_api.stages import Overloaded, StageTooSlow
 
 STATUS: dict[type[MarketlensError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
+    InsightsMissing: HTTPStatus.NOT_FOUND,
     PhotoUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidFilter: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidQuery: HTTPStatus.UNPROCESSABLE_ENTITY,

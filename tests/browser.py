@@ -57,8 +57,9 @@ def running_site(folder: Path, listings: int = 300) -> Iterator[DashboardSite]:
     export.mkdir()
     part_of_listings(export, listings)
     settings = {"MARKETLENS_MILVUS__URI": str(folder / "milvus.db"), "MARKETLENS_MODEL__PATH": str(MODEL)}
-    done = marketlens("ingest", export, cwd=folder, **settings)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for command in (["ingest", export], ["insights"]):
+        done = marketlens(*command, cwd=folder, **settings)
+        assert done.returncode == 0, done.stdout + done.stderr
     port = free_ports(1)[0]
     api = f"http://127.0.0.1:{port}"
     with (

@@ -18,6 +18,7 @@ def make(error: type[MarketlensError]) -> MarketlensError:
     ("error", "status"),
     [
         (domain.NotFound, 404),
+        (domain.InsightsMissing, 404),
         (domain.PhotoUnusable, 422),
         (domain.InvalidFilter, 422),
         (domain.InvalidQuery, 422),

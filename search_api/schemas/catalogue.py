@@ -41,15 +41,6 @@ class MapPoint(ListingFields):
     y: float
 
 
-class MapResponse(BaseModel):
-    """The 2-D map of the collection's photos, or of an even sample of them."""
-
-    points: list[MapPoint]
-    total_photos: int
-    collection: str
-    model_fingerprint: str
-
-
 class Health(BaseModel):
     """Whether the service can answer, and with what."""
 
