@@ -35,6 +35,7 @@ from tests.web import Site, website
 
 if TYPE_CHECKING:
     from tests.browser import Browser, DashboardSite
+    from tests.review_site import ReviewSite
 
 SHARED = Path(__file__).parents[2] / "shared"
 LISTINGS = SHARED / "listings"
@@ -269,6 +270,15 @@ def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Dashbo
     from tests.browser import running_site
 
     with running_site(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def review_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ReviewSite"]:
+    """As `dashboard_site`, over listings among which something is wrong, with keys, to be changed."""
+    from tests.review_site import running_review_site
+
+    with running_review_site(tmp_path_factory.mktemp("review")) as site:
         yield site
 
 
