@@ -10,6 +10,7 @@ from search_api.schemas import MAX_LIMIT, Filter, SearchRequest
 
 DEFAULT_LIMIT: int = SearchRequest.model_fields["limit"].default
 
+
 @dataclass(frozen=True)
 class Asked:
     """Listings and the filters. The field names are the widgets' keys and the URL's parameters too."""
@@ -27,7 +28,6 @@ class Asked:
     @classmethod
     def from_params(cls, params: Mapping[str, Sequence[str]]) -> "Asked":
         """Read a URL's parameters. What makes no sense there counts as not asked."""
-
         limit = _number(last(params, "limit"))
         return cls(
             listing_id=every(params, "listing_id"),

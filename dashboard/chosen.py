@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search_api.schemas.insights import MapColumns
+from search_api.schemas import MapColumns
 
 Corner = tuple[float, float]
 
@@ -22,7 +22,9 @@ class Chosen:
     def read(cls, area: str, photo: str) -> "Chosen":
         """Read what a URL says. What makes no sense there counts as nothing."""
         try:
-            corners = tuple((float(x), float(y)) for x, y in (corner.split(",") for corner in area.split(";") if corner))
+            corners = tuple(
+                (float(x), float(y)) for x, y in (corner.split(",") for corner in area.split(";") if corner)
+            )
         except ValueError:
             return cls()
         return cls(area=corners) if len(corners) > 2 else cls(photo=photo)

@@ -1,19 +1,16 @@
 """How the points of the map are coloured, and the legend that says so."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from dashboard.categories import COLOURS
 from dashboard.tiles import price_in_words
-from search_api.schemas.insights import MapColumns
-
-By = Literal["category", "subcategory", "price", "confidence"]
-WAYS: tuple[By, ...] = get_args(By)
+from search_api.schemas import MapColumns
 
 # Low to high; each is told from white and from black.
 SCALE = ("#3b6fd4", "#3a97c9", "#2fae9b", "#4bb062", "#9ab02f", "#d9a022", "#e0702c", "#d1362f")
@@ -39,7 +36,7 @@ class Colouring:
         return dict(zip(self.labels, self.colours, strict=True))
 
 
-def colour_by(columns: MapColumns, by: By) -> Colouring:
+def colour_by(columns: MapColumns, by: str) -> Colouring:
     """Colour the points by what is known of them."""
     if by == "price":
         return _by_price(columns)
@@ -77,7 +74,7 @@ def _by_steps(values: Sequence[float | None], bounds: Sequence[float], spell: Ca
     places = [unknown if value is None else int(np.searchsorted(bounds, value, side="right")) for value in values]
     labels = [
         *([f"below {spell(bounds[0])}"] if bounds else ["any"]),
-        *(f"{spell(low)} to {spell(high)}" for low, high in zip(bounds, bounds[1:], strict=False)),
+        *(f"{spell(low)} to {spell(high)}" for low, high in itertools.pairwise(bounds)),
         *([f"{spell(bounds[-1])} or more"] if bounds else []),
     ]
     colours = [SCALE[round(step * (len(SCALE) - 1) / max(steps - 1, 1))] for step in range(steps)]

@@ -5,7 +5,7 @@ A page's question is a frozen dataclass. Its field names are the widgets' keys a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import streamlit as st
 
@@ -15,7 +15,7 @@ Params = dict[str, list[str]]
 class Linked(Protocol):
     """What a page is asked."""
 
-    __dataclass_fields__: Any
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @classmethod
     def from_params(cls, params: Mapping[str, Sequence[str]]) -> Self:

@@ -6,8 +6,8 @@ import streamlit as st
 
 from dashboard.answers import every_hit, want_next_page
 from dashboard.asked import Asked
-from dashboard.exporting import draw_csv_button
 from dashboard.examples import do_not_want, drop_filters, want
+from dashboard.exporting import draw_csv_button
 from dashboard.tiles import PHOTO_PIXELS, Action, Tile, draw_tiles, listing_facts
 from dashboard.why import ask_why
 from search_api.client import Client

@@ -18,6 +18,7 @@ STYLE = """<style>
 }
 [class*="st-key-example-"] img { aspect-ratio: 1; object-fit: contain; background: rgba(128, 128, 128, 0.12); }
 [class*="st-key-why-"] img { max-height: 55vh; object-fit: contain; }
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p { color: inherit; opacity: 1; }
 .category-counts { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; font-size: 0.875rem; }
 .category-counts i { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.4em; }
 /* Reviewing: what can be decided stays in sight, and the photo does not move it. */

@@ -10,8 +10,10 @@ A test asks for the fixtures `dashboard_site` and `browser`:
         assert_accessible(page)
 """
 
+import csv
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,7 @@ from typing import Literal
 import httpx
 import pytest
 
-from tests.conftest import COMMAND, LISTINGS, marketlens, part_of_listings
+from tests.conftest import COMMAND, LISTINGS, marketlens, write_csv
 from tests.milvus_server import free_ports
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright")
@@ -53,9 +55,7 @@ def running_site(folder: Path, listings: int = 300) -> Iterator[DashboardSite]:
     """Ingest a part of the real listings with the shipped model, then run API and dashboard over them."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
-    export = folder / "export"
-    export.mkdir()
-    part_of_listings(export, listings)
+    export = spread_listings(folder / "export", listings)
     settings = {"MARKETLENS_MILVUS__URI": str(folder / "milvus.db"), "MARKETLENS_MODEL__PATH": str(MODEL)}
     for command in (["ingest", export], ["insights"]):
         done = marketlens(*command, cwd=folder, **settings)
@@ -67,6 +67,24 @@ def running_site(folder: Path, listings: int = 300) -> Iterator[DashboardSite]:
         running_dashboard(folder, api) as dashboard,
     ):
         yield DashboardSite(api, dashboard, export)
+
+
+def spread_listings(export: Path, count: int) -> Path:
+    """Write an export of listings from all over the real one, which goes category by category."""
+    export.mkdir()
+    with (LISTINGS / "Products.csv").open(encoding="utf-8", newline="") as file:
+        header, *products = csv.reader(file)
+    kept = products[:: len(products) // count][:count]
+    write_csv(export / "Products.csv", header, kept)
+    with (LISTINGS / "Images.csv").open(encoding="utf-8", newline="") as file:
+        header, *images = csv.reader(file)
+    ids = {row[1] for row in kept}
+    images = [row for row in images if row[2] in ids]
+    write_csv(export / "Images.csv", header, images)
+    (export / "images").mkdir()
+    for row in images:
+        shutil.copy(LISTINGS / "images" / f"{row[1]}.jpg", export / "images")
+    return export
 
 
 @contextmanager
