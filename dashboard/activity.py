@@ -37,11 +37,13 @@ def draw_charts(api: Client, minutes: int) -> None:
             return
         draw_totals(points)
         grid = st.grid(columns=2, min_column_width=330, gap="medium")
-        for title, chart in (
-            (f"Requests in {activity.seconds:g} s", requests_chart(points)),
-            ("Milliseconds for an answer", times_chart(points)),
-            ("Milliseconds in each stage", stages_chart(points)),
-        ):
+        charts = {
+            f"Requests in {activity.seconds:g} s": requests_chart(points),
+            "Milliseconds for an answer": times_chart(points),
+        }
+        if any(point.stage_ms for point in points):
+            charts["Milliseconds in each stage of a search"] = stages_chart(points)
+        for title, chart in charts.items():
             with grid.container():
                 st.subheader(title, anchor=False)
                 st.altair_chart(chart, width="stretch", alt=f"{title}, over time")
@@ -106,7 +108,7 @@ def _columns(points: Sequence[ActivityPoint], values: Mapping[str, Sequence[floa
 
 def _over_time(frame: pd.DataFrame, value: str) -> alt.Chart:
     chart: alt.Chart = alt.Chart(frame, height=HEIGHT).encode(
-        x=alt.X("at:T", title=None, axis=alt.Axis(format="%H:%M", labelOverlap=True)),
+        x=alt.X("at:T", title=None, axis=alt.Axis(labelOverlap=True)),
         y=alt.Y(f"{value}:Q", title=None),
         tooltip=[alt.Tooltip("at:T", format="%H:%M:%S"), alt.Tooltip("of:N"), alt.Tooltip(f"{value}:Q", format=",.0f")],
     )

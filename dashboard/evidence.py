@@ -10,7 +10,7 @@ from search_api.client import Client
 from search_api.schemas import Evidence, Suggestion
 
 LARGE_PIXELS = 800
-CERTAINTIES = [(0.9, "Almost certainly wrong"), (0.75, "Very likely wrong"), (0.6, "Probably wrong"), (0.0, "Doubtful")]
+CERTAINTIES = [(0.9, "Almost certainly wrong"), (0.75, "Very likely wrong"), (0.6, "Probably wrong"), (0.0, "Perhaps wrong")]
 
 
 def certainty_in_words(certainty: float) -> str:
@@ -42,8 +42,7 @@ def draw_categories(asked: Suggestion) -> None:
 def draw_neighbours(api: Client, asked: Suggestion) -> None:
     """Draw the other listings' photos that look most like it."""
     st.subheader("What looks like it")
-    agreeing = sum(near.category == asked.suggested_category for near in asked.neighbours)
-    st.text(f"{agreeing} of these {len(asked.neighbours)} lie in {asked.suggested_category}; they are framed.")
+    st.text(f"Those in {asked.suggested_category} come first and are framed.")
     draw_tiles((_tile(api, near, asked) for near in asked.neighbours), least_pixels=120)
 
 

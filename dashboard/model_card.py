@@ -8,9 +8,9 @@ from search_api.client import Client
 from search_api.schemas import ModelResponse
 
 PLOTS = {
-    "loss": "Loss and recall while it was trained",
-    "reliability": "Probability that was said, against how often it was the same item",
-    "confusion": "Confusion on photos that it had not seen",
+    "loss.png": "Loss and recall while it was trained",
+    "reliability.png": "Probability that was said, against how often it was the same item",
+    "confusion.png": "Confusion on photos that it had not seen",
 }
 PARTS = {"train": "for training", "val": "for validation", "test": "for the test"}
 

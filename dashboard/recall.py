@@ -8,6 +8,7 @@ from dashboard.admin import admin_answer
 from search_api.client import Client
 
 GOOD = 0.95
+BAR_PIXELS = 26
 
 
 def draw_recall(api: Client) -> None:
@@ -42,10 +43,10 @@ def recall_chart(frame: pd.DataFrame) -> alt.LayerChart:
         .mark_bar()
         .encode(
             x=alt.X("recall:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
-            y=alt.Y("category:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)),
+            y=alt.Y("category:N", sort=None, title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
             color=alt.condition(f"datum.recall < {GOOD}", alt.value("#d97706"), alt.value("#4e79a7")),
             tooltip=[alt.Tooltip("category:N"), alt.Tooltip("recall:Q", format=".1%")],
         )
     )
-    line = alt.Chart(pd.DataFrame({"recall": [GOOD]})).mark_rule(strokeDash=[4, 4]).encode(x="recall:Q")
-    return alt.LayerChart(layer=[bars, line], height=28 * len(frame))
+    line = alt.Chart(pd.DataFrame({"recall": [GOOD]})).mark_rule(color="#d97706", strokeWidth=2).encode(x="recall:Q")
+    return alt.LayerChart(layer=[bars, line], height=BAR_PIXELS * len(frame) + 40)

@@ -2,9 +2,6 @@
 
 # Photos come in every shape: in squares they line up, and none is cropped. Buttons of a row stand level.
 STYLE = """<style>
-/* Streamlit's own grey for captions, and its red on pink, are too faint for WCAG AA. */
-[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] * { color: inherit; }
-[data-testid="stBaseButton-segmented_controlActive"] { color: inherit; font-weight: 600; }
 [data-testid="stMainBlockContainer"] { padding: 4.5rem clamp(1rem, 3vw, 2.5rem) 3rem; }
 [class*="st-key-tile-"] > :last-child { margin-top: auto; }
 [class*="st-key-tile-"] img {
@@ -18,7 +15,7 @@ STYLE = """<style>
 }
 [class*="st-key-example-"] img { aspect-ratio: 1; object-fit: contain; background: rgba(128, 128, 128, 0.12); }
 [class*="st-key-why-"] img { max-height: 55vh; object-fit: contain; }
-[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p { color: inherit; opacity: 1; }
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] :is(p, code) { color: inherit; opacity: 1; }
 .category-counts { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; font-size: 0.875rem; }
 .category-counts i { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.4em; }
 /* Reviewing: what can be decided stays in sight, and the photo does not move it. */

@@ -282,6 +282,16 @@ def review_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ReviewSit
         yield site
 
 
+@pytest.fixture(scope="session")
+def reader_dashboard(review_site: "ReviewSite") -> Iterator[str]:
+    """Address of a dashboard over `review_site` whose key may only read."""
+    from tests.browser import running_dashboard
+
+    key = {"MARKETLENS_DASHBOARD__API_KEY": review_site.read_key}
+    with running_dashboard(review_site.folder, review_site.api, **key) as address:
+        yield address
+
+
 # Not for the whole session: while Playwright waits, asyncio.run() of other tests finds a loop that runs already.
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
