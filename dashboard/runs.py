@@ -81,7 +81,7 @@ def draw_rejected(api: Client, run_id: str) -> None:
         key="rejected",
     )
     st.download_button(
-        "Download as CSV",
+        "Export as CSV",
         lambda: as_csv([row.model_dump() for row in every_rejected_row(api, run_id)]),
         file_name=f"rejected-{run_id}.csv",
         mime="text/csv",

@@ -45,4 +45,5 @@ ul.listing-facts { list-style: none; margin: 0; padding: 0; font-size: 0.875rem;
 /* Narrower than this, the counts in the cells would lie on each other. */
 .st-key-confusion-scroll { overflow-x: auto; }
 .st-key-confusion-scroll > * { min-width: 46rem; }
+.st-key-confusion-scroll svg g.mark-text { pointer-events: none; }
 </style>"""

@@ -35,11 +35,11 @@ def test_promote_and_roll_back(page: Page, review_site: ReviewSite) -> None:
     assert live(review_site) == first
     page.get_by_role("button", name="Promote").click()
     dialog.get_by_role("button", name="Yes, change it").click()
-    page.locator(f".st-key-build-{other.name}").get_by_text("Live", exact=True).wait_for()
+    page.locator(f".st-key-build-{other.name}").get_by_text("Live").wait_for()
     assert live(review_site).name == other.name
     page.get_by_role("button", name="Roll back to this").click()
     dialog.get_by_role("button", name="Yes, change it").click()
-    page.locator(f".st-key-build-{first.name}").get_by_text("Live", exact=True).wait_for()
+    page.locator(f".st-key-build-{first.name}").get_by_text("Live").wait_for()
     assert live(review_site).name == first.name
 
 
@@ -58,11 +58,13 @@ def test_a_key_that_was_taken_back_changes_nothing(page: Page, review_site: Revi
     first = live(review_site)
     page.get_by_role("button", name="Promote").click()
     dialog = page.get_by_role("dialog")
+    agree = dialog.get_by_role("button", name="Yes, change it")
+    agree.wait_for()
     keys = review_site.folder / "data" / "api-keys.json"
     kept = keys.read_bytes()
     revoke_key(keys, "ann")
     try:
-        dialog.get_by_role("button", name="Yes, change it").click()
+        agree.click()
         dialog.get_by_text("The live build stays.").wait_for()
     finally:
         keys.write_bytes(kept)
@@ -77,7 +79,7 @@ def test_rejected_rows_are_shown_and_saved(page: Page, review_site: ReviewSite) 
     shoot(page, "operations-runs")
     assert_accessible(page)
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download as CSV").click()
+        page.get_by_role("button", name="Export as CSV").click()
     text = Path(download.value.path()).read_text(encoding="utf-8-sig")
     [row] = csv.DictReader(io.StringIO(text))
     assert (row["photo_id"], row["stage"], row["reason"]) == (BROKEN, "decode", "truncated")

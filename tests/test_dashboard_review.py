@@ -161,6 +161,7 @@ def test_duplicates_by_key_undo_and_kind(review_site: ReviewSite, browser: Brows
     assert [verdict.decision for verdict in verdicts(review_site)] == ["reject"]
     page.keyboard.press("z")
     page.wait_for_function(f"document.querySelectorAll('[class*=st-key-group-]').length == {count}")
+    settle(page)
     assert groups.first.inner_text() == first
     assert verdicts(review_site) == []
     page.close()
