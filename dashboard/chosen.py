@@ -32,7 +32,7 @@ class Chosen:
     def spell(self) -> dict[str, str]:
         """Spell it as URL parameters."""
         if self.area:
-            return {"area": ";".join(f"{x:g},{y:g}" for x, y in self.area)}
+            return {"area": "~".join(f"{number:g}" for corner in self.area for number in corner)}
         return {"photo": self.photo} if self.photo else {}
 
     def points(self, columns: MapColumns, among: Sequence[int]) -> list[int]:

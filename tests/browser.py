@@ -74,6 +74,7 @@ def spread_listings(export: Path, count: int) -> Path:
     export.mkdir()
     with (LISTINGS / "Products.csv").open(encoding="utf-8", newline="") as file:
         header, *products = csv.reader(file)
+    products = [row for row in products if len(row) == len(header)]
     kept = products[:: len(products) // count][:count]
     write_csv(export / "Products.csv", header, kept)
     with (LISTINGS / "Images.csv").open(encoding="utf-8", newline="") as file:
