@@ -63,7 +63,7 @@ def running_site(folder: Path, listings: int = 300) -> Iterator[DashboardSite]:
     port = free_ports(1)[0]
     api = f"http://127.0.0.1:{port}"
     with (
-        _process([COMMAND, "serve", "--port", port], folder, f"{api}/readyz", **settings),
+        process([COMMAND, "serve", "--port", port], folder, f"{api}/readyz", **settings),
         running_dashboard(folder, api) as dashboard,
     ):
         yield DashboardSite(api, dashboard, export)
@@ -94,7 +94,7 @@ def running_dashboard(folder: Path, api: str, **environment: str) -> Iterator[st
     port = free_ports(1)[0]
     address = f"http://127.0.0.1:{port}"
     command = [COMMAND, "dashboard", "--port", port, "--api-url", api]
-    with _process(command, folder, f"{address}/_stcore/health", **environment):
+    with process(command, folder, f"{address}/_stcore/health", **environment):
         yield address
 
 
@@ -167,7 +167,7 @@ def assert_accessible(page: Page) -> None:
 
 
 @contextmanager
-def _process(command: Sequence[object], folder: Path, probe: str, **environment: str) -> Iterator[None]:
+def process(command: Sequence[object], folder: Path, probe: str, **environment: str) -> Iterator[None]:
     """Run a server until the end of the block; its output is in FOLDER/<command>.log."""
     log = folder / f"{re.sub(r'[^a-z]', '', str(command[1]))}.log"
     with log.open("ab") as output:
