@@ -162,7 +162,7 @@ class DuplicateGroup(BaseModel):
         description="Of the weakest link of the kind same_item that holds the group together; null where there is none."
     )
     listings: list[DuplicateListing]
-    price_low: float | None
+    price_low: float | None = Field(description="Null without prices, or with several currencies.")
     price_high: float | None
     same_place: bool
     same_category: bool
