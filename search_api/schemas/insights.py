@@ -124,7 +124,9 @@ class Suggestion(ListingFields):
     photo_url: str
     photo_urls: list[str] = Field(description="All photos of the listing, this one first.")
     suggested_category: str
-    certainty: float = Field(description="0 to 1: mean of what the category head and the neighbours say.")
+    certainty: float = Field(
+        description="0 to 1: what head and neighbours give this category, of what they give it and the seller's together."
+    )
     head_probability: float | None = Field(description="Of the suggested category; null where the head has none such.")
     seller_probability: float | None = Field(description="Of the seller's category, by the same head.")
     neighbour_share: float = Field(description="Of the neighbours, the share in the suggested category.")
