@@ -30,7 +30,10 @@ def serve(settings: Settings, *, own_model: bool) -> None:
 
     Raises InvalidSetting, and what opening the catalogue raises.
     """
+    from catalog.verdicts import VerdictStore
+
     require_keys(settings)
+    VerdictStore(settings.verdicts.url.get_secret_value()).close()  # a wrong address is said before there are workers
     if settings.api.workers > 1:
         _serve_in_workers(settings, own_model)
         return

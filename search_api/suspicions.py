@@ -56,7 +56,7 @@ def open_suggestions(
         now = _stored(photos, [row["photo_id"] for row in part])
         true = {row["rank"] for row in part if _is_still(row, now.get(row["photo_id"]))}
         listings = tables.insights.listings([row["listing_id"] for row in part if row["rank"] in true])
-        others = {name: [str(photo["photo_id"]) for photo in photos] for name, photos in listings.items()}
+        others = {name: [str(one["photo_id"]) for one in rows_of] for name, rows_of in listings.items()}
         near = [one["photo_id"] for row in part if row["rank"] in true for one in row["neighbours"]]
         now |= _stored(photos, {*near, *(photo_id for ids in others.values() for photo_id in ids)} - now.keys())
         said = tables.insights.photos_by_id(near)
