@@ -45,9 +45,9 @@ def price_in_words(price: float | None, currency: str) -> str:
     return f"{symbol}{price:,.2f}" if symbol else f"{price:,.2f} {currency}".rstrip()
 
 
-def draw_tiles(tiles: Iterable[Tile], actions: Sequence[Action]) -> None:
+def draw_tiles(tiles: Iterable[Tile], actions: Sequence[Action] = (), least_pixels: int = 165) -> None:
     """Draw a grid; below each tile its actions."""
-    grid = st.grid(columns=6, min_column_width=165)
+    grid = st.grid(columns=6, min_column_width=least_pixels)
     for tile in tiles:
         with grid.container(key=f"tile-{tile.key}", height="stretch", gap="xsmall"):
             _draw_tile(tile, actions)

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,20 +51,32 @@ class DashboardSite:
 
 
 @contextmanager
-def running_site(folder: Path, listings: int = 300) -> Iterator[DashboardSite]:
-    """Ingest a part of the real listings with the shipped model, then run API and dashboard over them."""
+def running_site(
+    folder: Path,
+    listings: int = 300,
+    *,
+    spoil: Callable[[Path], None] | None = None,
+    commands: Sequence[Sequence[object]] = (),
+    api_key: str = "",
+) -> Iterator[DashboardSite]:
+    """Ingest a part of the real listings with the shipped model, then run API and dashboard over them.
+
+    `spoil` changes the export before it is ingested; `commands` are run before anything serves.
+    """
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     export = spread_listings(folder / "export", listings)
     settings = {"MARKETLENS_MILVUS__URI": str(folder / "milvus.db"), "MARKETLENS_MODEL__PATH": str(MODEL)}
-    for command in (["ingest", export], ["insights"]):
+    if spoil:
+        spoil(export)
+    for command in (["ingest", export], ["insights"], *commands):
         done = marketlens(*command, cwd=folder, **settings)
         assert done.returncode == 0, done.stdout + done.stderr
     port = free_ports(1)[0]
     api = f"http://127.0.0.1:{port}"
     with (
         process([COMMAND, "serve", "--port", port], folder, f"{api}/readyz", **settings),
-        running_dashboard(folder, api) as dashboard,
+        running_dashboard(folder, api, MARKETLENS_DASHBOARD__API_KEY=api_key) as dashboard,
     ):
         yield DashboardSite(api, dashboard, export)
 

@@ -35,6 +35,7 @@ from tests.web import Site, website
 
 if TYPE_CHECKING:
     from tests.browser import Browser, DashboardSite
+    from tests.review_site import ReviewSite
 
 SHARED = Path(__file__).parents[2] / "shared"
 LISTINGS = SHARED / "listings"
@@ -270,6 +271,25 @@ def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Dashbo
 
     with running_site(tmp_path_factory.mktemp("site")) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def review_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ReviewSite"]:
+    """As `dashboard_site`, over listings among which something is wrong, with keys, to be changed."""
+    from tests.review_site import running_review_site
+
+    with running_review_site(tmp_path_factory.mktemp("review")) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def reader_dashboard(review_site: "ReviewSite") -> Iterator[str]:
+    """Address of a dashboard over `review_site` whose key may only read."""
+    from tests.browser import running_dashboard
+
+    key = {"MARKETLENS_DASHBOARD__API_KEY": review_site.read_key}
+    with running_dashboard(review_site.folder, review_site.api, **key) as address:
+        yield address
 
 
 # Not for the whole session: while Playwright waits, asyncio.run() of other tests finds a loop that runs already.

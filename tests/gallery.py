@@ -6,22 +6,11 @@ No test: it is run by hand when the pages look different.
 import tempfile
 from pathlib import Path
 
-from tests.browser import (
-    MODEL,
-    ROOT,
-    Browser,
-    Page,
-    process,
-    running_browser,
-    running_dashboard,
-    settle,
-    visit,
-)
+from tests.browser import MODEL, ROOT, Browser, Page, process, running_browser, running_dashboard, settle, visit
 from tests.conftest import COMMAND, marketlens
 from tests.milvus_server import free_ports
 
 IMAGES = ROOT / "docs" / "images"
-PHOTO = "assets/images/paul-weaver-1120584-unsplash.jpg"
 
 
 def main() -> None:
@@ -41,6 +30,7 @@ def main() -> None:
             photos = sorted((folder / "data" / "demo" / "vendure").rglob("*.jpg"))
             take_search(browser, dashboard, photos)
             take_clusters(browser, dashboard)
+            take_others(browser, dashboard)
 
 
 def take_search(browser: Browser, dashboard: str, photos: list[Path]) -> None:
@@ -55,11 +45,17 @@ def take_search(browser: Browser, dashboard: str, photos: list[Path]) -> None:
 
 
 def take_clusters(browser: Browser, dashboard: str) -> None:
-    """The map with something chosen on it, and how categories overlap; dark and narrow as well."""
-    page = visit(browser, f"{dashboard}/clusters?area=-1~-1~0~-1~0~1~-1~1&labels=title+words")
-    save(page, "clusters")
+    """The map, and what lies far from its category; on a telephone at night."""
+    save(visit(browser, f"{dashboard}/clusters"), "clusters")
     page = visit(browser, f"{dashboard}/clusters?part=outliers", width=390, theme="dark")
+    page.locator('[class*="st-key-tile-"]').first.scroll_into_view_if_needed()
     save(page, "clusters-narrow")
+
+
+def take_others(browser: Browser, dashboard: str) -> None:
+    """How the sellers' categories and the model's agree, and what operators see."""
+    save(visit(browser, f"{dashboard}/quality"), "quality")
+    save(visit(browser, f"{dashboard}/operations"), "operations")
 
 
 def save(page: Page, name: str) -> None:
