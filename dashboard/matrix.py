@@ -1,6 +1,7 @@
 """A square table of numbers as a heat map."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import altair as alt
 import pandas as pd
@@ -20,7 +21,7 @@ def draw_matrix(
     columns: str,
     value: str,
     spelt: str,
-    scale: str = "linear",
+    scale: Literal["linear", "sqrt"] = "linear",
 ) -> None:
     """Draw a heat map over names, and offer its numbers; `rows`, `columns` and `value` say what they are."""
     cells = [

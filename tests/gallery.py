@@ -30,7 +30,7 @@ def main() -> None:
             photos = sorted((folder / "data" / "demo" / "vendure").rglob("*.jpg"))
             take_search(browser, dashboard, photos)
             take_clusters(browser, dashboard)
-            take_others(browser, dashboard)
+            save(visit(browser, f"{dashboard}/quality"), "quality")
 
 
 def take_search(browser: Browser, dashboard: str, photos: list[Path]) -> None:
@@ -50,12 +50,6 @@ def take_clusters(browser: Browser, dashboard: str) -> None:
     page = visit(browser, f"{dashboard}/clusters?part=outliers", width=390, theme="dark")
     page.locator('[class*="st-key-tile-"]').first.scroll_into_view_if_needed()
     save(page, "clusters-narrow")
-
-
-def take_others(browser: Browser, dashboard: str) -> None:
-    """How the sellers' categories and the model's agree, and what operators see."""
-    save(visit(browser, f"{dashboard}/quality"), "quality")
-    save(visit(browser, f"{dashboard}/operations"), "operations")
 
 
 def save(page: Page, name: str) -> None:
