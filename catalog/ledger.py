@@ -84,6 +84,12 @@ class Run:
 
     def rejected(self, after: int, limit: int) -> tuple[list[Line], int]:
         """Up to `limit` lines of rejected rows after the first `after` of them, and how many there are in all."""
+        try:
+            return self._rejected(after, limit)
+        except FileNotFoundError:
+            return self._rejected(after, limit)  # the run ended in between: its parts are one table now
+
+    def _rejected(self, after: int, limit: int) -> tuple[list[Line], int]:
         lines: list[Line] = []
         total = 0
         for batch in self.batches():
@@ -183,7 +189,10 @@ class Ledger:
             except (OSError, ValidationError):
                 continue  # of another version; its rows are still there to be read
             if report.state == "running":
-                report = _as_it_stands(report, Run(path.parent))
+                try:
+                    report = _as_it_stands(report, Run(path.parent))
+                except FileNotFoundError:
+                    report = Report.model_validate_json(path.read_text())  # it ended in between
             yield report
 
 

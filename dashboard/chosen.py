@@ -1,5 +1,6 @@
 """What is chosen on the map: an area or one photo. In the URL, so that it can be shared."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,18 +22,14 @@ class Chosen:
     @classmethod
     def read(cls, area: str, photo: str) -> "Chosen":
         """Read what a URL says. What makes no sense there counts as nothing."""
-        try:
-            corners = tuple(
-                (float(x), float(y)) for x, y in (corner.split(",") for corner in area.split(";") if corner)
-            )
-        except ValueError:
-            return cls()
-        return cls(area=corners) if len(corners) > 2 else cls(photo=photo)
+        numbers = [_number(number) for number in area.split("~")]
+        corners = tuple(zip(numbers[::2], numbers[1::2], strict=False))
+        return cls(area=corners) if len(corners) > 2 and all(map(math.isfinite, numbers)) else cls(photo=photo)
 
     def spell(self) -> dict[str, str]:
         """Spell it as URL parameters."""
         if self.area:
-            return {"area": ";".join(f"{x:g},{y:g}" for x, y in self.area)}
+            return {"area": "~".join(f"{number:g}" for corner in self.area for number in corner)}
         return {"photo": self.photo} if self.photo else {}
 
     def points(self, columns: MapColumns, among: Sequence[int]) -> list[int]:
@@ -51,3 +48,10 @@ def inside(x: NDArray[np.float64], y: NDArray[np.float64], area: Sequence[Corner
             continue
         is_in ^= ((ay > y) != (by > y)) & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
     return is_in
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -10,7 +10,12 @@ from search_api.client import Client
 from search_api.schemas import Evidence, Suggestion
 
 LARGE_PIXELS = 800
-CERTAINTIES = [(0.9, "Almost certainly wrong"), (0.75, "Very likely wrong"), (0.6, "Probably wrong"), (0.0, "Perhaps wrong")]
+CERTAINTIES = [
+    (0.9, "Almost certainly wrong"),
+    (0.75, "Very likely wrong"),
+    (0.6, "Probably wrong"),
+    (0.0, "Perhaps wrong"),
+]
 
 
 def certainty_in_words(certainty: float) -> str:

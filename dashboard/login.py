@@ -8,6 +8,7 @@ from search_api.client import ApiError
 from search_api.schemas import Caller
 
 UNAUTHORIZED = 401
+_LET_IN = "let-in"
 
 
 def let_in() -> bool:
@@ -18,16 +19,20 @@ def let_in() -> bool:
     try:
         caller = connect().whoami()
     except ApiError as error:
-        if error.status != UNAUTHORIZED:
+        if error.status == UNAUTHORIZED:
+            _draw_form(refused=error)
+            return False
+        # Who was in stays in: the page says itself what it cannot show, and keeps what was uploaded.
+        if not st.session_state.get(_LET_IN):
             draw_api_error(error)
             return False
-        _draw_form(refused=error)
-        return False
+        return True
     if caller.keys_needed and not caller.scope:
         _draw_form()
         return False
     if caller.keys_needed:
         _draw_caller(caller)
+    st.session_state[_LET_IN] = True
     return True
 
 

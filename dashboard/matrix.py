@@ -1,6 +1,7 @@
 """A square table of numbers as a heat map."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import altair as alt
 import pandas as pd
@@ -9,6 +10,7 @@ import streamlit as st
 from dashboard.exporting import draw_csv_button
 
 CELL_PIXELS = 30
+LABEL_PIXELS = 170
 
 
 def draw_matrix(
@@ -19,7 +21,7 @@ def draw_matrix(
     columns: str,
     value: str,
     spelt: str,
-    scale: str = "linear",
+    scale: Literal["linear", "sqrt"] = "linear",
 ) -> None:
     """Draw a heat map over names, and offer its numbers; `rows`, `columns` and `value` say what they are."""
     cells = [
@@ -27,13 +29,13 @@ def draw_matrix(
         for i, row in enumerate(names)
         for j, column in enumerate(names)
     ]
-    across, down = alt.Y(f"{rows}:N"), alt.X(f"{columns} :N")
+    down, across = alt.Y(f"{rows}:N"), alt.X(f"{columns} :N")
     chart = (
         alt.Chart(pd.DataFrame(cells), height=CELL_PIXELS * len(names) + 140)
         .mark_rect()
         .encode(
-            y=across.sort(list(names)).title(rows.capitalize()),
-            x=down.sort(list(names)).title(columns.capitalize()).axis(labelAngle=-50),
+            y=down.sort(list(names)).title(rows.capitalize()).axis(labelLimit=LABEL_PIXELS),
+            x=across.sort(list(names)).title(columns.capitalize()).axis(labelAngle=-50, labelLimit=LABEL_PIXELS),
             color=alt.Color(f"{value}:Q").scale(scheme="viridis", type=scale).title(value.capitalize()),
             tooltip=[f"{rows}:N", f"{columns} :N", alt.Tooltip(f"{value}:Q", format=spelt)],
         )

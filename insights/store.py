@@ -162,7 +162,7 @@ class Insights:
         return found
 
     def _rows(self, index: "_Index", ids: list[str]) -> list[dict[str, object]]:
-        rows: list[dict[str, object]] = self.photos.take(pa.array(index.rows(ids))).to_pylist()
+        rows: list[dict[str, object]] = self.photos.take(pa.array(index.rows(ids), pa.int64())).to_pylist()
         return rows
 
     @cached_property

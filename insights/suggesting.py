@@ -10,12 +10,16 @@ from catalog.listing import Embeddings
 from insights.graph import Graph
 from insights.reading import blocks, first_rows
 
-MIN_CERTAINTY = 0.5
+# Both measured on listings moved to wrong categories, see docs/insights.md.
+MIN_CERTAINTY = 0.85
+SMOOTHING = 0.02
 EVIDENCE = 6
 _BLOCK = 4_096
 
 Classify = Callable[[Embeddings], Embeddings | None]
 """Embeddings (n, dim) -> probabilities (n, categories of the model), None without a category head."""
+Shares = NDArray[np.float64]
+"""A share for each of the collection's categories: (n, categories)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,31 @@ class Suggestion:
     neighbour_share: float
     neighbours: NDArray[np.int32]
     similarities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Voices:
+    """What is said of some photos, or of some listings. `known` (categories,): which ones the head has."""
+
+    head: Shares
+    near: Shares
+    known: NDArray[np.bool_]
+
+    def mean(self, own: NDArray[np.int32]) -> Shares:
+        """Of both voices; of the neighbours alone where the head does not know the seller's category, or another."""
+        both = np.where(self.known, (self.head + self.near) / 2, self.near)
+        return np.where(self.known[own, None], both, self.near)
+
+    def by_listing(self, starts: NDArray[np.int64]) -> "_Voices":
+        """Averaged over the photos of each listing."""
+        sizes = np.diff(starts, append=len(self.near))[:, None]
+        return _Voices(
+            np.add.reduceat(self.head, starts) / sizes, np.add.reduceat(self.near, starts) / sizes, self.known
+        )
+
+    def told(self, row: int, category: int) -> float | None:
+        """The head's probability."""
+        return float(self.head[row, category]) if self.known[category] else None
 
 
 def predict(embeddings: Embeddings, classify: Classify) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
@@ -63,72 +92,65 @@ def suggestions(
     """Suspected listings, the most certain first.
 
     Two voices, each a share for every category, averaged over the listing's photos: the category head, and the
-    neighbours. A suggestion needs both: the suggested category is more probable than the seller's by each voice, and by
-    their mean (`certainty`) at least MIN_CERTAINTY. Where the head knows none of the categories, the neighbours decide.
+    neighbours. `certainty` is what their mean gives the suggested category, of what it gives that and the seller's
+    together; a little is added to both, so that a share of nothing at all is no certainty.
     """
-    known = [(head_categories.index(name), number) for number, name in enumerate(categories) if name in head_categories]
+    places = {name: number for number, name in enumerate(head_categories)}
+    known = np.array([name in places for name in categories])
+    columns = [places[name] for name in categories if name in places]
     found: list[Suggestion] = []
     for begin, end in blocks(first_rows(listing), len(listing), _BLOCK):
-        rows = np.arange(begin, end)
-        neighbours = _neighbour_votes(graph, category, rows, len(categories))
-        probabilities = classify(embeddings[begin:end]) if known else None
-        head = None
+        near = _neighbour_shares(graph, category, slice(begin, end), len(categories))
+        head = np.zeros_like(near)
+        probabilities = classify(embeddings[begin:end]) if columns else None
         if probabilities is not None:
-            head = np.zeros_like(neighbours)
-            head[:, [number for _, number in known]] = probabilities[:, [number for number, _ in known]]
-        found += _suspects(rows, category, listing, neighbours, head, graph, {number for _, number in known})
+            head[:, known] = probabilities[:, columns]
+        voices = _Voices(head, near, known if probabilities is not None else np.zeros_like(known))
+        found += _suspects(begin, category[begin:end], listing[begin:end], voices, category, graph)
     return sorted(found, key=lambda one: (-one.certainty, one.listing_row))
 
 
-def _neighbour_votes(
-    graph: Graph, category: NDArray[np.int32], rows: NDArray[np.int64], count: int
-) -> NDArray[np.float64]:
+def _neighbour_shares(graph: Graph, category: NDArray[np.int32], rows: slice, count: int) -> Shares:
     near = graph.rows[rows]
     there = near >= 0
-    which = np.broadcast_to(np.arange(len(rows))[:, None], near.shape)[there] * count + category[near[there]]
-    votes = np.bincount(which, minlength=len(rows) * count).reshape(len(rows), count)
+    photo = np.broadcast_to(np.arange(len(near))[:, None], near.shape)[there]
+    votes = np.bincount(photo * count + category[near[there]], minlength=len(near) * count).reshape(len(near), count)
     return np.asarray(votes / np.maximum(there.sum(axis=1, keepdims=True), 1))
 
 
 def _suspects(
-    rows: NDArray[np.int64],
-    category: NDArray[np.int32],
+    begin: int,
+    own: NDArray[np.int32],
     listing: NDArray[np.int32],
-    neighbours: NDArray[np.float64],
-    head: NDArray[np.float64] | None,
+    photos: _Voices,
+    category: NDArray[np.int32],
     graph: Graph,
-    known: set[int],
 ) -> Iterator[Suggestion]:
-    both = neighbours if head is None else (neighbours + head) / 2
-    starts = first_rows(listing[rows])
-    sizes = np.diff(starts, append=len(rows))[:, None]
-    by_listing = [None if one is None else np.add.reduceat(one, starts) / sizes for one in (both, neighbours, head)]
-    mean, near, told = by_listing
-    assert mean is not None and near is not None
-    own = category[rows[starts]]
-    best = mean.argmax(axis=1)
+    starts = first_rows(listing)
+    listings = photos.by_listing(starts)
+    mean, by_photo = listings.mean(own[starts]), photos.mean(own)
     at = np.arange(len(starts))
-    suspect = (best != own) & (mean[at, best] >= MIN_CERTAINTY) & (near[at, best] > near[at, own])
-    if told is not None:
-        suspect &= told[at, best] > told[at, own]
-    for one in np.flatnonzero(suspect).tolist():
-        first, last, suggested = starts[one], starts[one] + sizes[one, 0], int(best[one])
-        photo = int(rows[first + both[first:last, suggested].argmax()])
+    sellers = mean[at, own[starts]]
+    others = mean.copy()
+    others[at, own[starts]] = -1
+    best = others.argmax(axis=1)
+    certainty = (others[at, best] + SMOOTHING) / (others[at, best] + sellers + 2 * SMOOTHING)
+    ends = np.append(starts[1:], len(own))
+    for one in np.flatnonzero(certainty >= MIN_CERTAINTY).tolist():
+        suggested, seller = int(best[one]), int(own[starts[one]])
+        photo = int(begin + starts[one] + by_photo[starts[one] : ends[one], suggested].argmax())
         there = graph.rows[photo] >= 0
-        order = np.lexsort((-graph.cosines[photo][there], category[graph.rows[photo][there]] != suggested))[:EVIDENCE]
+        rows, cosines = graph.rows[photo][there], graph.cosines[photo][there]
+        order = np.lexsort((-cosines, category[rows] != suggested))[:EVIDENCE]
         yield Suggestion(
-            listing_row=int(rows[first]),
+            listing_row=int(begin + starts[one]),
             photo_row=photo,
-            category=int(own[one]),
+            category=seller,
             suggested=suggested,
-            certainty=float(mean[one, suggested]),
-            head_probability=_of(told, one, suggested, known),
-            seller_probability=_of(told, one, int(own[one]), known),
-            neighbour_share=float(near[one, suggested]),
-            neighbours=graph.rows[photo][there][order],
-            similarities=graph.cosines[photo][there][order],
+            certainty=float(certainty[one]),
+            head_probability=listings.told(one, suggested),
+            seller_probability=listings.told(one, seller),
+            neighbour_share=float(listings.near[one, suggested]),
+            neighbours=rows[order],
+            similarities=cosines[order],
         )
-
-
-def _of(told: NDArray[np.float64] | None, listing: int, category: int, known: set[int]) -> float | None:
-    return None if told is None or category not in known else float(told[listing, category])

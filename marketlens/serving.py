@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from catalog.collection import PhotoCollection
     from embedding.embedder import Embedder
 
-# Answers that have begun may end; the map of a large collection takes longer, and is given up.
+# Answers that have begun may end.
 _STOP_SECONDS = 20
 # A worker that imports torch on a busy machine says nothing for a while; one that hangs for longer is replaced.
 _PONG_SECONDS = 20
@@ -30,7 +30,10 @@ def serve(settings: Settings, *, own_model: bool) -> None:
 
     Raises InvalidSetting, and what opening the catalogue raises.
     """
+    from catalog.verdicts import VerdictStore
+
     require_keys(settings)
+    VerdictStore(settings.verdicts.url.get_secret_value()).close()  # a wrong address is said before there are workers
     if settings.api.workers > 1:
         _serve_in_workers(settings, own_model)
         return

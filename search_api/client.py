@@ -37,6 +37,8 @@ __all__ = ["ApiError", "AsyncClient", "Client"]
 ANSWER_SECONDS = 30.0
 TRIES = 3
 MAP_PHOTOS = 50_000
+# Before a promotion, every photo of a build is compared with the live collection's.
+PATIENT = {"timeout": 600.0}
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL)
 
@@ -234,7 +236,7 @@ class Client(_Address):
 
     def promote(self, name: str) -> schemas.BuildsResponse:
         """Make a build the live one."""
-        return self._ask(Call(schemas.BuildsResponse, "POST", f"/v1/builds/{quote(name, safe='')}/promote"))
+        return self._ask(Call(schemas.BuildsResponse, "POST", f"/v1/builds/{quote(name, safe='')}/promote", PATIENT))
 
     def rollback(self) -> schemas.BuildsResponse:
         """Make the build live that was so before."""
@@ -459,7 +461,9 @@ class AsyncClient(_Address):
 
     async def promote(self, name: str) -> schemas.BuildsResponse:
         """Make a build the live one."""
-        return await self._ask(Call(schemas.BuildsResponse, "POST", f"/v1/builds/{quote(name, safe='')}/promote"))
+        return await self._ask(
+            Call(schemas.BuildsResponse, "POST", f"/v1/builds/{quote(name, safe='')}/promote", PATIENT)
+        )
 
     async def rollback(self) -> schemas.BuildsResponse:
         """Make the build live that was so before."""

@@ -5,6 +5,7 @@ What was suspected is from the last `marketlens insights`; each page is compared
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from more_itertools import chunked
@@ -24,7 +25,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Walked(Generic[Shown]):
-    """A page. `remaining` counts what is left to ask, this page and what is before it included."""
+    """A page. `remaining` counts all that is left to ask, this page included."""
 
     shown: list[Shown]
     remaining: int
@@ -54,16 +55,14 @@ def open_suggestions(
 
     def still(part: list[Row]) -> list[Suggestion | None]:
         now = _stored(photos, [row["photo_id"] for row in part])
-        true = {row["rank"] for row in part if _is_still(row, now.get(row["photo_id"]))}
-        listings = tables.insights.listings([row["listing_id"] for row in part if row["rank"] in true])
-        others = {name: [str(photo["photo_id"]) for photo in photos] for name, photos in listings.items()}
-        near = [one["photo_id"] for row in part if row["rank"] in true for one in row["neighbours"]]
-        now |= _stored(photos, {*near, *(photo_id for ids in others.values() for photo_id in ids)} - now.keys())
+        true = [row for row in part if _is_still(row, now.get(row["photo_id"]))]
+        listings = tables.insights.listings([row["listing_id"] for row in true])
+        own = {name: [str(photo["photo_id"]) for photo in rows] for name, rows in listings.items()}
+        near = [one["photo_id"] for row in true for one in row["neighbours"]]
+        now |= _stored(photos, {*near, *chain.from_iterable(own.values())} - now.keys())
         said = tables.insights.photos_by_id(near)
-        return [
-            _suggestion(row, now, others.get(row["listing_id"], []), said, photo_url) if row["rank"] in true else None
-            for row in part
-        ]
+        made = {row["rank"]: _suggestion(row, now, own.get(row["listing_id"], []), said, photo_url) for row in true}
+        return [made.get(row["rank"]) for row in part]
 
     return _walk(tables.insights.suggestions, rows, after, limit, still)
 

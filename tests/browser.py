@@ -75,7 +75,7 @@ def running_site(
     port = free_ports(1)[0]
     api = f"http://127.0.0.1:{port}"
     with (
-        _process([COMMAND, "serve", "--port", port], folder, f"{api}/readyz", **settings),
+        process([COMMAND, "serve", "--port", port], folder, f"{api}/readyz", **settings),
         running_dashboard(folder, api, MARKETLENS_DASHBOARD__API_KEY=api_key) as dashboard,
     ):
         yield DashboardSite(api, dashboard, export)
@@ -106,7 +106,7 @@ def running_dashboard(folder: Path, api: str, **environment: str) -> Iterator[st
     port = free_ports(1)[0]
     address = f"http://127.0.0.1:{port}"
     command = [COMMAND, "dashboard", "--port", port, "--api-url", api]
-    with _process(command, folder, f"{address}/_stcore/health", **environment):
+    with process(command, folder, f"{address}/_stcore/health", **environment):
         yield address
 
 
@@ -179,7 +179,7 @@ def assert_accessible(page: Page) -> None:
 
 
 @contextmanager
-def _process(command: Sequence[object], folder: Path, probe: str, **environment: str) -> Iterator[None]:
+def process(command: Sequence[object], folder: Path, probe: str, **environment: str) -> Iterator[None]:
     """Run a server until the end of the block; its output is in FOLDER/<command>.log."""
     log = folder / f"{re.sub(r'[^a-z]', '', str(command[1]))}.log"
     with log.open("ab") as output:

@@ -236,18 +236,6 @@ def test_a_photo_is_shown_small_and_without_its_metadata(client: TestClient, exp
     assert client.get("/v1/photos/l0-1/image").status_code == 404
 
 
-def test_the_map_places_every_photo(client: TestClient) -> None:
-    """Every photo has a place, photos of one listing near each other, and a second request gives the same map."""
-    body = client.get("/v1/map").json()
-    assert (len(body["points"]), body["total_photos"]) == (20, 20)
-    places = {point["photo_id"]: complex(point["x"], point["y"]) for point in body["points"]}
-    own = [abs(places[f"l{n}-0"] - places[f"l{n}-1"]) for n in range(10)]
-    others = [abs(places[f"l{n}-0"] - places[f"l{(n + 1) % 10}-1"]) for n in range(10)]
-    assert sum(own) < sum(others) / 2
-    assert client.get("/v1/map").json() == body
-    assert len(client.get("/v1/map", params={"limit": 5}).json()["points"]) == 5
-
-
 def test_ready_when_a_search_works(client: TestClient) -> None:
     """Ready says with what: collection, model, photos."""
     body = client.get("/readyz").json()

@@ -22,7 +22,7 @@ _EXAMPLES = "sqlite:///data/verdicts.db or postgresql://user:password@host/datab
 _WAIT_SECONDS = 10
 _LOCK = 0x6D6C76657264  # of PostgreSQL's advisory locks, the one under which this is migrated: "mlverd"
 # What SQLite and PostgreSQL say where reading works and writing does not.
-_READ_ONLY = ("readonly database", "read-only", "database or disk is full", "permission denied", "No space left")
+_READ_ONLY = ("readonly database", "read-only", "database or disk is full", "permission denied", "no space left")
 _migrating = threading.Lock()  # Alembic's context belongs to the process
 
 
@@ -32,7 +32,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """Check the address; nothing is opened yet. Raises InvalidSetting."""
         self._url = _checked(url)
-        self.shown = self._url.render_as_string(hide_password=True)
+        self._shown = make_url(url).render_as_string(hide_password=True)
         self._engine = _engine(self._url)
         self._is_current = False
 
@@ -45,7 +45,7 @@ class Database:
             return
         with _migrating, self._translated():
             if self._url.get_backend_name() == "sqlite":
-                Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(str(self._url.database))
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
             with self._engine.connect() as connection:  # reading alone: works on a read-only database too
@@ -91,19 +91,19 @@ class Database:
             raise self._in_our_words(error) from error
         except CommandError as error:
             raise VerdictsUnavailable(
-                f"The verdicts in {self.shown} were written by another version of marketlens: {error}",
+                f"The verdicts in {self._shown} were written by another version of marketlens: {error}",
                 hint=f"Run the newer version, or name another database with {_SETTING}.",
             ) from error
 
     def _in_our_words(self, error: Exception) -> MarketlensError:
         said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        if any(words in said for words in _READ_ONLY):
+        if any(words in said.lower() for words in _READ_ONLY):
             return OutputFailed(
-                f"The verdicts in {self.shown} cannot be written: {said}",
+                f"The verdicts in {self._shown} cannot be written: {said}",
                 hint=f"Is there room, and may this user write there? {_SETTING} names another database.",
             )
         return VerdictsUnavailable(
-            f"The verdicts in {self.shown} cannot be reached: {said}",
+            f"The verdicts in {self._shown} cannot be reached: {said}",
             hint=f"Is the database up, and the address right? {_SETTING} names another: {_EXAMPLES}",
         )
 
@@ -136,6 +136,11 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "connect", _leave_transactions_to_us)
         event.listen(engine, "begin", _begin_on_sqlite)
     return engine
+
+
+def _make_folder(database: str) -> None:
+    if not database.startswith("file:"):  # SQLite's own addresses, which say how to open a file that is there
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _leave_transactions_to_us(connection: Any, _: object) -> None:

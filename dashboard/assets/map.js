@@ -93,10 +93,12 @@ export default function ({ data, parentElement, setStateValue }) {
     data.labels.forEach((label, i) => {
       const span = labels.children[i]
       const [wide, high] = (span.extent ??= [span.offsetWidth, span.offsetHeight])
-      const left = across(label.x) - wide / 2
-      const top = down(label.y) - high / 2
+      const [px, py] = [across(label.x), down(label.y)]
+      // At the edge of the map a label stays within it.
+      const left = Math.min(Math.max(px - wide / 2, 2), width - wide - 2)
+      const top = Math.min(Math.max(py - high / 2, 2), height - high - 2)
       const free =
-        left > 0 && top > 0 && left + wide < width && top + high < height &&
+        px > 0 && py > 0 && px < width && py < height &&
         taken.every(([l, t, w, h]) => left > l + w || l > left + wide || top > t + h || t > top + high)
       span.style.visibility = free ? "visible" : "hidden"
       span.style.transform = `translate(${left}px, ${top}px)`
@@ -150,7 +152,8 @@ export default function ({ data, parentElement, setStateValue }) {
     if (point >= 0 && point !== shown) {
       const address = data.photo_url[point]
       card.querySelector("img").src = `${data.api}${address}${address.includes("?") ? "&" : "?"}size=${data.photo_pixels}`
-      card.querySelector("p").textContent = [data.title[point], ...data.facts.map((fact) => fact[point])].filter(Boolean).join("\n")
+      card.querySelector("strong").textContent = data.title[point]
+      card.querySelector("p").textContent = data.facts.map((fact) => fact[point]).filter(Boolean).join("\n")
     }
     shown = point
     if (point < 0) return

@@ -60,7 +60,7 @@ def photo_map(
     maps: MapsDep,
     limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS)] = MAX_MAP_PHOTOS,
 ) -> Response:
-    """2-D map of the photos, column by column. Compressed where `Accept-Encoding` says gzip: 15 MB are 3 then."""
+    """2-D map of the photos, column by column: 50,000 are 15 MB, or 5 where `Accept-Encoding` says gzip."""
     rendered = maps.render(tables.insights, limit)
     headers = {"Cache-Control": "private, no-cache", "ETag": rendered.tag, "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == rendered.tag:

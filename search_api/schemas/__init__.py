@@ -21,7 +21,6 @@ from search_api.schemas.catalogue import (
     Health,
     ListingPhoto,
     ListingResponse,
-    MapPoint,
     RemovedResponse,
 )
 from search_api.schemas.changes import PutListing, PutPhoto
@@ -135,7 +134,6 @@ __all__ = [
     "ListingPhoto",
     "ListingResponse",
     "MapColumns",
-    "MapPoint",
     "MapResponse",
     "ModelFigure",
     "ModelResponse",

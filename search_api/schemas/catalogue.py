@@ -32,15 +32,6 @@ class CategoriesResponse(BaseModel):
     categories: list[CategoryCount]
 
 
-class MapPoint(ListingFields):
-    """A photo on the map: near each other means alike."""
-
-    photo_id: str
-    photo_url: str
-    x: float
-    y: float
-
-
 class Health(BaseModel):
     """Whether the service can answer, and with what."""
 
