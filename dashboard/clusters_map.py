@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import components
 from dashboard.categories import category_counts_html
 from dashboard.colouring import Colouring
-from dashboard.looked import Looked, state_of
+from dashboard.looked import PARTS, Looked, state_of
 from dashboard.tiles import price_in_words
 from search_api.client import Client
 from search_api.schemas import InsightsResponse, MapColumns
@@ -101,4 +101,4 @@ def as_data(looked: Looked) -> dict[str, Any] | None:
 def _keep_chosen(chosen: dict[str, Any] | None) -> None:
     st.session_state.update(state_of(chosen))
     if chosen:
-        st.session_state["part"] = "chosen photos"
+        st.session_state["part"] = PARTS[0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dashboard.asked import Asked
-from dashboard.categories import category_colours, category_counts_html
+from dashboard.categories import category_counts_html
 from dashboard.chosen import Chosen, inside
 from dashboard.colouring import colour_by
 from dashboard.exporting import as_csv
@@ -164,5 +164,5 @@ def test_what_is_searched_by(question: Question, source: dict[str, Any]) -> None
 
 def test_category_names_cannot_carry_html() -> None:
     """A seller's category is text, whatever it says."""
-    drawn = category_counts_html({"<b>x</b>": 1200}, category_colours(["<b>x</b>"]))
+    drawn = category_counts_html({"<b>x</b>": 1200}, {"<b>x</b>": "#4e79a7"})
     assert "&lt;b&gt;x&lt;/b&gt; (1,200)" in drawn
