@@ -32,7 +32,7 @@ from catalog.collection import PhotoCollection
 from catalog.exports import open_export
 from catalog.filters import SearchFilter
 from catalog.listing import Photo
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import BATCH, Embedder
 from embedding.photos import open_photo
 from search_api.app import create_app
@@ -88,7 +88,7 @@ def start(embedder: Embedder, photos: PhotoCollection) -> tuple[uvicorn.Server, 
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on a socket that uvicorn opens itself
     log = configure("json")
     log["handlers"]["stderr"] = {"class": "logging.FileHandler", "filename": os.devnull, "formatter": "line"}
-    app = create_app(ApiSettings(recall_seconds=0), embedder, photos)
+    app = create_app(Settings(api=ApiSettings(recall_seconds=0)), embedder, photos)
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=log))
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}).start()
     while not server.started:

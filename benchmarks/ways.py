@@ -18,6 +18,7 @@ from PIL import Image
 from catalog.collection import PhotoCollection
 from catalog.exports import Export, open_export
 from catalog.listing import Photo
+from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
 from embedding.checkpoint import load_model
@@ -25,7 +26,6 @@ from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from ingest.local import run_locally
 from ingest.model import LazyEmbedder, Model
-from ingest.report import Report
 from ingest.run import Options, ingest
 from marketlens.terminal import FAISS_ADVICE, RAY_ADVICE, hush
 

@@ -49,7 +49,7 @@ class Builds:
     def __init__(self, milvus: Milvus) -> None:
         self._milvus = milvus
         self._client = milvus.client
-        self._alias = milvus.settings.alias
+        self.alias = milvus.settings.alias
         self._uri = milvus.settings.shown
         self._seconds = milvus.settings.timeout
 
@@ -57,7 +57,7 @@ class Builds:
         """Make an empty collection that nothing points at yet. Raises StoreFailed, StoreUnreachable."""
         # Microseconds: two builds of one second have different names, and an order.
         build = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        name = f"{self._alias}_{fingerprint[:12]}_{build}"
+        name = f"{self.alias}_{fingerprint[:12]}_{build}"
         properties = {
             "marketlens.format": str(FORMAT_VERSION),
             "marketlens.fingerprint": fingerprint,
@@ -76,7 +76,7 @@ class Builds:
         """Make the first collection of a catalogue, and the alias."""
         made = self.create(fingerprint, dim, index, model=model, state="ready")
         with self._milvus.write_lock, translated(self._uri):
-            self._client.create_alias(made.name, self._alias)
+            self._client.create_alias(made.name, self.alias)
 
     def describe(self, name: str) -> CollectionInfo:
         """Describe a collection. Raises CollectionMissing; StoreFailed for one of another version."""
@@ -87,7 +87,7 @@ class Builds:
         """Describe what the alias points at. Raises CollectionMissing."""
         with translated(self._uri):
             try:
-                name = self._client.describe_alias(self._alias, timeout=self._seconds)["collection_name"]
+                name = self._client.describe_alias(self.alias, timeout=self._seconds)["collection_name"]
             except MilvusException as error:
                 if error.code in NOT_FOUND_CODES:
                     raise no_catalogue(self._uri) from error
@@ -96,7 +96,7 @@ class Builds:
 
     def all(self) -> list[CollectionInfo]:
         """Every build, newest first."""
-        ours = re.compile(re.escape(self._alias) + r"_[0-9a-f]{12}_\d{8}T\d+Z")
+        ours = re.compile(re.escape(self.alias) + r"_[0-9a-f]{12}_\d{8}T\d+Z")
         with translated(self._uri):
             names = self._client.list_collections(timeout=self._seconds)
         infos = [self.describe(name) for name in names if ours.fullmatch(name)]
@@ -175,6 +175,11 @@ class Builds:
         with self._milvus.write_lock, translated(self._uri):
             self._client.drop_collection(build.name, timeout=WRITE_SECONDS)
 
+    def rows(self, name: str) -> int:
+        """How many photos a build holds by Milvus' statistics, which need not load it and may count deleted ones."""
+        with translated(self._uri):
+            return int(self._client.get_collection_stats(name, timeout=self._seconds)["row_count"])
+
     def finish(self, name: str) -> None:
         """Wait until every row is in the index, then call the build ready. Raises StoreFailed after an hour."""
         self.wait_for_index(name)
@@ -217,7 +222,7 @@ class Builds:
         # Searchable before the first search comes.
         self._milvus.load(name)
         with self._milvus.write_lock, translated(self._uri):
-            self._client.alter_alias(name, self._alias, timeout=self._seconds)
+            self._client.alter_alias(name, self.alias, timeout=self._seconds)
 
 
 def _info_of(name: str, described: dict[str, Any]) -> CollectionInfo:

@@ -104,6 +104,12 @@ class CollectionMissing(MarketlensError):
     code = "collection_missing"
 
 
+class InsightsMissing(MarketlensError):
+    """Nobody has looked at the collection as a whole yet, or what was found cannot be read."""
+
+    code = "insights_missing"
+
+
 class InvalidFilter(MarketlensError):
     """A filter value that no store could be asked about."""
 
@@ -138,6 +144,12 @@ class NotFound(MarketlensError):
     """There is no such listing or photo."""
 
     code = "not_found"
+
+
+class VerdictsUnavailable(MarketlensError):
+    """The database of verdicts cannot be opened, or does not answer."""
+
+    code = "verdicts_unavailable"
 
 
 class OutputFailed(MarketlensError):

@@ -100,6 +100,19 @@ class CheckSettings(Group):
     min_recall: float = Field(0.95, ge=0, le=1)
 
 
+class InsightsSettings(Group):
+    """Where `marketlens insights` keeps what it finds, and how many photos its map has at most."""
+
+    folder: Path = Path("data/insights")
+    map_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+
+
+class VerdictSettings(Group):
+    """Where verdicts are kept: SQLite, or PostgreSQL (`postgresql://user:password@host/database`)."""
+
+    url: SecretStr = SecretStr("sqlite:///data/verdicts.db")
+
+
 class ApiSettings(Group):
     """The search service."""
 
@@ -142,5 +155,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()
     check: CheckSettings = CheckSettings()
+    insights: InsightsSettings = InsightsSettings()
+    verdicts: VerdictSettings = VerdictSettings()
     api: ApiSettings = ApiSettings()
     dashboard: DashboardSettings = DashboardSettings()

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dashboard.login import let_in
 from dashboard.style import STYLE
 
 
@@ -9,9 +10,21 @@ def main() -> None:
     """Name the pages and draw the one that is asked for."""
     st.set_page_config(page_title="marketlens", page_icon="🔎", layout="wide")
     st.html(STYLE)
-    search = st.Page("search_page.py", title="Search", icon=":material/image_search:", default=True)
-    clusters = st.Page("clusters_page.py", title="Clusters", icon=":material/bubble_chart:", url_path="clusters")
-    st.navigation([search, clusters], position="top").run()
+    page = st.navigation(
+        [
+            st.Page("search_page.py", title="Search", icon=":material/image_search:", default=True),
+            st.Page("clusters_page.py", title="Clusters", icon=":material/bubble_chart:", url_path="clusters"),
+            st.Page(
+                "wrong_category_page.py", title="Wrong category", icon=":material/rule:", url_path="wrong-category"
+            ),
+            st.Page("duplicates_page.py", title="Duplicates", icon=":material/content_copy:", url_path="duplicates"),
+            st.Page("quality_page.py", title="Quality", icon=":material/analytics:", url_path="quality"),
+            st.Page("operations_page.py", title="Operations", icon=":material/monitor_heart:", url_path="operations"),
+        ],
+        position="top",
+    )
+    if let_in():
+        page.run()
 
 
 if __name__ == "__main__":

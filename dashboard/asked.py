@@ -1,60 +1,49 @@
-"""What is asked of the Search page, and how a shared link spells it."""
+"""What is asked of the Search page apart from uploaded photos, and how a shared link spells it."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
+from dashboard.link import Params, every, last, spell
 from search_api.schemas import MAX_LIMIT, Filter, SearchRequest
 
 DEFAULT_LIMIT: int = SearchRequest.model_fields["limit"].default
 
-Params = dict[str, list[str]]
-
 
 @dataclass(frozen=True)
 class Asked:
-    """A listing and the filters. The field names are the widgets' keys and the URL's parameters too."""
+    """Listings and the filters. The field names are the widgets' keys and the URL's parameters too."""
 
-    listing_id: str = ""
+    listing_id: tuple[str, ...] = ()  # more like these
+    unlike: tuple[str, ...] = ()  # and less like these
     category: tuple[str, ...] = ()
+    subcategory: str = ""
     price_min: float | None = None
     price_max: float | None = None
     location: str = ""
+    listed_after: date | None = None
     limit: int = DEFAULT_LIMIT
 
     @classmethod
     def from_params(cls, params: Mapping[str, Sequence[str]]) -> "Asked":
         """Read a URL's parameters. What makes no sense there counts as not asked."""
-
-        def last(name: str) -> str:
-            return next(reversed(params.get(name, ())), "")
-
-        limit = _number(last("limit"))
+        limit = _number(last(params, "limit"))
         return cls(
-            listing_id=last("listing_id"),
-            category=tuple(params.get("category", ())),
-            price_min=_number(last("price_min")),
-            price_max=_number(last("price_max")),
-            location=last("location"),
+            listing_id=every(params, "listing_id"),
+            unlike=every(params, "unlike"),
+            category=every(params, "category"),
+            subcategory=last(params, "subcategory"),
+            price_min=_number(last(params, "price_min")),
+            price_max=_number(last(params, "price_max")),
+            location=last(params, "location"),
+            listed_after=_date(last(params, "listed_after")),
             limit=DEFAULT_LIMIT if limit is None else min(max(int(limit), 1), MAX_LIMIT),
         )
 
     def to_params(self) -> Params:
         """Spell it as URL parameters, leaving out what was not asked."""
-        params: Params = {}
-        if self.listing_id:
-            params["listing_id"] = [self.listing_id]
-        if self.category:
-            params["category"] = list(self.category)
-        if self.price_min is not None:
-            params["price_min"] = [f"{self.price_min:.15g}"]
-        if self.price_max is not None:
-            params["price_max"] = [f"{self.price_max:.15g}"]
-        if self.location:
-            params["location"] = [self.location]
-        if self.limit != DEFAULT_LIMIT:
-            params["limit"] = [str(self.limit)]
-        return params
+        return spell(self)
 
     @property
     def prices_crossed(self) -> bool:
@@ -66,25 +55,29 @@ class Asked:
         phrases = []
         if self.category:
             phrases.append(f"Category: {' or '.join(self.category)}")
+        if self.subcategory:
+            phrases.append(f"Subcategory begins with: {self.subcategory}")
         if self.price_min is not None:
             phrases.append(f"Price: {self.price_min:,.2f} or more")
         if self.price_max is not None:
             phrases.append(f"Price: {self.price_max:,.2f} or less")
         if self.location:
             phrases.append(f"Location begins with: {self.location}")
+        if self.listed_after:
+            phrases.append(f"Listed after: {self.listed_after}")
         return phrases
 
-    def request(self) -> SearchRequest:
-        """Put it as the API wants it."""
-        return SearchRequest(
-            listing_id=self.listing_id or None,
-            filter=Filter(
-                categories=list(self.category),
-                price_min=self.price_min,
-                price_max=self.price_max,
-                location=self.location or None,
-            ),
-            limit=self.limit,
+    def filter(self) -> Filter:
+        """The filters as the API wants them. The listings that serve as examples are no answer."""
+        return Filter(
+            categories=list(self.category),
+            subcategory=self.subcategory or None,
+            price_min=self.price_min,
+            price_max=self.price_max,
+            location=self.location or None,
+            listed_after=self.listed_after
+            and datetime(self.listed_after.year, self.listed_after.month, self.listed_after.day, tzinfo=UTC),
+            exclude_listing_ids=[*self.listing_id, *self.unlike],
         )
 
 
@@ -94,3 +87,10 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) and number >= 0 else None
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -1,8 +1,7 @@
 """Categories on the screen: the choice among them, their colours, their counts."""
 
 import html
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -21,11 +20,6 @@ def choose_categories(counts: Mapping[str, int], key: str) -> list[str]:
     # A shared link may ask for a category that is gone: showing it beats searching without it.
     names = [*counts, *(name for name in chosen if name not in counts)]
     return st.multiselect("Category", names, key=key, format_func=lambda name: f"{name} ({counts.get(name, 0):,})")
-
-
-def category_colours(categories: Iterable[str]) -> dict[str, str]:
-    """Give each category its colour; past twenty they repeat."""
-    return dict(zip(categories, itertools.cycle(COLOURS), strict=False))
 
 
 def category_counts_html(counts: Mapping[str, int], colours: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 """The grid of tiles, each a photo with what is known of its listing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -22,6 +22,15 @@ class Tile:
     facts: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Action:
+    """A button of each tile: its label, and what it does with the tile it was pressed on."""
+
+    name: str
+    label: str
+    act: Callable[[Tile], None]
+
+
 def listing_facts(listing: ListingFields) -> tuple[str, ...]:
     """Price, category and place, as far as they are known."""
     facts = (price_in_words(listing.price, listing.currency), listing.category, listing.location)
@@ -36,15 +45,15 @@ def price_in_words(price: float | None, currency: str) -> str:
     return f"{symbol}{price:,.2f}" if symbol else f"{price:,.2f} {currency}".rstrip()
 
 
-def draw_tiles(tiles: Iterable[Tile], on_more: Callable[[str], None]) -> None:
-    """Draw a grid; `on_more` gets the listing whose "More like this" was pressed."""
-    grid = st.grid(columns=6, min_column_width=165)
+def draw_tiles(tiles: Iterable[Tile], actions: Sequence[Action] = (), least_pixels: int = 165) -> None:
+    """Draw a grid; below each tile its actions."""
+    grid = st.grid(columns=6, min_column_width=least_pixels)
     for tile in tiles:
         with grid.container(key=f"tile-{tile.key}", height="stretch", gap="xsmall"):
-            _draw_tile(tile, on_more)
+            _draw_tile(tile, actions)
 
 
-def _draw_tile(tile: Tile, on_more: Callable[[str], None]) -> None:
+def _draw_tile(tile: Tile, actions: Sequence[Action]) -> None:
     st.image(tile.photo, width="stretch", alt=tile.title)
     # st.text, here and wherever a seller's words are drawn: it reads no Markdown, HTML or LaTeX.
     with st.container(key=f"title-{tile.key}"):
@@ -52,4 +61,6 @@ def _draw_tile(tile: Tile, on_more: Callable[[str], None]) -> None:
     with st.container(key=f"facts-{tile.key}", gap=None):
         for fact in tile.facts:
             st.text(fact, wrap=False)
-    st.button("More like this", key=f"more-{tile.key}", on_click=on_more, args=(tile.listing_id,), width="stretch")
+    with st.container(key=f"actions-{tile.key}", horizontal=True, gap="xsmall"):
+        for action in actions:
+            st.button(action.label, key=f"{action.name}-{tile.key}", on_click=action.act, args=(tile,), type="tertiary")

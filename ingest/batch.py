@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from catalog.index import Embeddings
+from catalog.ledger import Line, Verdict
 from catalog.listing import Rejected
-from ingest.ledger import Line, Verdict
 from ingest.model import Model
 from ingest.reading import ReadPhoto, pixels_of
 

@@ -18,7 +18,7 @@ import psutil
 from catalog.claims import BEAT_SECONDS, CLAIM
 from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning, MarketlensError
-from ingest.report import Report
+from catalog.report import Report
 
 _SETTLE_SECONDS = 0.5
 

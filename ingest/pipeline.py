@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 
 from catalog.collection import PhotoCollection
 from catalog.exports import Export
+from catalog.ledger import Run
 from catalog.listing import Photo, Rejected
 from catalog.progress import Advance
+from catalog.report import Report
 from catalog.settings import IngestSettings
 from ingest.batch import Confirmed
-from ingest.ledger import Run
 from ingest.model import Model
 from ingest.patience import Patience
-from ingest.report import Report
 from ingest.stages import Stages, idle_warning
 from ingest.writing import DryRun, Sink, Writer
 

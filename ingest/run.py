@@ -9,15 +9,15 @@ from pathlib import Path
 from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing
 from catalog.exports import Export
+from catalog.ledger import Ledger, Run
 from catalog.progress import Advance
+from catalog.report import Report
 from catalog.settings import IngestSettings
 from ingest.bulk import bulk_loading, settle
 from ingest.claim import claimed
-from ingest.ledger import Ledger, Run
 from ingest.model import Model
 from ingest.patience import Patience
 from ingest.pipeline import Engine, bring_up_to_date
-from ingest.report import Report
 from ingest.sync import find_gone, remove_gone
 from ingest.writing import DryRun, Sink, Upserts
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from catalog.collection import PhotoCollection
-from ingest.ledger import Line, Run
-from ingest.report import Report
+from catalog.ledger import Line, Run
+from catalog.report import Report
 
 _LINES = 1_000
 

@@ -13,11 +13,11 @@ from catalog.errors import OutputFailed
 from catalog.exports import Export
 from catalog.listing import Photo, Rejected
 from catalog.progress import Advance
+from catalog.report import Report
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.fetch import one_ahead
 from ingest.reading import READERS, PhotoReader, ReadPhoto, pixels_of
-from ingest.report import Report
 from ingest.stages import Stages
 
 

@@ -52,8 +52,9 @@ def embed(
     settings = load_settings(model=model)
     rows = open_export(export)
 
+    from catalog.report import Report
     from embedding.embedder import Embedder
-    from ingest.report import Report
+    from ingest.report import render
     from ingest.vectors import embed_export
     from marketlens import terminal
 
@@ -61,7 +62,7 @@ def embed(
     report = Report(export=export)
     with terminal.progress("Embedding", rows.photos) as advance:
         embed_export(rows, embedder, out, settings.ingest, report, advance)
-    terminal.out.print(report.render())
+    terminal.out.print(render(report))
     terminal.out.print(f"Embeddings: {out}", soft_wrap=True)
 
 
@@ -97,6 +98,30 @@ def search(
         photos.require(embedder.fingerprint)
         hits = photos.search(embedder.embed([image]), where, limit).hits
     out.print(hits_table(f"Listings like {photo.name}", hits) if hits else "No listing passes these filters.")
+
+
+@app.command()
+def insights(
+    uri: UriOption = None,
+    model: ModelOption = None,
+    map_photos: Annotated[
+        int | None, typer.Option(min=1, help="Most photos on the map; of more, an even sample. Default: the settings.")
+    ] = None,
+) -> None:
+    """Look at the live collection as a whole: map, wrong categories, duplicates, outliers. For every night."""
+    from marketlens.tables import insights_table
+    from marketlens.terminal import out, progress
+
+    settings = load_settings(uri=uri, model=model, insights={"map_photos": map_photos})
+    embedder, photos = open_catalogue(settings, must_exist=True)
+    from insights.run import run
+
+    with closing(photos):
+        summary, path = run(
+            photos, embedder, settings.insights, max_photo_bytes=settings.ingest.max_photo_bytes, progress=progress
+        )
+    out.print(insights_table(summary))
+    out.print(f"Insights: {path}", soft_wrap=True)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from catalog.errors import ExportUnreadable
 from catalog.exports import MANIFEST_COLUMNS, Export, open_export
 from catalog.filters import SearchFilter
 from catalog.listing import Photo
+from catalog.report import Report
 from catalog.settings import Settings
 from catalog.storage import read_photo
 from embedding.embedder import Embedder
@@ -22,7 +23,7 @@ from embedding.photos import open_photo
 from embedding.sheet import Cell, contact_sheet
 from ingest.local import run_locally
 from ingest.model import LazyEmbedder
-from ingest.report import Report
+from ingest.report import render
 from ingest.run import Options, ingest
 from marketlens.options import open_store
 from marketlens.tables import hits_table, price_text
@@ -45,7 +46,7 @@ def run(settings: Settings, data: Path | None) -> Settings:
         report = Report(export=export.path)
         with progress("Ingesting", export.photos) as advance:
             ingest(run_locally, export, model, photos, settings.ingest, report, advance, say, Options())
-        out.print(report.render())
+        out.print(render(report))
         _search(export, model.embedder, photos)
     return settings
 

@@ -66,8 +66,9 @@ def run(
         with extra("bulk"):
             from catalog.bulk import require_place
         require_place(settings.milvus, settings.ingest.bulk)
+    from catalog.report import Report
     from ingest.model import LazyEmbedder
-    from ingest.report import Report
+    from ingest.report import render
     from ingest.run import Options, ingest
     from marketlens.terminal import EXIT_REJECTED, out, progress, say, sigterm_as_interrupt
 
@@ -83,7 +84,7 @@ def run(
         finally:
             # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
             if result.read:
-                out.print(result.render())
+                out.print(render(result))
             result.save(report)
             out.print(f"Report: {report}", soft_wrap=True)
     if result.rejected_share > max_rejected:
@@ -112,7 +113,7 @@ def _engine(settings: "Settings") -> "Engine":
 @app.command()
 def status(limit: Annotated[int, typer.Option(min=1, help="How many runs, newest first.")] = 20) -> None:
     """List the runs in the ledger."""
-    from ingest.ledger import Ledger
+    from catalog.ledger import Ledger
     from marketlens.tables import runs_table
     from marketlens.terminal import out
 

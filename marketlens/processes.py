@@ -49,6 +49,9 @@ def dashboard_command(settings: DashboardSettings, max_upload_bytes: int) -> lis
         "server.maxUploadSize": str(max_upload_bytes // 1_000_000),
         "client.toolbarMode": "minimal",
         "browser.gatherUsageStats": "false",
+        # Streamlit's own red is too pale to be read, on white and on itself.
+        "theme.light.primaryColor": "#1d5fa6",
+        "theme.dark.primaryColor": "#7db4f5",
     }
     return [sys.executable, "-m", "streamlit", "run", str(script), *(f"--{k}={v}" for k, v in options.items())]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from catalog.collection import PhotoCollection
     from embedding.embedder import Embedder
 
-# Answers that have begun may end; the map of a large collection takes longer, and is given up.
+# Answers that have begun may end.
 _STOP_SECONDS = 20
 # A worker that imports torch on a busy machine says nothing for a while; one that hangs for longer is replaced.
 _PONG_SECONDS = 20
@@ -30,7 +30,10 @@ def serve(settings: Settings, *, own_model: bool) -> None:
 
     Raises InvalidSetting, and what opening the catalogue raises.
     """
+    from catalog.verdicts import VerdictStore
+
     require_keys(settings)
+    VerdictStore(settings.verdicts.url.get_secret_value()).close()  # a wrong address is said before there are workers
     if settings.api.workers > 1:
         _serve_in_workers(settings, own_model)
         return
@@ -42,7 +45,7 @@ def serve(settings: Settings, *, own_model: bool) -> None:
     with closing(photos):
         if not_ready := check(settings, embedder, photos, own_model):
             out.print(not_ready, soft_wrap=True)
-        uvicorn.run(create_app(settings.api, embedder, photos), **_options(settings))
+        uvicorn.run(create_app(settings, embedder, photos), **_options(settings))
 
 
 def require_keys(settings: Settings) -> None:
@@ -80,7 +83,7 @@ def worker() -> "FastAPI":
     settings = load_settings()
     configure(settings.api.log)
     embedder, photos = open_catalogue(settings)
-    return create_app(settings.api, embedder, photos)
+    return create_app(settings, embedder, photos)
 
 
 def _serve_in_workers(settings: Settings, own_model: bool) -> None:

@@ -8,8 +8,9 @@ from rich.text import Text
 from catalog.listing import Hit, Listing
 
 if TYPE_CHECKING:
+    from catalog.report import Report
     from embedding.card import ModelCard
-    from ingest.report import Report
+    from insights.summary import Summary
 
 
 def hits_table(title: str, hits: list[Hit]) -> Table:
@@ -57,6 +58,27 @@ def figures_table(card: "ModelCard") -> Table:
     for name, label in LABELS.items():
         if one := card.metrics.get(name):
             table.add_row(label, f"{one.mean:.3f}", f"{one.low:.3f} to {one.high:.3f}", f"{one.queries:,}")
+    return table
+
+
+def insights_table(summary: "Summary") -> Table:
+    """What `marketlens insights` found, and how long each stage took."""
+    table = Table(title=Text(f"{summary.photos:,} photos of {summary.listings:,} listings in {summary.collection}"))
+    table.add_column("")
+    table.add_column("found", justify="right")
+    table.add_row("suspected wrong categories", f"{summary.suggestions:,}")
+    for kind, what in (("same_bytes", "file"), ("same_photo", "picture, edited"), ("same_item", "item")):
+        table.add_row(f"groups of listings with the same {what}", f"{summary.duplicates[kind]:,}")
+    table.add_row("photos on the map", f"{summary.mapped_photos:,}")
+    table.add_row("dense places on it", f"{len(summary.clusters):,}")
+    if summary.unreadable_photos:
+        table.add_row("photos that could not be read, not compared by pixels", f"{summary.unreadable_photos:,}")
+    if summary.too_large_groups:
+        table.add_row("pictures of more than 200 listings, left out as placeholders", f"{summary.too_large_groups:,}")
+    if summary.trained_on:
+        table.add_row("photos that the model was trained on", f"{summary.trained_on:,}")
+    stages = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in summary.seconds.items())
+    table.caption = f"{stages}; at most {summary.peak_bytes / 1e9:.1f} GB of memory"
     return table
 
 

@@ -1,5 +1,6 @@
 """The service, built in one visible place."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -14,13 +15,19 @@ from secure.middleware import SecureASGIMiddleware
 from starlette.middleware.cors import CORSMiddleware
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings
+from catalog.errors import MarketlensError
+from catalog.ledger import Ledger
+from catalog.settings import Settings
+from catalog.verdicts import VerdictStore
 from embedding.embedder import Embedder
 from search_api import errors, openapi
+from search_api.activity import Activity
 from search_api.batching import StageFactory
 from search_api.guard import Guard, RateLimit
 from search_api.keys import KeyRing, is_public
+from search_api.latest import LatestInsights
 from search_api.live import LiveCatalogue, LoadModel
+from search_api.map_rendering import Maps
 from search_api.metrics import Metrics
 from search_api.observing import Observing
 from search_api.operations import router as operations
@@ -29,6 +36,8 @@ from search_api.recall import RecallProbe
 from search_api.receiving import Receiving
 from search_api.routes import router
 from search_api.tracing import Tracing
+
+logger = logging.getLogger("marketlens.api")
 
 # Answers are data; the documentation page alone runs scripts, its own. Referrers would carry signatures of photos away.
 # Strict-Transport-Security is for whoever ends TLS.
@@ -49,27 +58,35 @@ _HEADERS = Secure(
 
 
 def create_app(
-    settings: ApiSettings, embedder: Embedder, photos: PhotoCollection, load: LoadModel = Embedder.load
+    settings: Settings, embedder: Embedder, photos: PhotoCollection, load: LoadModel = Embedder.load
 ) -> FastAPI:
     """Put the service together. The caller opens what it is given; the service closes `photos` when it stops.
 
     `load` gets the model of a build that is promoted while the service runs. Raises InvalidSetting.
     """
+    api = settings.api
     metrics, tracing = Metrics(), Tracing()
-    ring = KeyRing(settings.keys, public=is_public(settings.host))
-    limit = RateLimit(settings.rate_limit)
-    stages = StageFactory(settings, metrics)
+    ring = KeyRing(api.keys, public=is_public(api.host))
+    limit = RateLimit(api.rate_limit)
+    urls = PhotoUrls(ring, api.photo_url_seconds)
+    stages = StageFactory(api, metrics)
+    verdicts = VerdictStore(settings.verdicts.url.get_secret_value())
+    activity = Activity(metrics)
     catalogue = LiveCatalogue(photos, embedder, load, stages.of, metrics)
-    probe = RecallProbe(catalogue, metrics, settings.recall_seconds * settings.workers)
+    probe = RecallProbe(catalogue, metrics, api.recall_seconds * api.workers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _migrate(verdicts)
         catalogue.start()
+        activity.start()
         probe.start()
         yield
         probe.close()
+        activity.close()
         catalogue.close()
         stages.close()
+        verdicts.close()
         tracing.close()
         metrics.close()
 
@@ -80,19 +97,23 @@ def create_app(
         description="Visual search: a photo finds the listings that look like it.",
         lifespan=lifespan,
     )
-    app.state.settings = settings
+    app.state.settings = api
     app.state.catalogue = catalogue
     app.state.metrics = metrics
-    app.state.photo_urls = PhotoUrls(ring, settings.photo_url_seconds)
+    app.state.photo_urls = urls
+    app.state.maps = Maps(urls)
+    app.state.insights = LatestInsights(settings.insights.folder)
+    app.state.ring = ring
+    app.state.verdicts = verdicts
+    app.state.ledger = Ledger(settings.ingest.ledger)
+    app.state.activity = activity
     # From the inside out: the one added last sees a request first.
-    app.add_middleware(
-        Receiving, max_bytes=settings.max_upload_bytes, seconds=settings.receive_seconds, metrics=metrics
-    )
+    app.add_middleware(Receiving, max_bytes=api.max_upload_bytes, seconds=api.receive_seconds, metrics=metrics)
     app.add_middleware(Guard, ring=ring, limit=limit, metrics=metrics)
-    if settings.cors_origins:
+    if api.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=settings.cors_origins,
+            allow_origins=api.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "X-Request-ID"],
@@ -106,3 +127,11 @@ def create_app(
     openapi.complete(app)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app
+
+
+def _migrate(verdicts: VerdictStore) -> None:
+    try:
+        verdicts.migrate()
+    except MarketlensError as error:
+        # Searches do not need it; whoever asks for verdicts learns what is wrong, and each request tries again.
+        logger.error("%s %s", error.message, error.hint)

@@ -12,7 +12,6 @@ from tenacity import RetryCallState
 
 from search_api import schemas
 
-MAP_SECONDS = 180.0  # the first map of a collection is a t-SNE over thousands of photos
 _LONGEST_PAUSE = 10.0
 _RETRIED = (429, 503)
 
@@ -68,6 +67,16 @@ def post(
     return Call(answer, method, path, {"files": files, "data": {part: json.dumps(fields)}})
 
 
+def get(answer: type[Answer], path: str, **params: str | float | bool | None) -> Call[Answer]:
+    """Ask with these parameters, those that are None left out."""
+    return Call(answer, "GET", path, {"params": {name: value for name, value in params.items() if value is not None}})
+
+
+def decide(put: schemas.PutVerdict) -> Call[schemas.Verdict]:
+    """Send a decision; the question's kind, which nobody has to set, goes along."""
+    return Call(schemas.Verdict, "POST", "/v1/verdicts", {"json": put.model_dump(mode="json")})
+
+
 def similar(listing_id: str, limit: int, cursor: str | None) -> Call[schemas.SearchResponse]:
     """Ask for listings like this one."""
     params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
@@ -85,6 +94,11 @@ def listing_path(listing_id: str) -> str:
     return f"/v1/listings/{quote(listing_id, safe='')}"
 
 
+def plot_path(model_fingerprint: str, name: str) -> str:
+    """Path of a model's picture."""
+    return f"/v1/models/{quote(model_fingerprint, safe='')}/plots/{quote(name, safe='')}"
+
+
 def next_page(request: schemas.SearchRequest, answer: schemas.SearchResponse) -> schemas.SearchRequest | None:
     """The request for the page after this answer, by its query_id; None at the end."""
     if answer.cursor is None:
@@ -94,12 +108,17 @@ def next_page(request: schemas.SearchRequest, answer: schemas.SearchResponse) ->
     return schemas.SearchRequest(**kept | {"query_id": answer.query_id, "cursor": answer.cursor})
 
 
-def read(call: Call[Answer], url: str, response: httpx.Response) -> Answer:
-    """Raises ApiError for every answer that is not what was asked for."""
+def content(url: str, response: httpx.Response) -> bytes:
+    """The bytes of an answer. Raises ApiError where it is a refusal."""
     if not response.is_success:
         raise _refusal(url, response)
+    return response.content
+
+
+def read(call: Call[Answer], url: str, response: httpx.Response) -> Answer:
+    """Raises ApiError for every answer that is not what was asked for."""
     try:
-        return call.answer.model_validate_json(response.content)
+        return call.answer.model_validate_json(content(url, response))
     except ValidationError as error:
         raise _stranger(url, response) from error
 

@@ -5,24 +5,28 @@ answer = api.search(SearchRequest(limit=5), photos=[Path("sofa.jpg").read_bytes(
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 from tenacity import AsyncRetrying, Retrying, retry_if_exception, stop_after_attempt
 
 from search_api import schemas
 from search_api.calls import (
-    MAP_SECONDS,
     Answer,
     ApiError,
     Call,
     Photos,
     batch,
+    content,
+    decide,
+    get,
     listing_path,
     may_try_again,
     next_page,
     no_answer,
     pause,
+    plot_path,
     post,
     read,
     similar,
@@ -32,6 +36,9 @@ __all__ = ["ApiError", "AsyncClient", "Client"]
 
 ANSWER_SECONDS = 30.0
 TRIES = 3
+MAP_PHOTOS = 50_000
+# Before a promotion, every photo of a build is compared with the live collection's.
+PATIENT = {"timeout": 600.0}
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL)
 
@@ -126,20 +133,151 @@ class Client(_Address):
         """Every category with its counts."""
         return self._ask(Call(schemas.CategoriesResponse, "GET", "/v1/categories"))
 
-    def map(self) -> schemas.MapResponse:
-        """Fetch the 2-D map of the photos."""
-        return self._ask(Call(schemas.MapResponse, "GET", "/v1/map", {"timeout": MAP_SECONDS}))
+    def insights(self) -> schemas.InsightsResponse:
+        """The collection as a whole, as `marketlens insights` found it."""
+        return self._ask(get(schemas.InsightsResponse, "/v1/insights"))
+
+    def map(self, limit: int = MAP_PHOTOS) -> schemas.MapResponse:
+        """The 2-D map of the photos."""
+        return self._ask(get(schemas.MapResponse, "/v1/map", limit=limit))
+
+    def confusion(self) -> schemas.ConfusionResponse:
+        """Photos by the seller's category and the model's."""
+        return self._ask(get(schemas.ConfusionResponse, "/v1/insights/confusion"))
+
+    def insight_photos(
+        self,
+        category: str | None = None,
+        predicted: str | None = None,
+        outliers: bool = False,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> schemas.PhotosResponse:
+        """Photos of a category, of a cell of the confusion matrix, or outliers."""
+        return self._ask(
+            get(
+                schemas.PhotosResponse,
+                "/v1/insights/photos",
+                category=category,
+                predicted=predicted,
+                outliers=outliers,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    def suggestions(
+        self,
+        category: str | None = None,
+        suggested: str | None = None,
+        after: int | None = None,
+        limit: int = 20,
+        skipped: bool = False,
+    ) -> schemas.SuggestionsResponse:
+        """Wrong categories suspected, on which nobody has decided."""
+        return self._ask(
+            get(
+                schemas.SuggestionsResponse,
+                "/v1/insights/suggestions",
+                category=category,
+                suggested=suggested,
+                after=after,
+                limit=limit,
+                skipped=skipped,
+            )
+        )
+
+    def duplicates(
+        self,
+        kind: schemas.DuplicateKind | None = None,
+        after: int | None = None,
+        limit: int = 20,
+        skipped: bool = False,
+    ) -> schemas.DuplicatesResponse:
+        """Groups of listings that show the same, on which nobody has decided."""
+        return self._ask(
+            get(
+                schemas.DuplicatesResponse,
+                "/v1/insights/duplicates",
+                kind=kind,
+                after=after,
+                limit=limit,
+                skipped=skipped,
+            )
+        )
+
+    def whoami(self) -> schemas.Caller:
+        """Say who asks, and whether a key is needed."""
+        return self._ask(get(schemas.Caller, "/v1/whoami"))
+
+    def decide(self, put: schemas.PutVerdict) -> schemas.Verdict:
+        """Keep a decision, in the place of any other on the same question."""
+        return self._ask(decide(put))
+
+    def withdraw(self, verdict_id: int) -> schemas.Verdict:
+        """Take a verdict back; its question is asked again."""
+        return self._ask(Call(schemas.Verdict, "DELETE", f"/v1/verdicts/{verdict_id}"))
+
+    def verdicts(
+        self,
+        kind: schemas.Kind | None = None,
+        decision: schemas.Decision | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> schemas.VerdictsResponse:
+        """Verdicts, newest first."""
+        return self._ask(
+            get(schemas.VerdictsResponse, "/v1/verdicts", kind=kind, decision=decision, before=before, limit=limit)
+        )
+
+    def builds(self) -> schemas.BuildsResponse:
+        """Every build of the catalogue."""
+        return self._ask(get(schemas.BuildsResponse, "/v1/builds"))
+
+    def promote(self, name: str) -> schemas.BuildsResponse:
+        """Make a build the live one."""
+        return self._ask(Call(schemas.BuildsResponse, "POST", f"/v1/builds/{quote(name, safe='')}/promote", PATIENT))
+
+    def rollback(self) -> schemas.BuildsResponse:
+        """Make the build live that was so before."""
+        return self._ask(Call(schemas.BuildsResponse, "POST", "/v1/builds/rollback"))
+
+    def runs(self, limit: int = 20) -> schemas.RunsResponse:
+        """Ingest runs, newest first."""
+        return self._ask(get(schemas.RunsResponse, "/v1/runs", limit=limit))
+
+    def rejected(self, run_id: str, after: int = 0, limit: int = 100) -> schemas.RejectedResponse:
+        """Rows that a run could not use."""
+        path = f"/v1/runs/{quote(run_id, safe='')}/rejected"
+        return self._ask(get(schemas.RejectedResponse, path, after=after, limit=limit))
+
+    def activity(self) -> schemas.ActivityResponse:
+        """What the service did in the last hours."""
+        return self._ask(get(schemas.ActivityResponse, "/v1/activity"))
+
+    def models(self) -> schemas.ModelsResponse:
+        """The models of the builds."""
+        return self._ask(get(schemas.ModelsResponse, "/v1/models"))
+
+    def plot(self, model_fingerprint: str, name: str) -> bytes:
+        """A picture of a model, as PNG."""
+        return self._retrying(self._bytes, plot_path(model_fingerprint, name))
 
     def _ask(self, call: Call[Answer]) -> Answer:
         answer: Answer = self._retrying(self._once, call)
         return answer
 
     def _once(self, call: Call[Answer]) -> Answer:
+        return read(call, self.url, self._answered(call.method, call.path, **call.options))
+
+    def _bytes(self, path: str) -> bytes:
+        return content(self.url, self._answered("GET", path))
+
+    def _answered(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = self._http.request(call.method, self.url + call.path, **call.options)
+            return self._http.request(method, self.url + path, **options)
         except _FAILURES as error:
             raise no_answer(self.url, error) from error
-        return read(call, self.url, response)
 
 
 class AsyncClient(_Address):
@@ -220,16 +358,149 @@ class AsyncClient(_Address):
         """Every category with its counts."""
         return await self._ask(Call(schemas.CategoriesResponse, "GET", "/v1/categories"))
 
-    async def map(self) -> schemas.MapResponse:
-        """Fetch the 2-D map of the photos."""
-        return await self._ask(Call(schemas.MapResponse, "GET", "/v1/map", {"timeout": MAP_SECONDS}))
+    async def insights(self) -> schemas.InsightsResponse:
+        """The collection as a whole, as `marketlens insights` found it."""
+        return await self._ask(get(schemas.InsightsResponse, "/v1/insights"))
+
+    async def map(self, limit: int = MAP_PHOTOS) -> schemas.MapResponse:
+        """The 2-D map of the photos."""
+        return await self._ask(get(schemas.MapResponse, "/v1/map", limit=limit))
+
+    async def confusion(self) -> schemas.ConfusionResponse:
+        """Photos by the seller's category and the model's."""
+        return await self._ask(get(schemas.ConfusionResponse, "/v1/insights/confusion"))
+
+    async def insight_photos(
+        self,
+        category: str | None = None,
+        predicted: str | None = None,
+        outliers: bool = False,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> schemas.PhotosResponse:
+        """Photos of a category, of a cell of the confusion matrix, or outliers."""
+        return await self._ask(
+            get(
+                schemas.PhotosResponse,
+                "/v1/insights/photos",
+                category=category,
+                predicted=predicted,
+                outliers=outliers,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    async def suggestions(
+        self,
+        category: str | None = None,
+        suggested: str | None = None,
+        after: int | None = None,
+        limit: int = 20,
+        skipped: bool = False,
+    ) -> schemas.SuggestionsResponse:
+        """Wrong categories suspected, on which nobody has decided."""
+        return await self._ask(
+            get(
+                schemas.SuggestionsResponse,
+                "/v1/insights/suggestions",
+                category=category,
+                suggested=suggested,
+                after=after,
+                limit=limit,
+                skipped=skipped,
+            )
+        )
+
+    async def duplicates(
+        self,
+        kind: schemas.DuplicateKind | None = None,
+        after: int | None = None,
+        limit: int = 20,
+        skipped: bool = False,
+    ) -> schemas.DuplicatesResponse:
+        """Groups of listings that show the same, on which nobody has decided."""
+        return await self._ask(
+            get(
+                schemas.DuplicatesResponse,
+                "/v1/insights/duplicates",
+                kind=kind,
+                after=after,
+                limit=limit,
+                skipped=skipped,
+            )
+        )
+
+    async def whoami(self) -> schemas.Caller:
+        """Say who asks, and whether a key is needed."""
+        return await self._ask(get(schemas.Caller, "/v1/whoami"))
+
+    async def decide(self, put: schemas.PutVerdict) -> schemas.Verdict:
+        """Keep a decision, in the place of any other on the same question."""
+        return await self._ask(decide(put))
+
+    async def withdraw(self, verdict_id: int) -> schemas.Verdict:
+        """Take a verdict back; its question is asked again."""
+        return await self._ask(Call(schemas.Verdict, "DELETE", f"/v1/verdicts/{verdict_id}"))
+
+    async def verdicts(
+        self,
+        kind: schemas.Kind | None = None,
+        decision: schemas.Decision | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> schemas.VerdictsResponse:
+        """Verdicts, newest first."""
+        return await self._ask(
+            get(schemas.VerdictsResponse, "/v1/verdicts", kind=kind, decision=decision, before=before, limit=limit)
+        )
+
+    async def builds(self) -> schemas.BuildsResponse:
+        """Every build of the catalogue."""
+        return await self._ask(get(schemas.BuildsResponse, "/v1/builds"))
+
+    async def promote(self, name: str) -> schemas.BuildsResponse:
+        """Make a build the live one."""
+        return await self._ask(
+            Call(schemas.BuildsResponse, "POST", f"/v1/builds/{quote(name, safe='')}/promote", PATIENT)
+        )
+
+    async def rollback(self) -> schemas.BuildsResponse:
+        """Make the build live that was so before."""
+        return await self._ask(Call(schemas.BuildsResponse, "POST", "/v1/builds/rollback"))
+
+    async def runs(self, limit: int = 20) -> schemas.RunsResponse:
+        """Ingest runs, newest first."""
+        return await self._ask(get(schemas.RunsResponse, "/v1/runs", limit=limit))
+
+    async def rejected(self, run_id: str, after: int = 0, limit: int = 100) -> schemas.RejectedResponse:
+        """Rows that a run could not use."""
+        path = f"/v1/runs/{quote(run_id, safe='')}/rejected"
+        return await self._ask(get(schemas.RejectedResponse, path, after=after, limit=limit))
+
+    async def activity(self) -> schemas.ActivityResponse:
+        """What the service did in the last hours."""
+        return await self._ask(get(schemas.ActivityResponse, "/v1/activity"))
+
+    async def models(self) -> schemas.ModelsResponse:
+        """The models of the builds."""
+        return await self._ask(get(schemas.ModelsResponse, "/v1/models"))
+
+    async def plot(self, model_fingerprint: str, name: str) -> bytes:
+        """A picture of a model, as PNG."""
+        return await self._retrying(self._bytes, plot_path(model_fingerprint, name))
 
     async def _ask(self, call: Call[Answer]) -> Answer:
         return await self._retrying(self._once, call)
 
     async def _once(self, call: Call[Answer]) -> Answer:
+        return read(call, self.url, await self._answered(call.method, call.path, **call.options))
+
+    async def _bytes(self, path: str) -> bytes:
+        return content(self.url, await self._answered("GET", path))
+
+    async def _answered(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = await self._http.request(call.method, self.url + call.path, **call.options)
+            return await self._http.request(method, self.url + path, **options)
         except _FAILURES as error:
             raise no_answer(self.url, error) from error
-        return read(call, self.url, response)

@@ -14,10 +14,15 @@ from fastapi import Depends, HTTPException, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from catalog.ledger import Ledger
 from catalog.settings import ApiSettings
+from catalog.verdicts import VerdictStore
+from search_api.activity import Activity
 from search_api.guard import Caller
-from search_api.keys import Scope
+from search_api.keys import KeyRing, Scope
+from search_api.latest import InsightTables, LatestInsights
 from search_api.live import Live, LiveCatalogue
+from search_api.map_rendering import Maps
 from search_api.metrics import Metrics
 from search_api.photo_urls import PhotoUrls
 
@@ -57,12 +62,48 @@ async def _photo_url(request: Request) -> Callable[[str], str]:
     return urls.url
 
 
+def _ring(request: Request) -> KeyRing:
+    ring: KeyRing = request.app.state.ring
+    return ring
+
+
+def _verdicts(request: Request) -> VerdictStore:
+    verdicts: VerdictStore = request.app.state.verdicts
+    return verdicts
+
+
+def _ledger(request: Request) -> Ledger:
+    ledger: Ledger = request.app.state.ledger
+    return ledger
+
+
+def _activity(request: Request) -> Activity:
+    activity: Activity = request.app.state.activity
+    return activity
+
+
+def _insights(request: Request) -> InsightTables:
+    latest: LatestInsights = request.app.state.insights
+    return latest.of(_live(request).info.name)
+
+
+def _maps(request: Request) -> Maps:
+    maps: Maps = request.app.state.maps
+    return maps
+
+
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 CatalogueDep = Annotated[LiveCatalogue, Depends(_catalogue)]
 LiveDep = Annotated[Live, Depends(_live)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]
+RingDep = Annotated[KeyRing, Depends(_ring)]
+VerdictsDep = Annotated[VerdictStore, Depends(_verdicts)]
+InsightsDep = Annotated[InsightTables, Depends(_insights)]
+MapsDep = Annotated[Maps, Depends(_maps)]
+LedgerDep = Annotated[Ledger, Depends(_ledger)]
+ActivityDep = Annotated[Activity, Depends(_activity)]
 
 
 def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
@@ -86,14 +127,18 @@ async def needs_photo(
         _require(caller, "read")
 
 
+def no_such_key() -> HTTPException:
+    """The refusal, word for word the same for a key that is absent, misspelt, unknown or revoked."""
+    return HTTPException(
+        HTTPStatus.UNAUTHORIZED,
+        "This needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY.",
+        {"WWW-Authenticate": "Bearer"},
+    )
+
+
 def _require(caller: Caller, scope: Scope) -> None:
     if caller.scope is None:
-        # Word for word the same for a key that is absent, misspelt, unknown or revoked.
-        raise HTTPException(
-            HTTPStatus.UNAUTHORIZED,
-            "This needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY.",
-            {"WWW-Authenticate": "Bearer"},
-        )
+        raise no_such_key()
     if not caller.may(scope):
         raise HTTPException(
             HTTPStatus.FORBIDDEN, f"This needs a key with the scope {scope}; {caller.name} has {caller.scope}."

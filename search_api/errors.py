@@ -16,6 +16,7 @@ from catalog.errors import (
     CollectionMissing,
     CollectionReplaced,
     IngestRunning,
+    InsightsMissing,
     InvalidFilter,
     InvalidQuery,
     ListingConflict,
@@ -28,12 +29,14 @@ from catalog.errors import (
     StoreFailed,
     StoreLocked,
     StoreUnreachable,
+    VerdictsUnavailable,
 )
 from search_api.schemas import Problem
 from search_api.stages import Overloaded, StageTooSlow
 
 STATUS: dict[type[MarketlensError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
+    InsightsMissing: HTTPStatus.NOT_FOUND,
     PhotoUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidFilter: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidQuery: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -46,6 +49,7 @@ STATUS: dict[type[MarketlensError], HTTPStatus] = {
     ModelMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreLocked: HTTPStatus.SERVICE_UNAVAILABLE,
+    VerdictsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreFailed: HTTPStatus.BAD_GATEWAY,
     OutputFailed: HTTPStatus.INSUFFICIENT_STORAGE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -24,10 +24,11 @@ UNCOUNTED = {"/livez", "/readyz"}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. Without keys everybody may do everything, and has no name."""
+    """Who asks. Without keys everybody may do everything, and has no name. `tried`: a key was sent, right or wrong."""
 
     name: str
     scope: keys.Scope | None
+    tried: bool = False
 
     def may(self, scope: keys.Scope) -> bool:
         """Whether the caller has this scope."""
@@ -109,4 +110,4 @@ class Guard:
         key = self._ring.find(token.strip())
         if not self._ring.required:
             return Caller("", "admin")
-        return Caller(key.name, key.scope) if key else Caller("", None)
+        return Caller(key.name, key.scope, tried=True) if key else Caller("", None, tried=bool(token))

@@ -47,7 +47,8 @@ class LiveCatalogue:
         self, photos: PhotoCollection, embedder: Embedder, load: LoadModel, stages: MakeStages, metrics: Metrics
     ) -> None:
         """`photos` follows the alias; `embedder` is the model at hand, `load` gets another from its folder."""
-        self._photos = photos
+        self.photos = photos
+        """The catalogue behind the alias, whichever of its builds answers."""
         self._load = load
         self._stages = stages
         self._metrics = metrics
@@ -70,7 +71,7 @@ class LiveCatalogue:
         self._stop.set()
         if self._watcher.is_alive():
             self._watcher.join()
-        self._photos.close()
+        self.photos.close()
 
     def current(self) -> Live:
         """The pair that answers now. Raises CollectionMissing, ModelMismatch, StoreUnreachable while there is none."""
@@ -103,7 +104,7 @@ class LiveCatalogue:
     def _look(self) -> Live:
         """Take up the build that the alias points at, if its model is loaded. Raises as `current` does."""
         with self._swapping:
-            info, before = self._photos.info(fresh=True), self._current
+            info, before = self.photos.info(fresh=True), self._current
             if before and before.info.name == info.name:
                 return before
             embedder = self._embedders.get(info.fingerprint)
@@ -113,7 +114,7 @@ class LiveCatalogue:
                     "loaded.",
                     hint=self.pending or "It is being loaded; try again in a moment.",
                 )
-            photos = self._photos.at(info)
+            photos = self.photos.at(info)
             photos.probe()  # loaded, and answering
             self._current = Live(info, embedder, photos, Overview(photos), self._stages(embedder))
             self._metrics.serving.labels(info.name, info.fingerprint[:12]).set(1)
@@ -136,7 +137,7 @@ class LiveCatalogue:
                 logger.exception("following the alias failed")
 
     def _follow(self) -> None:
-        info = self._photos.info(fresh=True)
+        info = self.photos.info(fresh=True)
         if info.fingerprint not in self._embedders:
             if info.name in self._failed:
                 return

@@ -2,7 +2,7 @@
 
 import os
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -68,11 +68,18 @@ class Metrics:
 
     def render(self) -> bytes:
         """All figures in the format that Prometheus reads."""
+        return generate_latest(self._all())
+
+    def families(self) -> list[Metric]:
+        """All figures."""
+        return list(self._all().collect())
+
+    def _all(self) -> CollectorRegistry:
         if SHARED_FOLDER not in os.environ:
-            return generate_latest(self._registry)
+            return self._registry
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
-        return generate_latest(registry)
+        return registry
 
     def close(self) -> None:
         """Take this process out of what is summed over those that live."""

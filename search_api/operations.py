@@ -1,12 +1,13 @@
-"""What operators ask: whether the service lives, whether it is ready, and its figures."""
+"""What operators ask: whether the service lives, whether it is ready, who they are to it, and its figures."""
 
 from fastapi import APIRouter, Depends, Response
 
 from catalog.errors import CollectionMissing
-from search_api.deps import CallerDep, CatalogueDep, MetricsDep, needs
+from search_api.activity import SECONDS
+from search_api.deps import ActivityDep, CallerDep, CatalogueDep, MetricsDep, RingDep, needs, no_such_key
 from search_api.metrics import CONTENT_TYPE
 from search_api.openapi import problems
-from search_api.schemas import Health
+from search_api.schemas import ActivityResponse, Caller, Health
 
 router = APIRouter(tags=["operations"])
 
@@ -54,3 +55,17 @@ for path, probe in (("/livez", livez), ("/readyz", readyz)):
 def metrics(figures: MetricsDep) -> Response:
     """The service's figures as Prometheus reads them, over all workers. Needs a key with the scope admin."""
     return Response(figures.render(), media_type=CONTENT_TYPE)
+
+
+@router.get("/v1/whoami", responses=problems())
+def whoami(caller: CallerDep, ring: RingDep) -> Caller:
+    """Who asks, and whether a key is needed. Needs none itself; a wrong one gets the 401 that it gets everywhere."""
+    if caller.scope is None and caller.tried:
+        raise no_such_key()
+    return Caller(name=caller.name, scope=caller.scope or "", keys_needed=ring.required)
+
+
+@router.get("/v1/activity", dependencies=[Depends(needs("admin"))], responses=problems())
+def activity(past: ActivityDep) -> ActivityResponse:
+    """What the service did in the last three hours, over all workers, and the recall that the probe measured."""
+    return ActivityResponse(seconds=SECONDS, points=past.points(), recall=past.recall())

@@ -34,6 +34,12 @@ class PhotoUrls:
         signed = _signer(self._ring.secret).sign(photo_id.encode()).decode()
         return f"{path}?signature={signed[len(photo_id) + 1 :]}"
 
+    def period(self) -> tuple[str, int]:
+        """What stays the same for as long as `url` gives the same addresses."""
+        if not self._ring.required:
+            return "", 0
+        return self._ring.secret, int(time.time()) // _SAME_SECONDS
+
     def holds(self, photo_id: str, signature: str) -> bool:
         """Whether this signature was made for this photo, and not too long ago."""
         try:

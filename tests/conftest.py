@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,15 +23,19 @@ import catalog.retries
 from catalog.collection import PhotoCollection
 from catalog.exports import open_export
 from catalog.listing import Photo
+from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from embedding.embedder import Embedder
 from embedding.importing import import_model
 from ingest.local import run_locally
-from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.milvus_server import running_server
 from tests.web import Site, website
+
+if TYPE_CHECKING:
+    from tests.browser import Browser, DashboardSite
+    from tests.review_site import ReviewSite
 
 SHARED = Path(__file__).parents[2] / "shared"
 LISTINGS = SHARED / "listings"
@@ -117,6 +121,12 @@ def ingest_export(
     assert sum(advanced) == report.read
     assert report.finished
     return report
+
+
+@pytest.fixture(autouse=True)
+def own_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services of a test keep verdicts in its own folder, not in the checkout's."""
+    monkeypatch.setenv("MARKETLENS_VERDICTS__URL", f"sqlite:///{tmp_path / 'verdicts.db'}")
 
 
 @pytest.fixture
@@ -252,6 +262,44 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_copy(random_model: Path, folder: Path) -> Path:
     """A model folder of one's own to change."""
     return Path(shutil.copytree(random_model, folder))
+
+
+@pytest.fixture(scope="session")
+def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DashboardSite"]:
+    """API and dashboard as processes of their own, over 300 real listings and the shipped model. Read only."""
+    from tests.browser import running_site
+
+    with running_site(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def review_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ReviewSite"]:
+    """As `dashboard_site`, over listings among which something is wrong, with keys, to be changed."""
+    from tests.review_site import running_review_site
+
+    with running_review_site(tmp_path_factory.mktemp("review")) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def reader_dashboard(review_site: "ReviewSite") -> Iterator[str]:
+    """Address of a dashboard over `review_site` whose key may only read."""
+    from tests.browser import running_dashboard
+
+    key = {"MARKETLENS_DASHBOARD__API_KEY": review_site.read_key}
+    with running_dashboard(review_site.folder, review_site.api, **key) as address:
+        yield address
+
+
+# Not for the whole session: while Playwright waits, asyncio.run() of other tests finds a loop that runs already.
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium."""
+    from tests.browser import running_browser
+
+    with running_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -9,19 +9,38 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import (
+    ApiSettings,
+    IndexSettings,
+    IngestSettings,
+    InsightsSettings,
+    MilvusSettings,
+    Settings,
+    VerdictSettings,
+)
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.conftest import ingest_export
 
 
 def make_app(export: Path, embedder: Embedder, lite: MilvusSettings, **settings: object) -> FastAPI:
-    """The service over an export that is ingested first."""
+    """The service over an export that is ingested first; keys, ledger, insights and verdicts are kept beside it."""
+    beside = export.parent
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(export, embedder, photos)
-    return create_app(ApiSettings.model_validate(settings), embedder, photos)
+    return create_app(
+        Settings(
+            api=ApiSettings.model_validate({"keys": beside / "keys.json"} | settings),
+            ingest=IngestSettings(ledger=beside / "ledger"),
+            insights=InsightsSettings(folder=beside / "insights"),
+            verdicts=VerdictSettings(url=SecretStr(f"sqlite:///{beside / 'verdicts.db'}")),
+        ),
+        embedder,
+        photos,
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
@@ -236,18 +236,6 @@ def test_a_photo_is_shown_small_and_without_its_metadata(client: TestClient, exp
     assert client.get("/v1/photos/l0-1/image").status_code == 404
 
 
-def test_the_map_places_every_photo(client: TestClient) -> None:
-    """Every photo has a place, photos of one listing near each other, and a second request gives the same map."""
-    body = client.get("/v1/map").json()
-    assert (len(body["points"]), body["total_photos"]) == (20, 20)
-    places = {point["photo_id"]: complex(point["x"], point["y"]) for point in body["points"]}
-    own = [abs(places[f"l{n}-0"] - places[f"l{n}-1"]) for n in range(10)]
-    others = [abs(places[f"l{n}-0"] - places[f"l{(n + 1) % 10}-1"]) for n in range(10)]
-    assert sum(own) < sum(others) / 2
-    assert client.get("/v1/map").json() == body
-    assert len(client.get("/v1/map", params={"limit": 5}).json()["points"]) == 5
-
-
 def test_ready_when_a_search_works(client: TestClient) -> None:
     """Ready says with what: collection, model, photos."""
     body = client.get("/readyz").json()
@@ -259,7 +247,7 @@ def test_ready_when_a_search_works(client: TestClient) -> None:
 def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings) -> None:
     """Before the first ingest the service lives, is not ready, and says what to do."""
     photos = PhotoCollection.connect(lite, IndexSettings())
-    with TestClient(create_app(ApiSettings(), embedder, photos)) as client:
+    with TestClient(create_app(Settings(api=ApiSettings()), embedder, photos)) as client:
         assert client.get("/livez").status_code == 200
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1))), client.get("/v1/categories")):
             assert (response.status_code, response.json()["code"]) == (503, "collection_missing")
@@ -270,7 +258,7 @@ def test_another_model_never_answers(export: Path, embedder: Embedder, lite: Mil
     """A service with another model than the collection's refuses instead of giving nonsense."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(export, embedder, photos)
-    with TestClient(create_app(ApiSettings(), fake_embedder("0f" * 32), photos)) as client:
+    with TestClient(create_app(Settings(api=ApiSettings()), fake_embedder("0f" * 32), photos)) as client:
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1)))):
             assert (response.status_code, response.json()["code"]) == (503, "model_mismatch")
 

@@ -18,6 +18,7 @@ def make(error: type[MarketlensError]) -> MarketlensError:
     ("error", "status"),
     [
         (domain.NotFound, 404),
+        (domain.InsightsMissing, 404),
         (domain.PhotoUnusable, 422),
         (domain.InvalidFilter, 422),
         (domain.InvalidQuery, 422),
@@ -31,6 +32,7 @@ def make(error: type[MarketlensError]) -> MarketlensError:
         (domain.ModelMismatch, 503),
         (domain.StoreUnreachable, 503),
         (domain.StoreLocked, 503),
+        (domain.VerdictsUnavailable, 503),
         (domain.StoreFailed, 502),
         (domain.ModelBroken, 500),
         (Overloaded, 503),

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from embedding.photos import FORMATS, MAX_PIXELS, open_photo
 from search_api.app import create_app
@@ -124,7 +124,7 @@ def client(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tm
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(make_export(listings=2), embedder, photos)
     settings = ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0)
-    with TestClient(create_app(settings, embedder, photos)) as client:
+    with TestClient(create_app(Settings(api=settings), embedder, photos)) as client:
         yield client
 
 

@@ -18,14 +18,14 @@ from pymilvus import MilvusException
 from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting, StoreFailed
 from catalog.exports import open_export
+from catalog.ledger import Ledger
 from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.records import FIELDS, from_row
+from catalog.report import Report
 from catalog.settings import BulkSettings, IndexSettings, IngestSettings, MilvusSettings
 from embedding.embedder import Embedder
 from ingest.bulk import NOTE
-from ingest.ledger import Ledger
 from ingest.local import run_locally
-from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.conftest import LoadedModel, MakeExport, marketlens, undated
 from tests.web import Site

@@ -9,10 +9,10 @@ import pytest
 
 from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning
+from catalog.report import Report
 from catalog.settings import IndexSettings, MilvusSettings
 from ingest import claim
 from ingest.claim import CLAIM, claimed
-from ingest.report import Report
 
 NOBODY = 2**22 + 1  # above Linux' largest process id
 

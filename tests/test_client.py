@@ -15,6 +15,7 @@ from search_api import schemas
 from search_api.client import ApiError, AsyncClient, Client
 from search_api.schemas import PutListing, PutPhoto, SearchRequest
 from tests.conftest import FakeEngine, MakeExport, jpeg, picture
+from tests.insight_files import duplicate, suggestion, write_insights
 from tests.serving import make_app, serving
 
 Answer = httpx.Response | Exception
@@ -24,6 +25,8 @@ Answer = httpx.Response | Exception
 def address(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> Iterator[str]:
     """A service over ten listings of two photos."""
     app = make_app(make_export(listings=10, photos_each=2), embedder, lite, photos=tmp_path / "photos")
+    found = ([suggestion("l1", "Garden", "Home", ["l2-0"])], [duplicate("l0", "l2")])
+    write_insights(tmp_path / "insights", app.state.catalogue.photos, *found)
     with serving(app) as address:
         yield address
 
@@ -150,13 +153,80 @@ def test_every_method_reaches_its_route(address: str) -> None:
             api.classify(schemas.ClassifyRequest(photo_id="l4-0"))
         assert api.listing("l4").title == "Thing 4"
         assert len(api.categories().categories) == 2
-        assert api.map().total_photos == 20
         new = api.put_listing("new/one", PutListing(title="New", photos=[PutPhoto(photo_id="n", upload=0)]), [photo])
         assert new == api.listing("new/one")
         assert api.remove_listing("new/one").photos == 1
         with pytest.raises(ApiError, match="'nobody'") as caught:
             api.explain(schemas.ExplainRequest(photo_id="l4-0", hit_photo_id="nobody"))
         assert caught.value.status == 404
+
+
+def test_what_staff_ask_and_decide(address: str) -> None:
+    """Every question can be read, decided and taken back, with the defaults and with everything said."""
+    with Client(address) as api:
+        assert api.whoami() == schemas.Caller(name="", scope="admin", keys_needed=False)
+        assert (api.insights().photos, api.map().total_photos, len(api.map(3).columns.x)) == (20, 20, 3)
+        assert api.confusion().categories == ["Garden", "Home"]
+        assert api.insight_photos().total == 20
+        assert len(api.insight_photos("Home", "Home", True, 1, 2).photos) == 2
+        (asked,) = api.suggestions().suggestions
+        assert api.suggestions("Garden", "Home", 0, 1, True).suggestions == [asked]
+        question = schemas.WrongCategory(
+            listing_id=asked.listing_id, category=asked.category, suggested_category=asked.suggested_category
+        )
+        verdict = api.decide(schemas.PutVerdict(question=question, decision="accept"))
+        assert verdict.question == question
+        assert api.suggestions().remaining == 0
+        assert api.verdicts().verdicts == api.verdicts("wrong_category", "accept", 10, 1).verdicts == [verdict]
+        assert api.withdraw(verdict.verdict_id) == verdict
+        assert api.suggestions().suggestions == [asked]
+        (group,) = api.duplicates().groups
+        assert api.duplicates("same_photo", 0, 1, True).groups == [group]
+        pair = schemas.Duplicate(listing_ids=[listing.listing_id for listing in group.listings])
+        api.decide(schemas.PutVerdict(question=pair, decision="skip", note="Later."))
+        assert (api.duplicates().remaining, api.duplicates(skipped=True).remaining) == (0, 1)
+
+
+def test_what_operators_ask(address: str) -> None:
+    """Builds, runs, models and activity; what cannot be done is the API's word."""
+    with Client(address) as api:
+        (live,) = api.builds().builds
+        for refused in (lambda: api.promote(live.name), api.rollback, lambda: api.plot("no/model", "../x")):
+            with pytest.raises(ApiError) as caught:
+                refused()
+            assert caught.value.status in {404, 409}
+        (run,) = api.runs(5).runs
+        assert (run.written, api.rejected(run.run_id, 0, 5).total) == (20, 0)
+        assert api.activity().seconds > 0
+        assert api.models().unreadable
+
+
+def test_async_asks_the_same(address: str) -> None:
+    """Each new method, on both clients: one answer."""
+    asked = ["whoami", "insights", "map", "confusion", "insight_photos", "suggestions", "duplicates", "verdicts"]
+    asked += ["builds", "runs", "models", "activity"]
+
+    async def ask() -> list[object]:
+        async with AsyncClient(address) as api:
+            answers = [await getattr(api, name)() for name in asked]
+            put = schemas.PutVerdict(question=schemas.Duplicate(listing_ids=["a", "b"]), decision="reject")
+            made = await api.decide(put)
+            assert await api.withdraw(made.verdict_id) == made
+            for refused in (api.promote("x"), api.rollback(), api.rejected("x"), api.plot("x", "y")):
+                with pytest.raises(ApiError) as caught:
+                    await refused
+                assert caught.value.status == 404
+        return answers
+
+    with Client(address) as api:
+        assert [getattr(api, name)() for name in asked] == asyncio.run(ask())
+
+
+def test_a_picture_is_bytes() -> None:
+    """A model's picture comes as it is, and is asked again like all else where the API is busy."""
+    client, asked = client_answered(refusal(503, **{"Retry-After": "0"}), httpx.Response(200, content=b"PNG"))
+    assert client.plot("f", "a/b.png") == b"PNG"
+    assert [str(one.url) for one in asked] == ["http://api.example/v1/models/f/plots/a%2Fb.png"] * 2
 
 
 def test_pages_end_and_hold_everything_once(address: str, engine: FakeEngine) -> None:

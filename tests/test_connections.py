@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture
@@ -27,7 +27,7 @@ def photos(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings) ->
 
 def app(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, **settings: object):
     given = {"keys": tmp_path / "keys.json", "recall_seconds": 0} | settings
-    return create_app(ApiSettings.model_validate(given), embedder, photos)
+    return create_app(Settings(api=ApiSettings.model_validate(given)), embedder, photos)
 
 
 def upload_request(photo: bytes, length: int | None = None) -> bytes:

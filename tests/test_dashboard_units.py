@@ -1,13 +1,23 @@
-import pandas as pd
+"""The dashboard's deciding, apart from its drawing."""
+
+import csv
+import io
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
 import pytest
 
 from dashboard.asked import Asked
-from dashboard.categories import category_colours, category_counts_html
-from dashboard.map_chart import chosen
+from dashboard.categories import category_counts_html
+from dashboard.chosen import Chosen, inside
+from dashboard.colouring import colour_by
+from dashboard.exporting import as_csv
+from dashboard.looked import Looked
+from dashboard.question import Photo, Question
 from dashboard.tiles import price_in_words
-from search_api.schemas import SearchRequest
-
-FRAME = pd.DataFrame({"x": [0.0, 1.0, 2.0], "y": [0.0, 1.0, 2.0], "photo_id": ["a", "b", "c"]})
+from search_api.schemas import Box, Example, Filter, MapColumns, Negative, Source
 
 
 @pytest.mark.parametrize(
@@ -30,7 +40,7 @@ def test_prices_read_as_people_write_them(price: float | None, currency: str, wo
     "asked",
     [
         Asked(),
-        Asked("a/b", ("Home & Garden", "Gone"), 0.0, 1234567.89, "Leeds", 200),
+        Asked(("a/b", "c"), ("d",), ("Home & Garden", "Gone"), "Beds", 0.0, 1234567.89, "Leeds", date(2026, 2, 3), 200),
         Asked(location="St. John's"),
     ],
 )
@@ -41,25 +51,118 @@ def test_a_link_gives_back_what_was_asked(asked: Asked) -> None:
 
 def test_nonsense_in_a_link_is_not_asked() -> None:
     """A URL edited by hand never breaks the page."""
-    params = {"price_min": ["nan"], "price_max": ["-3"], "limit": ["9999"], "other": ["x"], "listing_id": []}
+    params = {
+        "price_min": ["nan"],
+        "price_max": ["-3"],
+        "limit": ["9999"],
+        "other": ["x"],
+        "listing_id": [],
+        "listed_after": ["soon"],
+    }
     assert Asked.from_params(params) == Asked(limit=200)
 
 
 def test_what_is_not_asked_is_not_sent() -> None:
     """An untouched form adds no filter."""
-    assert Asked(listing_id="a").request() == SearchRequest(listing_id="a")
+    assert Asked().filter() == Filter()
 
 
-def test_the_brush_outranks_the_click() -> None:
-    """A dragged rectangle chooses what is in it; without one, the point that was clicked counts."""
-    click = {"click": [{"photo_id": "c"}]}
-    brush = {"brush": {"x": [1.5, 0.5], "y": [0.5, 1.5]}}
-    assert list(chosen(FRAME, brush | click)["photo_id"]) == ["b"]
-    assert list(chosen(FRAME, {"brush": {}} | click)["photo_id"]) == ["c"]
-    assert chosen(FRAME, {"brush": {}, "click": []}).empty
+def test_an_area_chooses_what_lies_in_it() -> None:
+    """Inside an outline is what it encloses, dents left out."""
+    area = ((0, 0), (4, 0), (4, 4), (2, 1), (0, 4))  # with a dent from above
+    x, y = np.array([0.5, 3.5, 2.0, 2.0, 5.0]), np.array([1.0, 1.0, 0.5, 3.0, 1.0])
+    assert inside(x, y, area).tolist() == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "chosen", [Chosen(), Chosen(photo="p-1"), Chosen(area=((-1.0, 0.25), (0.5, 0.5), (0.0, -1.0)))]
+)
+def test_a_link_gives_back_what_was_chosen(chosen: Chosen) -> None:
+    """Whatever is chosen on the map survives the URL."""
+    spelt = chosen.spell()
+    assert Chosen.read(spelt.get("area", ""), spelt.get("photo", "")) == chosen
+
+
+def test_nonsense_chooses_nothing() -> None:
+    """A URL edited by hand never breaks the map, and neither does a number that is none."""
+    assert Chosen.read("1~2~x", "") == Chosen()
+    assert Chosen.read("1~2~3~nan~5~6", "") == Chosen()
+    assert Chosen.read("1~2~3~4", "p") == Chosen(photo="p")
+    params = {"colour": ["mood"], "part": ["x"], "shown": ["A", "", "A"]}
+    assert Looked.from_params(params) == Looked(shown=("A",))
+
+
+def columns(**known: list[Any]) -> MapColumns:
+    """A map of as many photos as the columns given are long."""
+    length = len(next(iter(known.values())))
+    empty: dict[str, list[Any]] = {name: [""] * length for name in MapColumns.model_fields}
+    numbers: dict[str, list[Any]] = {"x": [0.0] * length, "y": [0.0] * length}
+    nothing: dict[str, list[Any]] = dict.fromkeys(("price", "confidence", "predicted_category"), [None] * length)
+    return MapColumns(**(empty | numbers | nothing | known))
+
+
+def test_the_rarest_share_a_colour() -> None:
+    """With more names than colours, the frequent ones keep their own and the rest are one entry of the legend."""
+    names = [f"s{number}" for number in range(30) for _ in range(30 - number)]
+    colouring = colour_by(columns(subcategory=names), "subcategory")
+    assert len(set(colouring.colours)) == len(colouring.labels) == 20
+    counts = colouring.counts(range(len(names)))
+    assert counts["s0"] == 30
+    assert counts["11 others"] == sum(30 - number for number in range(19, 30))
+
+
+def test_prices_are_coloured_in_steps() -> None:
+    """Low and high prices differ, an unknown one is neither, and the legend counts every photo once."""
+    prices = [float(price) for price in range(1, 201)] + [None]
+    colouring = colour_by(columns(price=prices, currency=["GBP"] * 201), "price")
+    counts = colouring.counts(range(201))
+    assert counts["unknown"] == 1
+    assert sum(counts.values()) == 201
+    assert colouring.places[0] < colouring.places[100] < colouring.places[199]
+    assert next(iter(counts)).startswith("below £")
+
+
+def test_one_price_for_all_is_one_step() -> None:
+    """A catalogue of equal prices, or of none, still has a legend."""
+    assert sum(colour_by(columns(price=[5.0, 5.0]), "price").counts([0, 1]).values()) == 2
+    assert colour_by(columns(price=[None]), "price").counts([0]) == {"unknown": 1}
+
+
+def test_an_export_holds_no_formula() -> None:
+    """A title that a spreadsheet would run is taken as text; the rest is as it was."""
+    rows = [{"title": '=HYPERLINK("x")', "price": -1.5, "note": 'a,b\n"c" é'}]
+    (read,) = csv.DictReader(io.StringIO(as_csv(rows).decode("utf-8-sig")))
+    assert read == {"title": '\'=HYPERLINK("x")', "price": "-1.5", "note": 'a,b\n"c" é'}
+
+
+PHOTO = Photo("k", "p.jpg", "image/jpeg", b"...")
+BOX = Box(x=0.1, y=0.2, width=0.5, height=0.5)
+
+
+@pytest.mark.parametrize(
+    ("question", "source"),
+    [
+        (Question(Asked(), (PHOTO,)), {}),
+        (Question(Asked(), (PHOTO, PHOTO)), {}),
+        (Question(Asked(), (replace(PHOTO, box=BOX),)), {"box": BOX}),
+        (Question(Asked(listing_id=("a",))), {"listing_id": "a"}),
+        (Question(Asked(listing_id=("a", "b"))), {"positives": [Example(listing_id="a"), Example(listing_id="b")]}),
+        (
+            Question(Asked(listing_id=("a",)), (PHOTO, replace(PHOTO, box=BOX))),
+            {"positives": [Example(upload=0), Example(upload=1, box=BOX), Example(listing_id="a")]},
+        ),
+        (Question(Asked(unlike=("z",)), (PHOTO,)), {"negatives": [Negative(listing_id="z")]}),
+    ],
+)
+def test_what_is_searched_by(question: Question, source: dict[str, Any]) -> None:
+    """One photo, photos of one thing and one listing stay what they are, which keeps their probability."""
+    asked = question.search()
+    given = {name: getattr(asked, name) for name in Source.model_fields if name in asked.model_fields_set}
+    assert given == source
+    assert asked.filter.exclude_listing_ids == [*question.asked.listing_id, *question.asked.unlike]
 
 
 def test_category_names_cannot_carry_html() -> None:
     """A seller's category is text, whatever it says."""
-    drawn = category_counts_html({"<b>x</b>": 1200}, category_colours(["<b>x</b>"]))
+    drawn = category_counts_html({"<b>x</b>": 1200}, {"<b>x</b>": "#4e79a7"})
     assert "&lt;b&gt;x&lt;/b&gt; (1,200)" in drawn

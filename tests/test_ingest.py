@@ -13,11 +13,11 @@ from catalog.collection import PhotoCollection
 from catalog.errors import ModelMismatch, StoreFailed
 from catalog.exports import open_export
 from catalog.filters import SearchFilter
+from catalog.report import Report
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from ingest.local import run_locally
-from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
 

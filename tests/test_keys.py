@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 import search_api.photo_urls
 from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting, NotFound
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from search_api.deps import needs
@@ -37,7 +37,9 @@ def make_client(make_export: MakeExport, embedder: Embedder, lite: MilvusSetting
     clients = []
 
     def make(**settings: object) -> TestClient:
-        app = create_app(ApiSettings.model_validate({"keys": keys, "rate_limit": ""} | settings), embedder, photos)
+        app = create_app(
+            Settings(api=ApiSettings.model_validate({"keys": keys, "rate_limit": ""} | settings)), embedder, photos
+        )
         for scope in ("write", "admin"):
             app.add_api_route(f"/needs/{scope}", lambda: "ok", dependencies=[needs_dependency(scope)])
         clients.append(TestClient(app).__enter__())

@@ -1,5 +1,6 @@
 """The ledger: a line for every row, which survives whatever happens to the run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,11 +9,11 @@ import pytest
 from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting, StoreFailed
 from catalog.exports import open_export
+from catalog.ledger import Ledger, Line, Run
+from catalog.report import Report
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
-from ingest.ledger import Ledger, Line
 from ingest.local import run_locally
-from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.conftest import LoadedModel, MakeExport, ingest_export
 
@@ -111,6 +112,32 @@ def test_a_kill_between_table_and_parts_doubles_nothing(tmp_path: Path) -> None:
     run.finish(report)
     part.write_bytes(kept)
     assert sum(batch.num_rows for batch in run.batches()) == 2
+
+
+def test_a_run_that_ends_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at that moment gets its rows, and its state, not an error about a file that is gone."""
+    ledger, report = Ledger(tmp_path), Report(export="e")
+    run = ledger.start(report)
+    run.add([Line("r1", "p1", "l1", "rejected", reason="missing"), *lines(1)])
+    batches = Run.batches
+
+    def end_meanwhile(self: Run) -> Iterator[object]:
+        parts = list(self.folder.glob("rows-0*.parquet"))
+        if parts:
+            monkeypatch.setattr(Run, "batches", batches)
+            report.state = "finished"
+            run.finish(report)
+        for part in parts:
+            part.open()
+        yield from batches(self)
+
+    monkeypatch.setattr(Run, "batches", end_meanwhile)
+    (found,) = ledger.runs()
+    assert found.state == "finished"
+    run.add([Line("r2", "p2", "l2", "rejected", reason="missing")])
+    monkeypatch.setattr(Run, "batches", end_meanwhile)
+    rows, total = ledger.find(report.run_id).rejected(0, 5)
+    assert ([row.photo_id for row in rows], total) == (["p1"], 1)
 
 
 def stop_after(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from catalog.builds import CollectionInfo
 from catalog.collection import PhotoCollection
 from catalog.errors import ModelMissing
-from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from ingest.build import fill
 from ingest.build_report import BuildReport
@@ -70,7 +70,9 @@ def build(photos: PhotoCollection, fingerprint: str = OTHER) -> CollectionInfo:
 def start(
     stack: ExitStack, photos: PhotoCollection, load: live.LoadModel = load, embedder: Embedder | None = None
 ) -> TestClient:
-    return stack.enter_context(TestClient(create_app(ApiSettings(), embedder or fake_embedder(), photos, load)))
+    return stack.enter_context(
+        TestClient(create_app(Settings(api=ApiSettings()), embedder or fake_embedder(), photos, load))
+    )
 
 
 @pytest.fixture

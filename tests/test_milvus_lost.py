@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from search_api.app import create_app
 from tests.conftest import MakeExport, fake_embedder, ingest_export
 from tests.milvus_server import PackageServer
@@ -45,7 +45,7 @@ def test_every_answer_is_right_or_503(make_export: MakeExport, tmp_path: Path) -
         photos.settle()
         ids = sorted(photo_id for photo_id, _ in photos.ids())
         vectors = photos.embeddings(ids)
-        app = create_app(ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0), embedder, photos)
+        app = create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0)), embedder, photos)
         losing = threading.Thread(target=lose)
         with serving(app) as url:
             losing.start()

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 from catalog.settings import MilvusSettings
 from embedding.embedder import Embedder
 from tests.conftest import jpeg, picture, write_csv
+from tests.insight_files import duplicate, suggestion, write_insights
 from tests.serving import make_app, serving
 
 # What the examples in the document name.
@@ -56,6 +57,9 @@ def address(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Ite
         photos=folder / "photos",
         rate_limit="100000/minute",
     )
+    photos = app.state.catalogue.photos
+    suspected = [suggestion("l2", "Home & Garden", "Other Goods", ["f3"], photo_id="f2")]
+    write_insights(folder / "insights", photos, suspected, [duplicate("l2", "l3")])
     with serving(app) as address:
         yield address
 
@@ -111,8 +115,6 @@ def test_whatever_is_sent_is_answered_as_described(address: str, mode: Generatio
     asked: dict[str, int] = {}
     for found in described.get_all_operations():
         operation = found.ok()
-        if operation.path == "/v1/map":
-            continue  # a t-SNE for each number of photos
 
         @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy(generation_mode=mode))

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 
 from catalog.collection import PhotoCollection
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from search_api import timing
 from search_api.app import create_app
@@ -39,7 +39,9 @@ def photos(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings) ->
 
 def client_of(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, **settings: object) -> TestClient:
     given = {"keys": tmp_path / "keys.json", "recall_seconds": 0} | settings
-    return TestClient(create_app(ApiSettings.model_validate(given), embedder, photos), raise_server_exceptions=False)
+    return TestClient(
+        create_app(Settings(api=ApiSettings.model_validate(given)), embedder, photos), raise_server_exceptions=False
+    )
 
 
 def figures(client: TestClient, **headers: str) -> dict[tuple[str, ...], float]:

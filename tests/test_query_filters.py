@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from catalog.collection import PhotoCollection
 from catalog.listing import Listing, Photo, StoredPhoto
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from search_api.app import create_app
 from search_api.schemas import MAX_EXCLUDED
 from tests.conftest import fake_embedder, picture
@@ -62,7 +62,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     photos.ensure(embedder.fingerprint, embedder.dim)
     stored = [StoredPhoto(Photo(f"{one.listing_id}-0", one, "/nowhere.jpg"), "", 0) for one in make_listings()]
     photos.upsert(stored, embedder.embed([picture(number) for number in range(COUNT)]))
-    with TestClient(create_app(ApiSettings(), embedder, photos)) as client:
+    with TestClient(create_app(Settings(api=ApiSettings()), embedder, photos)) as client:
         yield client
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from catalog.errors import OutputFailed
 from catalog.exports import open_export
+from catalog.report import Report
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
-from ingest.report import Report
 from ingest.vectors import embed_export
 from tests.conftest import DIM, MakeExport
 

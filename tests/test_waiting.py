@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from catalog.collection import PhotoCollection
 from catalog.errors import StoreFailed, StoreUnreachable
 from catalog.exports import open_export
+from catalog.ledger import Ledger
+from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
-from ingest.ledger import Ledger
 from ingest.local import run_locally
-from ingest.report import Report
 from ingest.run import Options, ingest
 from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, ingest_export
 from tests.milvus_server import PackageServer

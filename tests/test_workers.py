@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from search_api import activity
 from tests.conftest import COMMAND, jpeg, marketlens, picture, write_export
 from tests.milvus_server import free_ports
 
@@ -79,6 +80,10 @@ def test_workers(served: Served) -> None:
     assert len(list(folder.glob("counter_*.db"))) == 2, "one worker answers everything"
     wanted = 'marketlens_requests_total{method="POST",route="/v1/search",status="200"} 12.0'
     assert all(wanted in served.get("/metrics").text for _ in range(6))
+
+    time.sleep(activity.SECONDS + 2)  # by then both have looked at their figures
+    for _ in range(6):
+        assert sum(point["requests"] for point in served.get("/v1/activity").json()["points"]) >= 12
 
     with httpx.Client() as client:  # one connection: the second of two answers shows whether each waits for an ACK
         spent = []

@@ -1,23 +1,20 @@
 """The catalogue as a whole, and its photos."""
 
 import io
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from catalog.errors import PhotoUnusable
 from embedding.photos import open_photo
-from search_api.deps import LiveDep, PhotoUrlDep, needs, needs_photo
+from search_api.deps import LiveDep, needs, needs_photo
 from search_api.openapi import problems
 from search_api.pictures import gone, read_stored
-from search_api.schemas import CategoriesResponse, CategoryCount, MapPoint, MapResponse
+from search_api.schemas import CategoriesResponse, CategoryCount
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("read"))])
 # On its own: an <img> tag sends no key, so an address that was signed is let pass as well.
 pictures = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs_photo)])
-
-MAX_MAP_PHOTOS = 20_000
 
 
 @router.get("/categories", responses=problems())
@@ -51,24 +48,3 @@ def image(
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return Response(buffer.getvalue(), media_type="image/jpeg", headers=headers)
-
-
-@router.get("/map", responses=problems())
-def photo_map(
-    live: LiveDep, photo_url: PhotoUrlDep, limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS)] = 5_000
-) -> MapResponse:
-    """2-D map of the photos (t-SNE). Takes up to a minute when asked for the first time after an ingest."""
-    placed, total = live.overview.map(limit)
-    points = [
-        MapPoint(
-            **asdict(one.photo.listing),
-            photo_id=one.photo.photo_id,
-            photo_url=photo_url(one.photo.photo_id),
-            x=one.x,
-            y=one.y,
-        )
-        for one in placed
-    ]
-    return MapResponse(
-        points=points, total_photos=total, collection=live.info.name, model_fingerprint=live.info.fingerprint
-    )

@@ -32,24 +32,6 @@ class CategoriesResponse(BaseModel):
     categories: list[CategoryCount]
 
 
-class MapPoint(ListingFields):
-    """A photo on the map: near each other means alike."""
-
-    photo_id: str
-    photo_url: str
-    x: float
-    y: float
-
-
-class MapResponse(BaseModel):
-    """The 2-D map of the collection's photos, or of an even sample of them."""
-
-    points: list[MapPoint]
-    total_photos: int
-    collection: str
-    model_fingerprint: str
-
-
 class Health(BaseModel):
     """Whether the service can answer, and with what."""
 

@@ -124,9 +124,11 @@ class Suggestion(ListingFields):
     photo_url: str
     photo_urls: list[str] = Field(description="All photos of the listing, this one first.")
     suggested_category: str
-    certainty: float = Field(description="0 to 1: mean of what the category head and the neighbours say.")
-    head_probability: float = Field(description="Of the suggested category.")
-    seller_probability: float = Field(description="Of the seller's category, by the same head.")
+    certainty: float = Field(
+        description="0 to 1: what head and neighbours give this category, of that and what they give the seller's."
+    )
+    head_probability: float | None = Field(description="Of the suggested category; null where the head has none such.")
+    seller_probability: float | None = Field(description="Of the seller's category, by the same head.")
     neighbour_share: float = Field(description="Of the neighbours, the share in the suggested category.")
     neighbours: list[Evidence]
 
@@ -158,9 +160,11 @@ class DuplicateGroup(BaseModel):
 
     rank: int
     kind: DuplicateKind
-    probability: float | None = Field(description="Of the weakest link that holds the group together.")
+    probability: float | None = Field(
+        description="Of the weakest link of the kind same_item that holds the group together; null where there is none."
+    )
     listings: list[DuplicateListing]
-    price_low: float | None
+    price_low: float | None = Field(description="Null without prices, or with several currencies.")
     price_high: float | None
     same_place: bool
     same_category: bool

@@ -1,16 +1,16 @@
 """What operators see and do: builds, ingest runs, models, figures over time."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 
 class Caller(BaseModel):
-    """Who asks. `scope` is the widest that the key has; without keys, everybody is admin."""
+    """Who asks. Where no keys are needed, everybody is admin and nobody has a name."""
 
     name: str
-    scope: str
+    scope: Literal["", "read", "write", "admin"] = Field(description="Widest of the key; empty without one.")
     keys_needed: bool
 
 
@@ -84,9 +84,9 @@ class RejectedResponse(BaseModel):
 
 
 class ActivityPoint(BaseModel):
-    """What the service did in one interval. Milliseconds are null where nothing was asked."""
+    """What the service did in one interval, probes and /metrics aside; no milliseconds where nothing was asked."""
 
-    at: datetime
+    at: datetime = Field(description="When the interval ended.")
     requests: int
     client_errors: int = Field(description="4xx")
     server_errors: int = Field(description="5xx")

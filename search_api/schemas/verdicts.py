@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from search_api.schemas.common import Identity, Strict, Text
 
 Decision = Literal["accept", "reject", "skip"]
+Kind = Literal["wrong_category", "duplicate"]
 
 
 class WrongCategory(Strict):

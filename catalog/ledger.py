@@ -6,6 +6,7 @@ FOLDER/<run id>/rows.parquet      one line per row; while the run goes on, rows-
 
 import dataclasses
 import os
+import re
 import socket
 import time
 import uuid
@@ -17,17 +18,19 @@ from typing import Literal
 
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from catalog.errors import InvalidSetting, OutputFailed
+from catalog.errors import InvalidSetting, NotFound, OutputFailed
 from catalog.listing import Rejected
-from ingest.report import Report
+from catalog.report import Report
 
 Verdict = Literal["written", "updated", "unchanged", "rejected", "removed"]
 
 RUN, ROWS = "run.json", "rows.parquet"
 _PARTS = "rows-*.parquet"
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,23 @@ class Run:
         for path in [whole] if whole.exists() else sorted(self.folder.glob(_PARTS)):
             with pq.ParquetFile(path) as file:
                 yield from file.iter_batches()
+
+    def rejected(self, after: int, limit: int) -> tuple[list[Line], int]:
+        """Up to `limit` lines of rejected rows after the first `after` of them, and how many there are in all."""
+        try:
+            return self._rejected(after, limit)
+        except FileNotFoundError:
+            return self._rejected(after, limit)  # the run ended in between: its parts are one table now
+
+    def _rejected(self, after: int, limit: int) -> tuple[list[Line], int]:
+        lines: list[Line] = []
+        total = 0
+        for batch in self.batches():
+            rejected = batch.filter(pc.equal(batch.column("verdict"), "rejected"))
+            first = max(after - total, 0)
+            lines += [Line(**row) for row in rejected.slice(first, limit - len(lines)).to_pylist()]
+            total += rejected.num_rows
+        return lines, total
 
     def count(self, report: Report) -> None:
         """Add every line so far to a report."""
@@ -156,6 +176,12 @@ class Ledger:
         """
         return list(islice(self._newest_first(), limit))
 
+    def find(self, run_id: str) -> Run:
+        """Look up a run. Raises NotFound."""
+        if _RUN_ID.fullmatch(run_id) and (self._folder / run_id / RUN).exists():
+            return Run(self._folder / run_id)
+        raise NotFound(f"There is no run {run_id!r} in the ledger {self._folder}.")
+
     def _newest_first(self) -> Iterator[Report]:
         for path in sorted(self._folder.glob(f"*/{RUN}"), reverse=True):
             try:
@@ -163,7 +189,10 @@ class Ledger:
             except (OSError, ValidationError):
                 continue  # of another version; its rows are still there to be read
             if report.state == "running":
-                report = _as_it_stands(report, Run(path.parent))
+                try:
+                    report = _as_it_stands(report, Run(path.parent))
+                except FileNotFoundError:
+                    report = Report.model_validate_json(path.read_text())  # it ended in between
             yield report
 
 

@@ -1,0 +1,156 @@
+"""The database behind the verdicts: opened, brought up to date, and its errors put into our words."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+
+from catalog.errors import InvalidSetting, MarketlensError, OutputFailed, VerdictsUnavailable
+
+_SETTING = "MARKETLENS_VERDICTS__URL"
+_EXAMPLES = "sqlite:///data/verdicts.db or postgresql://user:password@host/database"
+_WAIT_SECONDS = 10
+_LOCK = 0x6D6C76657264  # of PostgreSQL's advisory locks, the one under which this is migrated: "mlverd"
+# What SQLite and PostgreSQL say where reading works and writing does not.
+_READ_ONLY = ("readonly database", "read-only", "database or disk is full", "permission denied", "no space left")
+_migrating = threading.Lock()  # Alembic's context belongs to the process
+
+
+class Database:
+    """Connections to one database. Safe for threads."""
+
+    def __init__(self, url: str) -> None:
+        """Check the address; nothing is opened yet. Raises InvalidSetting."""
+        self._url = _checked(url)
+        self._shown = make_url(url).render_as_string(hide_password=True)
+        self._engine = _engine(self._url)
+        self._is_current = False
+
+    def migrate(self) -> None:
+        """Bring the tables up to date, unless they are; of several processes at once, one does it and the others wait.
+
+        Raises VerdictsUnavailable, OutputFailed.
+        """
+        if self._is_current:
+            return
+        with _migrating, self._translated():
+            if self._url.get_backend_name() == "sqlite":
+                _make_folder(str(self._url.database))
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+            with self._engine.connect() as connection:  # reading alone: works on a read-only database too
+                is_current = _revision(connection) == ScriptDirectory.from_config(config).get_current_head()
+            if not is_current:
+                with self._begin() as connection:
+                    if connection.dialect.name == "postgresql":
+                        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+                    config.attributes["connection"] = connection
+                    command.upgrade(config, "head")
+        self._is_current = True
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection to read with. Raises VerdictsUnavailable."""
+        self.migrate()
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction, committed at the end. Raises VerdictsUnavailable, OutputFailed."""
+        self.migrate()
+        with self._translated(), self._begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise  # somebody else was first: for whoever writes to deal with
+        except (SQLAlchemyError, OSError) as error:
+            raise self._in_our_words(error) from error
+        except CommandError as error:
+            raise VerdictsUnavailable(
+                f"The verdicts in {self._shown} were written by another version of marketlens: {error}",
+                hint=f"Run the newer version, or name another database with {_SETTING}.",
+            ) from error
+
+    def _in_our_words(self, error: Exception) -> MarketlensError:
+        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        if any(words in said.lower() for words in _READ_ONLY):
+            return OutputFailed(
+                f"The verdicts in {self._shown} cannot be written: {said}",
+                hint=f"Is there room, and may this user write there? {_SETTING} names another database.",
+            )
+        return VerdictsUnavailable(
+            f"The verdicts in {self._shown} cannot be reached: {said}",
+            hint=f"Is the database up, and the address right? {_SETTING} names another: {_EXAMPLES}",
+        )
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        # Not what it says: it shows the address, with the password.
+        raise InvalidSetting(f"{_SETTING} is no address of a database.", hint=f"Write it like {_EXAMPLES}") from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database not in {None, "", ":memory:"}:
+        return parsed.set(drivername="sqlite+pysqlite")
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    what = "a database in memory, which ends with the process" if backend == "sqlite" else f"a {backend} database"
+    raise InvalidSetting(f"{_SETTING} names {what}.", hint=f"Verdicts are kept in {_EXAMPLES}")
+
+
+def _engine(url: URL) -> Engine:
+    is_sqlite = url.get_backend_name() == "sqlite"
+    wait = {"timeout" if is_sqlite else "connect_timeout": _WAIT_SECONDS}
+    try:
+        engine = create_engine(url, pool_pre_ping=True, connect_args=wait)
+    except ImportError as error:
+        raise InvalidSetting(f"{error.name} is not installed.", hint='pip install "marketlens[postgres]"') from error
+    if is_sqlite:
+        # As SQLAlchemy's documentation has it: the driver begins no transactions of its own, and ours take the lock at
+        # their beginning, since two that read first and write then would be refused.
+        event.listen(engine, "connect", _leave_transactions_to_us)
+        event.listen(engine, "begin", _begin_on_sqlite)
+    return engine
+
+
+def _make_folder(database: str) -> None:
+    if not database.startswith("file:"):  # SQLite's own addresses, which say how to open a file that is there
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _leave_transactions_to_us(connection: Any, _: object) -> None:
+    connection.isolation_level = None
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,60 @@
+"""The table of verdicts. Its steps of change are in `migrations`; a test compares the two."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, MetaData, Row, String, Table, Text
+
+from catalog.verdicts.questions import Decision, Duplicate, Kind, Question, Verdict, WrongCategory
+
+METADATA = MetaData()
+
+# A question that is decided anew gets a new row in the place of the old one, so ids tell what was decided last.
+VERDICTS = Table(
+    "verdicts",
+    METADATA,
+    # SQLite counts up in INTEGER columns alone; those hold 64 bits there.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("question_key", String(64), nullable=False, unique=True),
+    Column("question", JSON, nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("decided_at", DateTime(timezone=True), nullable=False),
+    Index("ix_verdicts_kind_id", "kind", "id"),
+    # Never again the id of a row that was deleted: readers take a greater id for news.
+    sqlite_autoincrement=True,
+)
+
+
+def to_row(question: Question, decision: Decision, note: str, decided_by: str) -> dict[str, Any]:
+    """Give the row of a decision of now, without its id."""
+    return {
+        "kind": question.kind,
+        "question_key": question.key,
+        "question": asdict(question),
+        "decision": decision,
+        "note": note,
+        "decided_by": decided_by,
+        "decided_at": datetime.now(UTC),
+    }
+
+
+def from_row(row: Row[Any]) -> Verdict:
+    """Read what `to_row` wrote."""
+    at: datetime = row.decided_at  # SQLite keeps no zone, PostgreSQL answers in the session's
+    return Verdict(
+        row.id,
+        question_of(row.kind, row.question),
+        row.decision,
+        row.note,
+        row.decided_by,
+        at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC),
+    )
+
+
+def question_of(kind: Kind, fields: dict[str, Any]) -> Question:
+    """Read the question of a row."""
+    return WrongCategory(**fields) if kind == "wrong_category" else Duplicate.of(fields["listing_ids"])

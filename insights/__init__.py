@@ -1,0 +1,1 @@
+"""What `marketlens insights` finds in the collection as a whole. Imports catalog and embedding."""

@@ -1,0 +1,63 @@
+"""The README's pictures, from the demo's photos: `python -m tests.gallery` writes docs/images/*.jpg. Needs npm.
+
+No test: it is run by hand when the pages look different.
+"""
+
+import tempfile
+from pathlib import Path
+
+from tests.browser import MODEL, ROOT, Browser, Page, process, running_browser, running_dashboard, settle, visit
+from tests.conftest import COMMAND, marketlens
+from tests.milvus_server import free_ports
+
+IMAGES = ROOT / "docs" / "images"
+
+
+def main() -> None:
+    """Fill a catalogue with the demo's photos, and take a picture of each page."""
+    with tempfile.TemporaryDirectory() as name, running_browser() as browser:
+        folder = Path(name)
+        settings = {"MARKETLENS_MILVUS__URI": "data/demo/milvus.db", "MARKETLENS_MODEL__PATH": str(MODEL)}
+        for command in (["demo", "--once"], ["insights"]):
+            done = marketlens(*command, cwd=folder, **settings)
+            assert done.returncode == 0, done.stdout + done.stderr
+        port = free_ports(1)[0]
+        api = f"http://127.0.0.1:{port}"
+        with (
+            process([COMMAND, "serve", "--port", port], folder, f"{api}/readyz", **settings),
+            running_dashboard(folder, api) as dashboard,
+        ):
+            photos = sorted((folder / "data" / "demo" / "vendure").rglob("*.jpg"))
+            take_search(browser, dashboard, photos)
+            take_clusters(browser, dashboard)
+            save(visit(browser, f"{dashboard}/quality"), "quality")
+
+
+def take_search(browser: Browser, dashboard: str, photos: list[Path]) -> None:
+    """Hits of a photo, and why one of them was found."""
+    page = visit(browser, dashboard)
+    page.locator("input[type=file]").set_input_files(str(photos[0]))
+    page.locator(".st-key-heading").wait_for()
+    save(page, "search")
+    page.locator('[class*="st-key-why-"] button').nth(1).click()
+    page.get_by_text("The warmer a place").wait_for()
+    save(page, "why")
+
+
+def take_clusters(browser: Browser, dashboard: str) -> None:
+    """The map, and what lies far from its category; on a telephone at night."""
+    save(visit(browser, f"{dashboard}/clusters"), "clusters")
+    page = visit(browser, f"{dashboard}/clusters?part=outliers", width=390, theme="dark")
+    page.locator('[class*="st-key-tile-"]').first.scroll_into_view_if_needed()
+    save(page, "clusters-narrow")
+
+
+def save(page: Page, name: str) -> None:
+    """Save what is in sight."""
+    settle(page)
+    page.wait_for_timeout(500)
+    page.screenshot(path=IMAGES / f"{name}.jpg", type="jpeg", quality=75)
+
+
+if __name__ == "__main__":
+    main()

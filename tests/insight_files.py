@@ -1,0 +1,112 @@
+"""Insights as a test wants them, in the files that `marketlens insights` writes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from catalog.collection import PhotoCollection
+from insights.store import DUPLICATE_SCHEMA, PHOTO_SCHEMA, SUGGESTION_SCHEMA, save
+from insights.summary import CategorySummary, Cluster, Summary, Used
+
+Row = dict[str, Any]
+
+
+def suggestion(listing_id: str, category: str, suggested: str, near: Sequence[str] = (), **fields: object) -> Row:
+    """A suggestion about a listing's first photo."""
+    said = {"certainty": 0.9, "head_probability": 0.8, "seller_probability": 0.1, "neighbour_share": 1.0}
+    neighbours = [{"photo_id": photo_id, "similarity": 0.75} for photo_id in near]
+    asked = {"listing_id": listing_id, "photo_id": f"{listing_id}-0", "category": category}
+    return asked | {"suggested_category": suggested, "neighbours": neighbours} | said | fields
+
+
+def duplicate(*listing_ids: str, kind: str = "same_photo", probability: float | None = None) -> Row:
+    """A group whose listings show the same on their first photos."""
+    photo_ids = [f"{listing_id}-0" for listing_id in listing_ids]
+    links = [
+        {"photo_id_a": photo_ids[0], "photo_id_b": other, "similarity": 0.5 + number / 100, "kind": kind}
+        for number, other in enumerate(photo_ids[1:])
+    ]
+    listings = list(listing_ids)
+    return {"kind": kind, "probability": probability, "links": links, "listing_ids": listings, "photo_ids": photo_ids}
+
+
+def write_insights(
+    folder: Path, photos: PhotoCollection, suggestions: Sequence[Row] = (), duplicates: Sequence[Row] = ()
+) -> None:
+    """Write them for the live collection. The first photo of each listing is on the map; ranks are from 1."""
+    stored = sorted((one for batch in photos.records() for one in batch), key=lambda one: one.photo.photo_id)
+    stored.sort(key=lambda one: one.photo.listing.category)
+    rows = [
+        asdict(one.photo.listing)
+        | {
+            "photo_id": one.photo.photo_id,
+            "sha256": one.sha256,
+            "predicted_category": "Home" if number % 3 else None,
+            "confidence": 0.123456 if number % 3 else None,
+            "outlier_score": None if number == 0 else number / 100,
+            "outlier_rank": None if number == 0 else number,
+            "trained_on": False,
+            "x": -1.0 + number / 100 if one.photo.photo_id.endswith("-0") else None,
+            "y": 0.1234567 if one.photo.photo_id.endswith("-0") else None,
+        }
+        for number, one in enumerate(stored)
+    ]
+    categories = sorted({row["category"] for row in rows})
+    sizes = [[row for row in rows if row["category"] == category] for category in categories]
+    info = photos.info(fresh=True)
+    square = [[float(a == b) for a in categories] for b in categories]
+    summary = Summary(
+        files=f"run{datetime.now(UTC):%H%M%S%f}",
+        collection=info.name,
+        model_fingerprint=info.fingerprint,
+        made_at=datetime.now(UTC),
+        changed_at=photos.changed_at(),
+        photos=len(rows),
+        listings=len({row["listing_id"] for row in rows}),
+        mapped_photos=sum(row["x"] is not None for row in rows),
+        categories=[
+            CategorySummary(
+                category=category,
+                listings=len({row["listing_id"] for row in mine}),
+                photos=len(mine),
+                words=["thing"],
+                x=0.0,
+                y=0.0,
+            )
+            for category, mine in zip(categories, sizes, strict=True)
+        ],
+        clusters=[Cluster(x=0.5, y=0.5, photos=3, category=categories[0], words=["thing"])],
+        overlap=square,
+        distances=square,
+        predicted_categories=["Home"],
+        confusion=[[sum(row["predicted_category"] == "Home" for row in mine)] for mine in sizes],
+        trained_on=0,
+        suggestions=len(suggestions),
+        duplicates={"same_photo": len(duplicates)},
+        too_large_groups=0,
+        unreadable_photos=0,
+        used=Used(
+            neighbours=1,
+            outlier_neighbours=1,
+            map_photos=1,
+            min_certainty=0.5,
+            same_photo_likeness=0.9,
+            same_photo_cosine=0.8,
+            same_item_cosine=None,
+            same_item_probability=0.9,
+        ),
+        seconds={},
+        peak_bytes=0,
+    )
+    ranked = [[row | {"rank": rank} for rank, row in enumerate(part, 1)] for part in (suggestions, duplicates)]
+    save(
+        folder,
+        summary,
+        pa.Table.from_pylist(rows, PHOTO_SCHEMA),
+        pa.Table.from_pylist(ranked[0], SUGGESTION_SCHEMA),
+        pa.Table.from_pylist(ranked[1], DUPLICATE_SCHEMA),
+    )
