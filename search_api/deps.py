@@ -82,19 +82,21 @@ def _activity(request: Request) -> Activity:
     return activity
 
 
-def _insights(request: Request) -> InsightTables:
-    latest: LatestInsights = request.app.state.insights
-    return latest.of(_live(request).info.name)
-
-
 def _maps(request: Request) -> Maps:
     maps: Maps = request.app.state.maps
     return maps
 
 
+LiveDep = Annotated[Live, Depends(_live)]
+
+
+def _insights(request: Request, live: LiveDep) -> InsightTables:
+    latest: LatestInsights = request.app.state.insights
+    return latest.of(live.info.name)
+
+
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
 CatalogueDep = Annotated[LiveCatalogue, Depends(_catalogue)]
-LiveDep = Annotated[Live, Depends(_live)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]

@@ -50,7 +50,7 @@ def running_postgres() -> Iterator[str]:
 
 def new_database(address: str, name: str) -> str:
     """Make an empty database; its address."""
-    engine = create_engine(_driver(address) + "/postgres", isolation_level="AUTOCOMMIT")
+    engine = create_engine(driver(address) + "/postgres", isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(f'CREATE DATABASE "{name}"'))
     engine.dispose()
@@ -58,7 +58,7 @@ def new_database(address: str, name: str) -> str:
 
 
 def _wait(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    engine = create_engine(_driver(address) + "/postgres")
+    engine = create_engine(driver(address) + "/postgres")
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
@@ -72,5 +72,6 @@ def _wait(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
             return
 
 
-def _driver(address: str) -> str:
+def driver(address: str) -> str:
+    """The address as SQLAlchemy wants it, with the driver that is installed."""
     return address.replace("postgresql://", "postgresql+psycopg://")

@@ -21,6 +21,7 @@ from ingest.build_report import BuildReport
 from search_api import live
 from search_api.app import create_app
 from tests.conftest import FakeEngine, MakeExport, fake_embedder, ingest_export
+from tests.insight_files import write_insights
 from tests.test_build import OTHER, new_build, no_bar, other_embedder
 
 OWN = fake_embedder().fingerprint
@@ -298,13 +299,21 @@ def test_a_request_keeps_its_pair(photos: PhotoCollection, stack: ExitStack, exp
     assert body["hits"][0]["listing_id"] == "l4"
 
 
-def test_counts_and_map_follow(photos: PhotoCollection, stack: ExitStack) -> None:
+def test_counts_and_map_follow(
+    photos: PhotoCollection, stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is kept for a while is kept per build: after a promotion nothing of the old one is shown."""
+    monkeypatch.setenv("MARKETLENS_INSIGHTS__FOLDER", str(tmp_path / "insights"))
     client = start(stack, photos)
+    write_insights(tmp_path / "insights", photos)
     assert sum(one["photos"] for one in client.get("/v1/categories").json()["categories"]) == 20
+    assert client.get("/v1/map").json()["total_photos"] == 20
     second = build(photos, OWN)
     photos.at(second).remove(["l0-0"])
     photos.builds.promote(second)
     until(lambda: client.get("/readyz").json()["collection"] == second.name)
     assert sum(one["photos"] for one in client.get("/v1/categories").json()["categories"]) == 19
-    assert client.get("/v1/map").json()["collection"] == second.name
+    assert client.get("/v1/map").status_code == 404
+    write_insights(tmp_path / "insights", photos.at(second))
+    answer = client.get("/v1/map").json()
+    assert (answer["collection"], answer["total_photos"]) == (second.name, 19)

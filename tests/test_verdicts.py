@@ -13,12 +13,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from setuptools import find_namespace_packages
+from sqlalchemy import create_engine, text
 
 from catalog.errors import InvalidQuery, InvalidSetting, NotFound, OutputFailed, VerdictsUnavailable
 from catalog.verdicts import DecidedDuplicates, Duplicate, VerdictStore, WrongCategory
 from catalog.verdicts.database import Database
 from catalog.verdicts.tables import METADATA
-from tests.postgres_server import new_database, running_postgres
+from tests.postgres_server import driver, new_database, running_postgres
 
 AT_ONCE = 8
 QUESTION = WrongCategory("l1", "Other Goods", "Home & Garden")
@@ -233,6 +234,18 @@ def test_it_recovers(tmp_path: Path) -> None:
     (tmp_path / "v.db").rmdir()
     assert store.decide(PAIR, "accept").verdict_id == 1
     store.close()
+
+
+def test_a_server_that_was_restarted(postgres: str, tmp_path: Path) -> None:
+    """Connections that PostgreSQL has ended are made anew, without an error for anybody."""
+    store, other = (VerdictStore(new_database(postgres, tmp_path.name)), create_engine(driver(postgres) + "/postgres"))
+    store.decide(PAIR, "accept")
+    with other.connect() as connection:
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        assert connection.execute(text(ended), {"name": tmp_path.name}).all() == [(True,)]
+    assert store.duplicates().on(["a", "b"]) == "accept"
+    store.close()
+    other.dispose()
 
 
 def test_read_only_sqlite_is_read(tmp_path: Path) -> None:
