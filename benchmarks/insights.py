@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.insights [--photos 10000 100000 1000000] [--dim 512] [--seconds 60] [--map 50000]
 
-Synthetic vectors, drawn as in benchmarks/search.py, two photos a listing; each size in a process of its own, for its peak.
-Stages work on arrays, without Milvus and photo files. Where comparing everything with everything would take longer than
-`--seconds`, evenly spread blocks of queries are compared against all photos, and the time of the rest is estimated.
+Synthetic vectors, drawn as in benchmarks/search.py, two photos a listing; each size in a process of its own, for its
+peak. Stages work on arrays, without Milvus and photo files. Where comparing everything with everything would take longer
+than `--seconds`, evenly spread queries are compared with all photos, and the time of all is estimated from theirs.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import sys
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -60,7 +59,7 @@ def measure(count: int, dim: int, seconds: float, mapped: int) -> Table:
     listing = (np.arange(count) // 2).astype(np.int32)
     row("vectors (made, not read)", 0.0)
 
-    ratio, estimate = beside_numpy(embeddings, category, listing)
+    ratio, estimate = beside_numpy(embeddings)
     table.caption = f"FAISS takes {ratio:.2f} of numpy's time for the same neighbours of {_PROBE} photos"
     started = time.perf_counter()
     if estimate <= seconds:
@@ -91,9 +90,7 @@ def measure(count: int, dim: int, seconds: float, mapped: int) -> Table:
     return table
 
 
-def beside_numpy(
-    embeddings: Embeddings, category: NDArray[np.int32], listing: NDArray[np.int32]
-) -> tuple[float, float]:
+def beside_numpy(embeddings: Embeddings) -> tuple[float, float]:
     """FAISS' time for the neighbours of some photos as a share of numpy's, and what all photos would take."""
     import faiss
 

@@ -66,7 +66,7 @@ def test_different_photos_are_not_the_same_photo(real_photos: list[Image.Image])
 def test_plain_pictures_are_no_details() -> None:
     """Two photos of one colour each have nothing in common but emptiness."""
     red, blue = (alike.small(Image.new("RGB", (80, 60), colour)) for colour in ("red", "blue"))
-    assert alike.likeness(red, blue) == 0.0
+    assert abs(alike.likeness(red, blue)) < 0.01
 
 
 def test_unreadable_photos_are_none(tmp_path: Path) -> None:
