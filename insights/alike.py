@@ -18,6 +18,7 @@ from embedding.photos import open_photo
 SAME_PHOTO = 0.92
 SIDE = 64
 _VIEW_SIDE, _BLUR = 32, 2.0
+_EMPTY = 1.0  # fewer details are rounding
 _DECODE_SIDE = 128
 # What an edit may have cut off at the two ends of each axis, as shares of it.
 _CUTS = ((0, 0), (0.025, 0.025), (0.05, 0), (0, 0.05), (0.05, 0.05), (0.1, 0), (0, 0.1))
@@ -70,7 +71,7 @@ def _views(photo: Small) -> NDArray[np.float32]:
     views = views - blur @ views @ blur.T
     views -= views.mean(axis=(1, 2), keepdims=True)
     lengths = np.linalg.norm(views, axis=(1, 2), keepdims=True)
-    return np.asarray(views / np.maximum(lengths, 1e-6), np.float32)
+    return np.asarray(views / np.maximum(lengths, _EMPTY), np.float32)
 
 
 @cache

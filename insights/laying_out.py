@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from catalog.listing import Embeddings
 from insights.graph import plain_neighbours
 
-_PERPLEXITY = 30
+_PERPLEXITY = 10
 _MIN_FOR_TSNE = 30
 _SEED = 0
 
@@ -27,20 +27,16 @@ def lay_out(embeddings: Embeddings) -> Places:
     t-SNE (van der Maaten and Hinton, 2008) over the exact neighbours, begun with PCA (Kobak and Berens, 2019).
     """
     count = len(embeddings)
-    reduced = (
-        np.pad(PCA(min(2, count, embeddings.shape[1]), random_state=_SEED).fit_transform(embeddings), ((0, 0), (0, 1)))[
-            :, :2
-        ]
-        if count > 1
-        else np.zeros((1, 2))
-    )
-    if count < _MIN_FOR_TSNE:  # too few to have neighbourhoods
-        return _scaled(reduced)
+    if count < 3:  # a line at most
+        return _scaled(np.stack([np.arange(count), np.zeros(count)], axis=1))
+    flat = PCA(2, random_state=_SEED).fit_transform(embeddings)
+    if count < _MIN_FOR_TSNE or not flat.std():  # too few to have neighbourhoods, or one photo over and over
+        return _scaled(flat)
     perplexity = min(_PERPLEXITY, count // 10)
     rows, cosines = plain_neighbours(embeddings, 3 * perplexity)
     knn = nearest_neighbors.PrecomputedNeighbors(rows, np.sqrt(np.maximum(2 - 2 * cosines, 0)))
     affinities = affinity.PerplexityBasedNN(knn_index=knn, perplexity=perplexity, n_jobs=-1)
-    start = initialization.rescale(reduced)
+    start = initialization.rescale(flat)
     embedding = TSNEEmbedding(start, affinities, n_jobs=-1, random_state=_SEED)
     embedding = embedding.optimize(n_iter=250, exaggeration=12, momentum=0.5, learning_rate="auto")
     embedding = embedding.optimize(n_iter=500, momentum=0.8, learning_rate="auto")

@@ -19,13 +19,11 @@ from catalog.settings import InsightsSettings
 from embedding.card import Calibration
 from embedding.checkpoint import listing_hash, trained_on
 from embedding.embedder import Embedder
-from insights import alike, duplicates, laying_out, linking, overlap, store, suggesting, tables
+from insights import alike, describing, duplicates, laying_out, linking, overlap, store, suggesting, tables
 from insights.graph import DEPTH, OWN_DEPTH, neighbour_graph
 from insights.reading import Snapshot, read_snapshot
-from insights.summary import CategorySummary, Cluster, Summary, Used
+from insights.summary import Summary, Used
 from insights.words import TitleWords
-
-_WORDS = 5
 
 
 @dataclass
@@ -55,10 +53,11 @@ def run(
     Raises CollectionMissing, ModelMismatch, OutputFailed, ModelBroken.
     """
     info = photos.require(embedder.fingerprint)
-    changed_at = photos.changed_at()
+    build = photos.at(info)
+    changed_at = build.changed_at()
     stages = Stages()
     with stages("reading"):
-        seen = read_snapshot(photos.at(info), progress)
+        seen = read_snapshot(build, progress)
     with stages("neighbours"), progress("Comparing", len(seen.listing)) as advance:
         graph = neighbour_graph(seen.embeddings, seen.category, seen.listing, advance)
     with stages("map"):
@@ -79,6 +78,11 @@ def run(
         groups, too_large = duplicates.groups(links, seen.listing)
     with stages("words"):
         words = TitleWords(seen.photos["title"].take(pa.array(seen.first_rows())).to_pylist())
+        categories = describing.categories(seen, words, on_map, places)
+        described = [describing.cluster(seen, words, on_map, places, rows) for rows in clusters]
+    with stages("overlap"):
+        shares = overlap.overlap(graph, seen.category, len(seen.categories))
+        distances = overlap.distances(seen.embeddings, seen.category, len(seen.categories))
     learned = _learned(seen, embedder.folder)
     table = tables.photos_table(seen, graph, predicted, embedder.card.categories, learned, on_map, places)
     now = datetime.now(UTC)
@@ -91,12 +95,12 @@ def run(
         photos=len(table),
         listings=len(seen.first_rows()),
         mapped_photos=len(on_map),
-        categories=_categories(seen, words, on_map, places),
-        clusters=[_cluster(seen, words, on_map, places, rows) for rows in clusters],
-        overlap=overlap.overlap(graph, seen.category, len(seen.categories)).round(4).tolist(),
-        distances=overlap.distances(seen.embeddings, seen.category, len(seen.categories)).round(4).tolist(),
+        categories=categories,
+        clusters=described,
+        overlap=shares.round(4).tolist(),
+        distances=distances.round(4).tolist(),
         predicted_categories=embedder.card.categories if predicted else [],
-        confusion=_confusion(seen, predicted, len(embedder.card.categories)),
+        confusion=describing.confusion(seen, predicted, len(embedder.card.categories)),
         trained_on=int(learned.sum()),
         suggestions=len(suspects),
         duplicates={kind: sum(group.kind == kind for group in groups) for kind in duplicates.KINDS},
@@ -128,50 +132,6 @@ def _learned(seen: Snapshot, folder: Path | None) -> NDArray[np.bool_]:
     ids = seen.photos["listing_id"].take(pa.array(firsts)).to_pylist()
     learned = np.array([listing_hash(one) in known for one in ids], bool)
     return np.repeat(learned, np.diff(firsts, append=len(seen.listing)))
-
-
-def _categories(
-    seen: Snapshot, words: TitleWords, on_map: NDArray[np.int64], places: laying_out.Places
-) -> list[CategorySummary]:
-    firsts = seen.first_rows()
-    found = []
-    for number, name in enumerate(seen.categories):
-        listings = np.flatnonzero(seen.category[firsts] == number)
-        mapped = places[seen.category[on_map] == number]
-        x, y = laying_out.densest(mapped) if len(mapped) else (0.0, 0.0)
-        found.append(
-            CategorySummary(
-                category=name,
-                listings=len(listings),
-                photos=int((seen.category == number).sum()),
-                words=words.of(listings, _WORDS),
-                x=x,
-                y=y,
-            )
-        )
-    return found
-
-
-def _cluster(
-    seen: Snapshot,
-    words: TitleWords,
-    on_map: NDArray[np.int64],
-    places: laying_out.Places,
-    rows: NDArray[np.int64],
-) -> Cluster:
-    firsts = seen.first_rows()
-    listings = np.unique(np.searchsorted(firsts, on_map[rows], side="right") - 1)
-    x, y = np.median(places[rows], axis=0).tolist()
-    most = int(np.bincount(seen.category[on_map[rows]]).argmax())
-    return Cluster(x=x, y=y, photos=len(rows), category=seen.categories[most], words=words.of(listings, _WORDS))
-
-
-def _confusion(seen: Snapshot, predicted: tables.Predicted | None, count: int) -> list[list[int]]:
-    if predicted is None:
-        return [[] for _ in seen.categories]
-    cells = np.bincount(seen.category.astype(np.int64) * count + predicted[0], minlength=len(seen.categories) * count)
-    table: list[list[int]] = cells.reshape(-1, count).tolist()
-    return table
 
 
 def _used(settings: InsightsSettings, curve: Calibration | None) -> Used:

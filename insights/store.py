@@ -206,29 +206,30 @@ class _Index:
 
 
 def save(folder: Path, summary: Summary, photos: pa.Table, suggestions: pa.Table, duplicates: pa.Table) -> Path:
-    """Write the tables to a folder of their own, then replace `insights.json`, then drop the tables of before.
+    """Write the tables to a folder of their own, then replace `insights.json`.
 
-    Returns where `insights.json` is. Raises OutputFailed; what was there then stays.
+    The tables of the run before stay for those who are reading them; older ones go. Returns where `insights.json` is.
+    Raises OutputFailed; what was there then stays.
     """
     place = folder / summary.collection
-    run = place / summary.files
+    draft, run = place / f".{summary.files}", place / summary.files
     try:
-        run.mkdir(parents=True)
+        draft.mkdir(parents=True)
         for name, table in ((PHOTOS, photos), (SUGGESTIONS, suggestions), (DUPLICATES, duplicates)):
-            pq.write_table(table, run / name, compression="zstd")
-        draft = run / SUMMARY
-        draft.write_text(summary.model_dump_json(indent=1) + "\n")
+            pq.write_table(table, draft / name, compression="zstd")
+        (draft / SUMMARY).write_text(summary.model_dump_json(indent=1) + "\n")
         before = _files_of(place / SUMMARY)
-        draft.replace(place / SUMMARY)
+        draft.rename(run)
+        (run / SUMMARY).replace(place / SUMMARY)
     except OSError as error:
-        shutil.rmtree(run, ignore_errors=True)
         raise OutputFailed(f"{run} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     for other in place.iterdir():
-        # Also what a killed run left; another run may be writing now.
-        if other.is_dir() and other != run:
-            old = time.time() - other.stat().st_mtime > _ABANDONED_SECONDS
-            if other.name == before or old:
-                shutil.rmtree(other, ignore_errors=True)
+        # Another run may be writing its draft now; a killed one will not go on.
+        drafted = other.name.startswith(".") and time.time() - other.stat().st_mtime < _ABANDONED_SECONDS
+        if other.is_dir() and other.name not in (run.name, before) and not drafted:
+            shutil.rmtree(other, ignore_errors=True)
     return place / SUMMARY
 
 

@@ -76,7 +76,7 @@ def suggestions_table(seen: Snapshot, found: list[Suggestion]) -> pa.Table:
 
 
 def groups_table(seen: Snapshot, groups: list[Group], curve: Calibration | None) -> pa.Table:
-    """One row per group: same file first, then same picture, then same item; the most probable first, then the largest."""
+    """One row per group: same file, then same picture, then same item; of these the most probable, then the largest."""
     photo_ids, listing_ids = _texts(seen, "photo_id"), _texts(seen, "listing_id")
     rows: list[dict[str, Any]] = []
     for group in groups:

@@ -77,8 +77,10 @@ def insights_table(summary: "Summary") -> Table:
         table.add_row("pictures of more than 200 listings, left out as placeholders", f"{summary.too_large_groups:,}")
     if summary.trained_on:
         table.add_row("photos that the model was trained on", f"{summary.trained_on:,}")
-    stages = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in summary.seconds.items())
-    table.caption = f"{stages}; at most {summary.peak_bytes / 1e9:.1f} GB of memory"
+    table.add_section()
+    for stage, seconds in summary.seconds.items():
+        table.add_row(f"time: {stage}", f"{seconds:,.1f} s")
+    table.add_row("most memory", f"{summary.peak_bytes / 1e9:.1f} GB")
     return table
 
 

@@ -1,0 +1,127 @@
+"""`marketlens insights`: time per stage and peak memory, and FAISS beside numpy.
+
+    .venv/bin/python -m benchmarks.insights [--photos 10000 100000 1000000] [--dim 512] [--seconds 60] [--map 50000]
+
+Synthetic vectors, drawn as in benchmarks/search.py, two photos a listing; each size in a process of its own, for its
+peak. Stages work on arrays, without Milvus and photo files. Where comparing everything with everything would take longer
+than `--seconds`, evenly spread queries are compared with all photos, and the time of all is estimated from theirs.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.search import CATEGORIES, make_case
+from catalog.listing import Embeddings
+from insights import duplicates, graph, laying_out, overlap, suggesting
+
+_PROBE = 512
+
+
+def main() -> None:
+    """Print a table with a row per stage and size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--seconds", type=float, default=60.0, help="longer comparisons are estimated from a part")
+    parser.add_argument("--map", type=int, default=50_000, help="most photos on the map; 0 for none")
+    parser.add_argument("--one", action="store_true", help="measure in this process")
+    arguments = parser.parse_args()
+    if not arguments.one:
+        for count in arguments.photos:
+            options = ("--dim", arguments.dim, "--seconds", arguments.seconds, "--map", arguments.map, "--one")
+            command = [sys.executable, "-m", "benchmarks.insights", "--photos", count, *options]
+            subprocess.run([str(word) for word in command], check=True)
+        return
+    (count,) = arguments.photos
+    Console().print(measure(count, arguments.dim, arguments.seconds, arguments.map))
+
+
+def measure(count: int, dim: int, seconds: float, mapped: int) -> Table:
+    """Run every stage once; rows of stage, seconds, and the peak until then."""
+    table = Table(title=f"{count:,} x {dim}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for heading in ("stage", "seconds", "peak, GB"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+
+    def row(stage: str, taken: float) -> None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux: in kilobytes
+        table.add_row(stage, f"{taken:,.1f}", f"{peak:.1f}")
+
+    embeddings = make_case(count, dim).vectors
+    category = np.sort(np.random.default_rng(0).integers(0, CATEGORIES, count)).astype(np.int32)
+    listing = (np.arange(count) // 2).astype(np.int32)
+    row("vectors (made, not read)", 0.0)
+
+    ratio, estimate = beside_numpy(embeddings)
+    table.caption = f"FAISS takes {ratio:.2f} of numpy's time for the same neighbours of {_PROBE} photos"
+    started = time.perf_counter()
+    if estimate <= seconds:
+        found = graph.neighbour_graph(embeddings, category, listing, lambda _: None)
+        row("neighbours", time.perf_counter() - started)
+    else:
+        row(f"neighbours, estimated from {_PROBE} queries", estimate)
+        found = stand_in(count)
+    if mapped:
+        started = time.perf_counter()
+        rows = laying_out.even_sample(count, mapped)
+        places = laying_out.lay_out(embeddings[rows])
+        row(f"map of {len(rows):,}", time.perf_counter() - started)
+        started = time.perf_counter()
+        laying_out.dense_places(places)
+        row("dense places", time.perf_counter() - started)
+    names = [f"c{number}" for number in range(CATEGORIES)]
+    started = time.perf_counter()
+    suggesting.suggestions(embeddings, category, listing, found, names, classify, names)
+    row("suggestions", time.perf_counter() - started)
+    started = time.perf_counter()
+    overlap.overlap(found, category, CATEGORIES)
+    overlap.distances(embeddings, category, CATEGORIES)
+    row("overlap", time.perf_counter() - started)
+    started = time.perf_counter()
+    duplicates.near_pairs(found, listing, 0.95)
+    row("pairs for duplicates", time.perf_counter() - started)
+    return table
+
+
+def beside_numpy(embeddings: Embeddings) -> tuple[float, float]:
+    """FAISS' time for the neighbours of some photos as a share of numpy's, and what all photos would take."""
+    import faiss
+
+    queries = np.ascontiguousarray(embeddings[:: max(1, len(embeddings) // _PROBE)][:_PROBE])
+    started = time.perf_counter()
+    cosines, _ = faiss.knn(queries, embeddings, graph.DEPTH + 2, metric=faiss.METRIC_INNER_PRODUCT)
+    by_faiss = time.perf_counter() - started
+    started = time.perf_counter()
+    expected = np.empty_like(cosines)
+    for start in range(0, len(queries), 64):  # or numpy would need 2 GB for a million photos
+        scores = queries[start : start + 64] @ embeddings.T
+        best = np.partition(scores, -cosines.shape[1], axis=1)[:, -cosines.shape[1] :]
+        expected[start : start + 64] = np.sort(best, axis=1)[:, ::-1]
+    by_numpy = time.perf_counter() - started
+    assert np.allclose(cosines, expected, atol=1e-4)
+    return by_faiss / by_numpy, by_faiss * len(embeddings) / len(queries)
+
+
+def stand_in(count: int) -> graph.Graph:
+    """A graph of the right size and random content: what follows takes as long with it."""
+    random = np.random.default_rng(0)
+    rows = random.integers(0, count, (count, graph.DEPTH), np.int32)
+    cosines = -np.sort(-random.random((count, graph.DEPTH), np.float32) * 0.951, axis=1)
+    return graph.Graph(rows, cosines, random.random(count, np.float32))
+
+
+def classify(embeddings: Embeddings) -> Embeddings:
+    """A head that is as large as ours."""
+    told = np.abs(embeddings[:, :CATEGORIES])
+    return np.asarray(told / told.sum(axis=1, keepdims=True), np.float32)
+
+
+if __name__ == "__main__":
+    main()

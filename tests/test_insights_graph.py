@@ -1,0 +1,134 @@
+"""Neighbours, outliers, overlap, map and words: pure functions over small catalogues."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from catalog.listing import Embeddings
+from insights import overlap
+from insights.graph import OWN_DEPTH, neighbour_graph, plain_neighbours
+from insights.laying_out import dense_places, even_sample, lay_out
+from insights.words import TitleWords
+
+
+def unit(vectors: NDArray[np.floating]) -> Embeddings:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def catalogue(
+    count: int, categories: int, photos_each: int = 3
+) -> tuple[Embeddings, NDArray[np.int32], NDArray[np.int32]]:
+    """Random photos, sorted by category; a listing has `photos_each` nearly equal ones."""
+    random = np.random.default_rng(0)
+    listing = np.repeat(np.arange(count // photos_each), photos_each).astype(np.int32)
+    looks = random.normal(size=(count // photos_each, 24))
+    embeddings = unit(looks[listing] + random.normal(0, 0.05, (len(listing), 24)))
+    return embeddings, np.sort(listing % categories).astype(np.int32), listing
+
+
+@pytest.mark.parametrize("depth", [3, 20])
+def test_neighbours_are_exact_and_never_a_listings_own(depth: int) -> None:
+    """As comparing everything with everything in numpy finds them, though searched by category in blocks."""
+    embeddings, category, listing = catalogue(600, 4)
+    advanced: list[int] = []
+    graph = neighbour_graph(embeddings, category, listing, advanced.append, depth)
+    cosines = embeddings @ embeddings.T
+    cosines[listing[:, None] == listing] = -np.inf
+    expected = np.sort(cosines, axis=1)[:, ::-1][:, :depth]
+    assert np.allclose(graph.cosines, expected, atol=1e-5)
+    assert not (listing[graph.rows] == listing[:, None]).any()
+    assert sum(advanced) == 600
+
+
+def test_outlier_score_counts_the_own_category_alone() -> None:
+    """The mean cosine with the nearest photos of the same category, other listings'; the stranger has the lowest."""
+    embeddings, category, listing = catalogue(300, 3)
+    graph = neighbour_graph(embeddings, category, listing, lambda _: None)
+    cosines = embeddings @ embeddings.T
+    cosines[(listing[:, None] == listing) | (category[:, None] != category)] = -np.inf
+    assert np.allclose(graph.own, np.sort(cosines, axis=1)[:, ::-1][:, :OWN_DEPTH].mean(axis=1), atol=1e-5)
+    ranks = overlap.ranks_within(graph.own, category)
+    for one in range(3):
+        rows = np.flatnonzero(category == one)
+        assert sorted(ranks[rows]) == list(range(1, len(rows) + 1))
+        assert ranks[rows[graph.own[rows].argmin()]] == 1
+
+
+def test_where_there_is_nothing_to_compare_with() -> None:
+    """One listing, or a category of one listing: no neighbours, no score, no made-up zero."""
+    embeddings, _, _ = catalogue(6, 1)
+    graph = neighbour_graph(embeddings, np.zeros(6, np.int32), np.zeros(6, np.int32), lambda _: None)
+    assert (graph.rows == -1).all()
+    assert (graph.cosines == -1).all()
+    assert np.isnan(graph.own).all()
+    graph = neighbour_graph(
+        embeddings, np.array([0, 0, 0, 0, 1, 1], np.int32), np.array([0, 0, 1, 1, 2, 2], np.int32), lambda _: None
+    )
+    assert np.isnan(graph.own[4:]).all()
+    assert (graph.rows[4:, :4] >= 0).all()
+    assert (graph.rows[4:, 4:] == -1).all()
+
+
+def test_overlap_and_distances() -> None:
+    """Rows of the overlap are shares of one; a category among its own kind overlaps with nothing."""
+    random = np.random.default_rng(0)
+    looks = np.eye(8)[[0, 0, 1]]
+    category = np.repeat([0, 1, 2], 40).astype(np.int32)
+    embeddings = unit(looks[category] + random.normal(0, 0.05, (120, 8)))
+    graph = neighbour_graph(embeddings, category, np.arange(120, dtype=np.int32), lambda _: None, 10)
+    shares = overlap.overlap(graph, category, 3)
+    assert np.allclose(shares.sum(axis=1), 1)
+    assert shares[2, 2] == 1.0
+    assert 0.3 < shares[0, 1] < 0.7
+    between = overlap.distances(embeddings, category, 3)
+    assert np.allclose(between, between.T)
+    assert (np.diag(between) == 0).all()
+    assert between[0, 1] < 0.05
+    assert between[0, 2] > 0.9
+
+
+def test_the_map_keeps_neighbours_and_is_always_the_same() -> None:
+    """Photos of three kinds lie by kind, within -1 and 1; dense places are those kinds."""
+    random = np.random.default_rng(0)
+    kind = np.repeat([0, 1, 2], 60)
+    embeddings = unit(np.eye(32)[kind] + random.normal(0, 0.08, (180, 32)))
+    places = lay_out(embeddings)
+    assert np.array_equal(places, lay_out(embeddings))
+    assert places.shape == (180, 2)
+    assert np.abs(places).max() <= 1.0
+    rows, _ = plain_neighbours(np.ascontiguousarray(unit(np.hstack([places, np.ones((180, 1))]))), 5)
+    assert (kind[rows] == kind[:, None]).mean() > 0.95
+    found = dense_places(places)
+    assert len(found) >= 3
+    assert all(len(np.unique(kind[rows])) == 1 for rows in found)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 29, 31])
+def test_a_map_of_few_photos(count: int) -> None:
+    """Any number of photos has a map, and one photo over and over as well."""
+    random = np.random.default_rng(0)
+    for embeddings in (unit(random.normal(size=(count, 8))), np.tile(np.eye(8, dtype=np.float32)[0], (count, 1))):
+        places = lay_out(embeddings)
+        assert places.shape == (count, 2)
+        assert np.isfinite(places).all()
+        dense_places(places)
+
+
+def test_even_sample() -> None:
+    """Every category has its share; nothing comes twice."""
+    category = np.repeat([0, 1], [900, 100])
+    rows = even_sample(1_000, 100)
+    assert len(np.unique(rows)) == 100
+    assert abs((category[rows] == 1).sum() - 10) <= 1
+    assert even_sample(5, 100).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_words_are_those_that_are_rarer_elsewhere() -> None:
+    """Words that all titles have do not count, in whatever language; nor does what one listing alone says."""
+    titles = ["rotes Sofa zu verkaufen", "blaues Sofa zu verkaufen", "Sofa mit Tisch zu verkaufen"]
+    titles += [f"Fahrrad {n} zu verkaufen" for n in ("rot", "blau", "einmalig")]
+    words = TitleWords(titles)
+    assert words.of(np.array([0, 1, 2])) == ["sofa"]
+    assert words.of(np.array([3, 4, 5])) == ["fahrrad"]
+    assert words.of(np.array([], np.int64)) == []
+    assert TitleWords(["", "🛋"]).of(np.array([0])) == []
