@@ -10,11 +10,12 @@ from dashboard.fetching import connect, fetch_map
 from dashboard.link import put_in_link, take_over_link
 from dashboard.looked import Looked
 from dashboard.notices import api_errors_shown
+from dashboard.onward import go_on
 
 
 def main() -> None:
     """Draw the page."""
-    go_to_search()
+    go_on()
     api = connect()
     st.title("Clusters")
     take_over_link(Looked)
@@ -29,13 +30,6 @@ def main() -> None:
         ]
         draw_map(api, looked, insights, columns, colouring, drawn)
         draw_part(api, looked, insights, columns, colouring, drawn)
-
-
-def go_to_search() -> None:
-    """Follow a "More like this" to the Search page."""
-    listing_id = st.session_state.pop("go-to-listing", None)
-    if listing_id is not None:
-        st.switch_page("search_page.py", query_params={"listing_id": listing_id})
 
 
 if __name__ == "__main__":

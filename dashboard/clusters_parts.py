@@ -9,14 +9,14 @@ from dashboard.colouring import Colouring
 from dashboard.exporting import draw_csv_button
 from dashboard.looked import PARTS, Looked
 from dashboard.matrix import draw_matrix
-from dashboard.tiles import PHOTO_PIXELS, Action, Tile, draw_tiles, listing_facts, price_in_words
+from dashboard.onward import MORE_LIKE_THIS
+from dashboard.tiles import PHOTO_PIXELS, Tile, draw_tiles, listing_facts, price_in_words
 from search_api.client import Client
 from search_api.schemas import InsightPhoto, InsightsResponse, MapColumns
 
 MOST_TILES = 60
 MOST_OUTLIERS = 24
 MOST_PAIRS = 5
-ACTIONS = (Action("more", "More like this", lambda tile: _ask_about(tile.listing_id)),)
 
 
 def draw_part(
@@ -53,7 +53,7 @@ def draw_chosen(api: Client, columns: MapColumns, colouring: Colouring, points: 
     st.html(category_counts_html(colouring.counts(points), colouring.by_label))
     if len(points) > MOST_TILES:
         st.caption(f"The first {MOST_TILES} are shown; the export has all.")
-    draw_tiles([_tile(api, columns, point) for point in points[:MOST_TILES]], ACTIONS)
+    draw_tiles([_tile(api, columns, point) for point in points[:MOST_TILES]], [MORE_LIKE_THIS])
 
 
 def draw_overlap(insights: InsightsResponse) -> None:
@@ -100,7 +100,7 @@ def draw_outliers(api: Client, looked: Looked, insights: InsightsResponse) -> No
     found = api.insight_photos(category=category, outliers=True, limit=MOST_OUTLIERS)
     st.caption("Least like their category's other photos first; the score is the mean cosine with the nearest of them.")
     draw_csv_button([photo.model_dump(exclude={"photo_url"}) for photo in found.photos], "outliers")
-    draw_tiles([_outlier(api, photo) for photo in found.photos], ACTIONS)
+    draw_tiles([_outlier(api, photo) for photo in found.photos], [MORE_LIKE_THIS])
 
 
 def _cells(matrix: Sequence[Sequence[float]]) -> list[tuple[int, int, float]]:
@@ -135,7 +135,3 @@ def _outlier(api: Client, photo: InsightPhoto) -> Tile:
 def _row(columns: MapColumns, point: int) -> dict[str, object]:
     kept = columns.model_dump(exclude={"photo_url"})
     return {name: values[point] for name, values in kept.items()}
-
-
-def _ask_about(listing_id: str) -> None:
-    st.session_state["go-to-listing"] = listing_id

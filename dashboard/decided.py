@@ -28,7 +28,9 @@ COLUMNS: dict[str, Any] = {
 
 def draw_decided(api: Client, kind: Kind) -> None:
     """Draw the verdicts of a kind, newest first."""
-    decision = st.segmented_control("Decision", list(IN_WORDS), format_func=IN_WORDS.__getitem__, key="decision")
+    decision = st.segmented_control(
+        "Decision", list(IN_WORDS), format_func=IN_WORDS.__getitem__, key="decision", bind="query-params"
+    )
     answer = api.verdicts(kind=kind, decision=decision, limit=SHOWN)
     if not answer.verdicts:
         st.info("No verdict of this sort was given yet.", icon=":material/gavel:")

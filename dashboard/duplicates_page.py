@@ -63,7 +63,7 @@ def draw_review(api: Client, queue: Queue[DuplicateGroup]) -> None:
         groups = queue.first(GROUPS)
         with st.container(horizontal=True, key="decision-bar", vertical_alignment="center", gap="small"):
             draw_undo(queue)
-            st.text(f"{queue.remaining:,} groups left. Accept: these listings are duplicates.")
+            st.text(f"{queue.remaining:,} left. Accept: these listings are duplicates.")
         draw_problem(queue)
         if not groups:
             draw_end()

@@ -10,12 +10,8 @@ from search_api.client import Client
 from search_api.schemas import Evidence, Suggestion
 
 LARGE_PIXELS = 800
-CERTAINTIES = [
-    (0.9, "Almost certainly wrong"),
-    (0.75, "Very likely wrong"),
-    (0.6, "Probably wrong"),
-    (0.0, "Perhaps wrong"),
-]
+# Of the evidence, not of the mistake: a certainty weighs two categories, and is no measured probability.
+CERTAINTIES = [(0.9, "Strong evidence"), (0.75, "Good evidence"), (0.6, "Some evidence"), (0.0, "Weak evidence")]
 
 
 def certainty_in_words(certainty: float) -> str:

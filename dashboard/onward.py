@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.tiles import Action, Tile
+from dashboard.tiles import Action
 
 
 def go_on() -> None:
@@ -12,8 +12,9 @@ def go_on() -> None:
         st.switch_page("search_page.py", query_params={"listing_id": listing_id})
 
 
-def _ask_about(tile: Tile) -> None:
-    st.session_state["go-to-listing"] = tile.listing_id
+def ask_about(listing_id: str) -> None:
+    """Ask the Search page about a listing, at the next run."""
+    st.session_state["go-to-listing"] = listing_id
 
 
-MORE_LIKE_THIS = Action("more", "More like this", _ask_about)
+MORE_LIKE_THIS = Action("more", "More like this", lambda tile: ask_about(tile.listing_id))

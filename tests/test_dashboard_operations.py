@@ -22,7 +22,7 @@ def page(review_site: ReviewSite, browser: Browser) -> Iterator[Page]:
 
 
 def test_promote_and_roll_back(page: Page, review_site: ReviewSite) -> None:
-    """Nothing changes without the confirmation; with it the other build is live, and after a rollback the first again."""
+    """Nothing changes without the confirmation; with it the other build is live, after a rollback the first again."""
     first, other = live(review_site), waiting(review_site)
     shoot(page, "operations")
     assert_accessible(page)
@@ -71,7 +71,7 @@ def test_a_key_that_was_taken_back_changes_nothing(page: Page, review_site: Revi
     assert live(review_site) == first
 
 
-def test_rejected_rows_are_shown_and_saved(page: Page, review_site: ReviewSite) -> None:
+def test_rejected_rows_are_shown_and_saved(page: Page) -> None:
     """The run says how many rows it could not use; the file names each with stage and reason; the run is in the URL."""
     page.get_by_role("tab", name="Ingest runs").click()
     page.get_by_role("heading", name="1 rejected row").wait_for()

@@ -46,7 +46,7 @@ def test_the_question_shows_what_speaks_for_it(page: Page, questions: list[Sugge
     assert first.suggested_category in versus
     certainty = page.locator(".certainty").inner_text()
     assert f"{first.certainty:.0%}" in certainty
-    assert "wrong" in certainty
+    assert "evidence" in certainty
     assert page.locator("[class*=st-key-tile-] img").count() == len(first.neighbours)
     assert page.locator(".st-key-large-photo img").evaluate("image => image.naturalWidth") > 50
     shoot(page, "wrong-category")

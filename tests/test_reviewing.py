@@ -142,10 +142,10 @@ def test_kinds_and_certainties_are_in_words() -> None:
     assert kind_in_words(group(0)) == "Same file, 2 listings"
     assert kind_in_words(group(0, probability=0.93)) == "Same thing, 2 listings, 93% sure"
     assert [certainty_in_words(one) for one in (0.95, 0.8, 0.7, 0.5)] == [
-        "Almost certainly wrong",
-        "Very likely wrong",
-        "Probably wrong",
-        "Perhaps wrong",
+        "Strong evidence",
+        "Good evidence",
+        "Some evidence",
+        "Weak evidence",
     ]
 
 
