@@ -4,7 +4,7 @@ What was suspected is from the last `marketlens insights`; each page is compared
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from more_itertools import chunked
 from catalog.collection import PhotoCollection
 from catalog.listing import Listing, StoredPhoto
 from catalog.verdicts import DecidedDuplicates, Decision
+from search_api.answering import listing_fields
 from search_api.latest import InsightTables
 from search_api.schemas import DuplicateGroup, DuplicateListing, DuplicatePhoto, Evidence, Suggestion
 
@@ -144,7 +145,7 @@ def _suggestion(
     others = [one for one in photo_ids if one != row["photo_id"] and _is_of(listing.listing_id, now.get(one))]
     neighbours = [
         Evidence(
-            **asdict(stored.photo.listing),
+            **listing_fields(stored.photo.listing),
             photo_id=one["photo_id"],
             photo_url=photo_url(one["photo_id"]),
             predicted_category=said.get(one["photo_id"], {}).get("predicted_category"),
@@ -155,7 +156,7 @@ def _suggestion(
         if (stored := now.get(one["photo_id"]))
     ]
     return Suggestion(
-        **asdict(listing),
+        **listing_fields(listing),
         rank=row["rank"],
         photo_id=row["photo_id"],
         photo_url=photo_url(row["photo_id"]),
@@ -185,7 +186,7 @@ def _group(row: Row, now: Mapping[str, StoredPhoto], photo_url: PhotoUrl) -> Dup
             photos[stored.photo.listing.listing_id].append(stored)
     left = [
         DuplicateListing(
-            **asdict(stored[0].photo.listing),
+            **listing_fields(stored[0].photo.listing),
             photos=[
                 DuplicatePhoto(photo_id=photo_id, photo_url=photo_url(photo_id), score=scores.get(photo_id, 0.0))
                 for photo_id in (one.photo.photo_id for one in stored)

@@ -109,14 +109,9 @@ class VerdictStore:
 def _check(question: Question, note: str) -> None:
     if isinstance(question, Duplicate) and len(question.listing_ids) < 2:
         raise InvalidQuery("A duplicate is of two different listings at least.")
-    texts = (
-        question.listing_ids
-        if isinstance(question, Duplicate)
-        else (
-            question.listing_id,
-            question.category,
-            question.suggested_category,
-        )
-    )
+    if isinstance(question, Duplicate):
+        texts = question.listing_ids
+    else:
+        texts = (question.listing_id, question.category, question.suggested_category)
     if any("\0" in text for text in (*texts, note)):
         raise InvalidQuery("There is a NUL character in this, which PostgreSQL does not keep.")

@@ -1,10 +1,10 @@
 """What `marketlens insights` found: the collection as a whole, its map, and what seems wrong in it."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from search_api.answering import listing_fields
 from search_api.deps import InsightsDep, LiveDep, MapsDep, PhotoUrlDep, VerdictsDep, needs
 from search_api.openapi import problems
 from search_api.schemas import (
@@ -100,7 +100,7 @@ def photos(
     now = live.photos.stored([row["photo_id"] for row in rows])
     shown = [
         InsightPhoto(
-            **asdict(stored.photo.listing),
+            **listing_fields(stored.photo.listing),
             photo_id=row["photo_id"],
             photo_url=photo_url(row["photo_id"]),
             predicted_category=row["predicted_category"],
