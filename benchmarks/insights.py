@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.insights [--photos 10000 100000 1000000] [--dim 512] [--seconds 60] [--map 50000]
 
-Synthetic vectors, drawn as in benchmarks/search.py, two photos a listing; each size in a process of its own, for its
-peak. Stages work on arrays, without Milvus and photo files. Where comparing everything with everything would take longer
+Synthetic vectors, around 40 looks in each of 13 categories, two photos a listing; each size in a process of its own, for its
+peak. Stages work on arrays, without Milvus and photo files. Where comparing all with all would take longer
 than `--seconds`, evenly spread queries are compared with all photos, and the time of all is estimated from theirs.
 """
 
@@ -18,11 +18,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.search import CATEGORIES, make_case
 from catalog.listing import Embeddings
 from insights import duplicates, graph, laying_out, overlap, suggesting
 
+CATEGORIES, LOOKS = 13, 40
 _PROBE = 512
+_DRAWN = 65_536
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def measure(count: int, dim: int, seconds: float, mapped: int) -> Table:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux: in kilobytes
         table.add_row(stage, f"{taken:,.1f}", f"{peak:.1f}")
 
-    embeddings = make_case(count, dim).vectors
+    embeddings = draw(count, dim)
     category = np.sort(np.random.default_rng(0).integers(0, CATEGORIES, count)).astype(np.int32)
     listing = (np.arange(count) // 2).astype(np.int32)
     row("vectors (made, not read)", 0.0)
@@ -90,6 +91,19 @@ def measure(count: int, dim: int, seconds: float, mapped: int) -> Table:
     return table
 
 
+def draw(count: int, dim: int) -> Embeddings:
+    """Vectors (count, dim) of unit length, block by block: drawn at once, they would need more memory than the job."""
+    random = np.random.default_rng(0)
+    looks = random.normal(size=(CATEGORIES * LOOKS, dim)).astype(np.float32)
+    vectors = np.empty((count, dim), np.float32)
+    for start in range(0, count, _DRAWN):
+        block = vectors[start : start + _DRAWN]
+        block[:] = looks[random.integers(0, len(looks), len(block))]
+        block += random.standard_normal(block.shape, np.float32)
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+    return vectors
+
+
 def beside_numpy(embeddings: Embeddings) -> tuple[float, float]:
     """FAISS' time for the neighbours of some photos as a share of numpy's, and what all photos would take."""
     import faiss
@@ -102,8 +116,8 @@ def beside_numpy(embeddings: Embeddings) -> tuple[float, float]:
     expected = np.empty_like(cosines)
     for start in range(0, len(queries), 64):  # or numpy would need 2 GB for a million photos
         scores = queries[start : start + 64] @ embeddings.T
-        best = np.partition(scores, -cosines.shape[1], axis=1)[:, -cosines.shape[1] :]
-        expected[start : start + 64] = np.sort(best, axis=1)[:, ::-1]
+        best = np.argpartition(scores, -cosines.shape[1], axis=1)[:, -cosines.shape[1] :]
+        expected[start : start + 64] = np.sort(np.take_along_axis(scores, best, axis=1), axis=1)[:, ::-1]
     by_numpy = time.perf_counter() - started
     assert np.allclose(cosines, expected, atol=1e-4)
     return by_faiss / by_numpy, by_faiss * len(embeddings) / len(queries)

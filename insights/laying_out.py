@@ -11,6 +11,8 @@ from insights.graph import plain_neighbours
 
 _PERPLEXITY = 10
 _MIN_FOR_TSNE = 30
+# Threads wait for each other at every step: on a busy machine, few photos take longer with them.
+_MIN_FOR_THREADS = 5_000
 _SEED = 0
 
 Places = NDArray[np.float32]
@@ -29,15 +31,18 @@ def lay_out(embeddings: Embeddings) -> Places:
     count = len(embeddings)
     if count < 3:  # a line at most
         return _scaled(np.stack([np.arange(count), np.zeros(count)], axis=1))
+    if not np.ptp(embeddings, axis=0).any():  # one photo over and over
+        return np.zeros((count, 2), np.float32)
     flat = PCA(2, random_state=_SEED).fit_transform(embeddings)
-    if count < _MIN_FOR_TSNE or not flat.std():  # too few to have neighbourhoods, or one photo over and over
+    if count < _MIN_FOR_TSNE:  # too few to have neighbourhoods
         return _scaled(flat)
     perplexity = min(_PERPLEXITY, count // 10)
     rows, cosines = plain_neighbours(embeddings, 3 * perplexity)
     knn = nearest_neighbors.PrecomputedNeighbors(rows, np.sqrt(np.maximum(2 - 2 * cosines, 0)))
-    affinities = affinity.PerplexityBasedNN(knn_index=knn, perplexity=perplexity, n_jobs=-1)
+    threads = 1 if count < _MIN_FOR_THREADS else -1
+    affinities = affinity.PerplexityBasedNN(knn_index=knn, perplexity=perplexity, n_jobs=threads)
     start = initialization.rescale(flat)
-    embedding = TSNEEmbedding(start, affinities, n_jobs=-1, random_state=_SEED)
+    embedding = TSNEEmbedding(start, affinities, n_jobs=threads, random_state=_SEED)
     embedding = embedding.optimize(n_iter=250, exaggeration=12, momentum=0.5, learning_rate="auto")
     embedding = embedding.optimize(n_iter=500, momentum=0.8, learning_rate="auto")
     return _scaled(np.asarray(embedding))
