@@ -25,8 +25,9 @@ from ingest.local import run_locally
 from ingest.model import LazyEmbedder
 from ingest.report import render
 from ingest.run import Options, ingest
+from insights.run import run as run_insights
 from marketlens.options import open_store
-from marketlens.tables import hits_table, price_text
+from marketlens.tables import hits_table, insights_table, price_text
 from marketlens.terminal import out, progress, say
 
 HOME = Path("data/demo")
@@ -36,7 +37,7 @@ _PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 def run(settings: Settings, data: Path | None) -> Settings:
-    """Ingest, search, draw the sheet. Returns the settings under which API and dashboard show the result."""
+    """Ingest, search, draw the sheet, run the insights. Returns the settings under which API and dashboard show it."""
     # A database for each folder: neither the user's catalogue nor two demos are mixed.
     database = HOME / (f"{data.resolve().name}-{_short_hash(data)}.db" if data else "milvus.db")
     settings = settings.model_copy(update={"milvus": settings.milvus.model_copy(update={"uri": str(database)})})
@@ -48,6 +49,10 @@ def run(settings: Settings, data: Path | None) -> Settings:
             ingest(run_locally, export, model, photos, settings.ingest, report, advance, say, Options())
         out.print(render(report))
         _search(export, model.embedder, photos)
+        # Now: once the API runs, the embedded database is its own.
+        limit = settings.ingest.max_photo_bytes
+        summary, _ = run_insights(photos, model.embedder, settings.insights, max_photo_bytes=limit, progress=progress)
+        out.print(insights_table(summary))
     return settings
 
 

@@ -231,6 +231,7 @@ def test_demo_on_ones_own_photos(tmp_path: Path, random_model: Path) -> None:
     assert "not_an_image" in result.stdout
     sheet = Image.open(tmp_path / "data" / "demo" / "contact-sheet.png")
     assert sheet.width > 1_000
+    assert len(list((tmp_path / "data" / "insights").glob("*/insights.json"))) == 1  # for the dashboard's pages
 
 
 def test_a_model_is_not_overwritten(tmp_path: Path, random_model: Path) -> None:
