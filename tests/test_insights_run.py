@@ -230,10 +230,21 @@ def _every_40th_listing(manifest: Path) -> Path:
     listings = [(photo, photo.listing) for photo in photos if photo.listing.listing_id in chosen]
     header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
     fields = [
-        [photo.photo_id, one.listing_id, one.title, one.category, one.price, one.currency, one.location, photo.uri]
+        [
+            photo.photo_id,
+            one.listing_id,
+            one.title,
+            one.category,
+            one.price,
+            one.currency,
+            one.location,
+            f"{photo.photo_id}.jpg",
+        ]
         for photo, one in listings
     ]
     write_csv(manifest, header, fields)
+    for photo, _ in listings:
+        shutil.copy(photo.uri, manifest.parent)
     return manifest
 
 
