@@ -268,7 +268,7 @@ def test_real_photos_with_the_shipped_model(tmp_path: Path) -> None:
     assert len(summary.predicted_categories) == 13
     assert set(found.photos["predicted_category"].to_pylist()) <= set(summary.predicted_categories)
     assert np.allclose(np.sum(summary.overlap, axis=1), 1, atol=1e-3)
-    assert any(len(one.words) == 5 for one in summary.categories)
+    assert any(one.words for one in summary.categories)
 
 
 def test_the_command_without_a_catalogue(tmp_path: Path) -> None:
