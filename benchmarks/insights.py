@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.insights [--photos 10000 100000 1000000] [--dim 512] [--seconds 60] [--map 50000]
 
-Synthetic vectors, around 40 looks in each of 13 categories, two photos a listing; each size in a process of its own,
-for its peak. Stages work on arrays, without Milvus and photo files. Where comparing all with all would take longer than
-`--seconds`, evenly spread queries are compared with all photos, and the time of all is estimated from theirs.
+Synthetic vectors around 520 looks, two photos a listing; each size in a process of its own, for its peak. Stages work
+on arrays, without Milvus and photo files. Where comparing all with all would take longer than `--seconds`, some,
+evenly spread, are compared with all photos, and the time of all is estimated from theirs.
 """
 
 import argparse

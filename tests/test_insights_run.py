@@ -1,6 +1,5 @@
 """`marketlens insights` from the store to the reader, on real Milvus Lite."""
 
-import csv
 import os
 import shutil
 import threading
@@ -15,6 +14,8 @@ import pytest
 
 from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing, InsightsMissing, ModelMismatch, OutputFailed
+from catalog.exports import open_export
+from catalog.listing import Photo
 from catalog.progress import Advance
 from catalog.settings import IndexSettings, InsightsSettings, MilvusSettings
 from embedding.card import Calibration
@@ -222,27 +223,36 @@ def test_nothing_to_look_at(
         look(photos, embedder, tmp_path / "insights")
 
 
-def _every_40th_listing(folder: Path) -> Path:
-    """A part of the real export with listings of all categories."""
-    rows: dict[str, list[list[str]]] = {}
-    for name in ("Products.csv", "Images.csv"):
-        with (LISTINGS / name).open(encoding="utf-8", newline="") as file:
-            rows[name] = [row for row in csv.reader(file) if row]
-    (folder / "images").mkdir(parents=True)
-    products = rows["Products.csv"][1::40]
-    images = [row for row in rows["Images.csv"][1:] if row[2] in {product[1] for product in products}]
-    write_csv(folder / "Products.csv", rows["Products.csv"][0], products)
-    write_csv(folder / "Images.csv", rows["Images.csv"][0], images)
-    for row in images:
-        shutil.copy(LISTINGS / "images" / f"{row[1]}.jpg", folder / "images")
-    return folder
+def _every_40th_listing(manifest: Path) -> Path:
+    """A manifest of a part of the real export, with listings of all categories."""
+    photos = [row for row in open_export(str(LISTINGS)).rows() if isinstance(row, Photo)]
+    chosen = set(list(dict.fromkeys(photo.listing.listing_id for photo in photos))[::40])
+    listings = [(photo, photo.listing) for photo in photos if photo.listing.listing_id in chosen]
+    header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
+    fields = [
+        [
+            photo.photo_id,
+            one.listing_id,
+            one.title,
+            one.category,
+            one.price,
+            one.currency,
+            one.location,
+            f"{photo.photo_id}.jpg",
+        ]
+        for photo, one in listings
+    ]
+    write_csv(manifest, header, fields)
+    for photo, _ in listings:
+        shutil.copy(photo.uri, manifest.parent)
+    return manifest
 
 
 def test_real_photos_with_the_shipped_model(tmp_path: Path) -> None:
     """As a user runs it: the command's table, the head's categories, what the model was trained on."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
-    export = _every_40th_listing(tmp_path / "export")
+    export = _every_40th_listing(tmp_path / "part.csv")
     options = ("--uri", tmp_path / "milvus.db", "--model", MODEL)
     assert marketlens("ingest", export, *options, cwd=tmp_path).returncode == 0
     result = marketlens("insights", *options, "--map-photos", 50, cwd=tmp_path)
@@ -258,7 +268,7 @@ def test_real_photos_with_the_shipped_model(tmp_path: Path) -> None:
     assert len(summary.predicted_categories) == 13
     assert set(found.photos["predicted_category"].to_pylist()) <= set(summary.predicted_categories)
     assert np.allclose(np.sum(summary.overlap, axis=1), 1, atol=1e-3)
-    assert any(len(one.words) == 5 for one in summary.categories)
+    assert any(one.words for one in summary.categories)
 
 
 def test_the_command_without_a_catalogue(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class Suggestion(ListingFields):
     photo_urls: list[str] = Field(description="All photos of the listing, this one first.")
     suggested_category: str
     certainty: float = Field(
-        description="0 to 1: what head and neighbours give this category, of what they give it and the seller's."
+        description="0 to 1: what head and neighbours give this category, of that and what they give the seller's."
     )
     head_probability: float | None = Field(description="Of the suggested category; null where the head has none such.")
     seller_probability: float | None = Field(description="Of the seller's category, by the same head.")
