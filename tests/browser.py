@@ -141,24 +141,30 @@ def settle(page: Page) -> None:
     page.wait_for_selector(app)
 
 
-def shoot(page: Page, name: str, *, widths: Sequence[int] = (WIDE, NARROW), themes: Sequence[Theme] = THEMES) -> None:
-    """Save the whole page under build/screens as NAME-WIDTH-THEME.png, then put it back as it was."""
-    SCREENS.mkdir(parents=True, exist_ok=True)
+def each_look(page: Page, widths: Sequence[int] = (WIDE, NARROW), themes: Sequence[Theme] = THEMES) -> Iterator[str]:
+    """Put the page into each width and theme, by the name of the look; at the end as it was."""
     before = page.viewport_size
     for width in widths:
         for theme in themes:
             page.emulate_media(color_scheme=theme)
             page.set_viewport_size({"width": width, "height": 900})
             settle(page)
-            # Streamlit scrolls a part of the page, so the window is made as high as that part.
-            height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-            page.set_viewport_size({"width": width, "height": min(max(int(height), 900), 5000)})
-            settle(page)
-            page.wait_for_timeout(300)  # charts draw themselves anew after a change of size
-            page.screenshot(path=SCREENS / f"{name}-{width}-{theme}.png")
+            yield f"{width}-{theme}"
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(before)
     settle(page)
+
+
+def shoot(page: Page, name: str, *, widths: Sequence[int] = (WIDE, NARROW), themes: Sequence[Theme] = THEMES) -> None:
+    """Save the whole page under build/screens as NAME-WIDTH-THEME.png, then put it back as it was."""
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    for look in each_look(page, widths, themes):
+        # Streamlit scrolls a part of the page, so the window is made as high as that part.
+        height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": min(max(int(height), 900), 5000)})
+        settle(page)
+        page.wait_for_timeout(300)  # charts draw themselves anew after a change of size
+        page.screenshot(path=SCREENS / f"{name}-{look}.png")
 
 
 # What axe finds in Streamlit's own markup, which no page can mend. Each: rule, part of the element, reason.
@@ -166,10 +172,11 @@ OF_STREAMLIT: tuple[tuple[str, str, str], ...] = ()
 
 
 def assert_accessible(page: Page) -> None:
-    """Fail on what axe calls serious or critical, Streamlit's own markup aside."""
+    """Fail on what axe calls serious or critical, wide and narrow, light and dark; Streamlit's own markup aside."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     found = [
-        f"{violation['id']}: {violation['help']}\n    {node['html'][:300]}\n    {node.get('failureSummary', '')}"
+        f"{look}: {violation['id']}: {violation['help']}\n  {node['html'][:300]}\n  {node.get('failureSummary', '')}"
+        for look in each_look(page)
         for violation in axe.Axe().run(page).response["violations"]
         if violation["impact"] in {"serious", "critical"}
         for node in violation["nodes"]

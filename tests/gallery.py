@@ -3,11 +3,14 @@
 No test: it is run by hand when the pages look different.
 """
 
+import csv
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from tests.browser import MODEL, ROOT, Browser, Page, process, running_browser, running_dashboard, settle, visit
-from tests.conftest import COMMAND, marketlens
+from tests.conftest import COMMAND, marketlens, write_csv
 from tests.milvus_server import free_ports
 
 IMAGES = ROOT / "docs" / "images"
@@ -20,6 +23,10 @@ def main() -> None:
         settings = {"MARKETLENS_MILVUS__URI": "data/demo/milvus.db", "MARKETLENS_MODEL__PATH": str(MODEL)}
         done = marketlens("demo", "--once", cwd=folder, **settings)
         assert done.returncode == 0, done.stdout + done.stderr
+        manifest = posted_twice(folder / "data" / "demo")
+        for command in (["ingest", manifest], ["insights"]):
+            done = marketlens(*command, cwd=folder, **settings)
+            assert done.returncode == 0, done.stdout + done.stderr
         port = free_ports(1)[0]
         api = f"http://127.0.0.1:{port}"
         with (
@@ -29,7 +36,21 @@ def main() -> None:
             photos = sorted((folder / "data" / "demo" / "vendure").rglob("*.jpg"))
             take_search(browser, dashboard, photos)
             take_clusters(browser, dashboard)
-            save(visit(browser, f"{dashboard}/quality"), "quality")
+            for part in ("quality", "duplicates"):
+                save(visit(browser, f"{dashboard}/{part}"), part)
+
+
+def posted_twice(demo: Path) -> Path:
+    """Write a manifest beside the photos in which a listing is posted again, its photo cropped."""
+    header, *rows = csv.reader((demo / "manifest.csv").open(encoding="utf-8", newline=""))
+    _, _, title, category, *_, photo = rows[len(rows) // 2]
+    again = demo / "vendure" / "again.jpg"
+    with Image.open(demo / "vendure" / photo) as image:
+        width, height = image.size
+        image.crop((width // 20, height // 20, width, height)).save(again, quality=70)
+    rows.append(["again", "again", f"{title} (as new)", category, "19.90", "USD", "", again.name])
+    write_csv(demo / "vendure" / "twice.csv", header, rows)
+    return demo / "vendure" / "twice.csv"
 
 
 def take_search(browser: Browser, dashboard: str, photos: list[Path]) -> None:
