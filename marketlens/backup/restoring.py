@@ -57,7 +57,8 @@ def restore(
                 _copy_for(info, backup, manifest, settings)
                 count = store.fill(verdicts) if verdicts else 0
                 photos.builds.finish(info.name)
-                photos.builds.go_live(photos.builds.describe(info.name))
+                info = photos.builds.describe(info.name)
+                photos.builds.go_live(info)
             except BaseException:
                 with suppress(MarketlensError):
                     photos.builds.drop(info, force=True)
