@@ -384,8 +384,11 @@ def killed(what: str, backup: Path, settings: Settings, moment: str) -> None:
 
 @pytest.mark.parametrize("moment", ["half", "finish", "go_live"])
 @pytest.mark.parametrize("kind", ["lite", "server"])
-def test_a_killed_restore(place: Place, tmp_path: Path, kind: str, moment: str) -> None:
-    """Kill -9 at any moment leaves no catalogue; the same command again makes the whole one."""
+def test_a_killed_restore(
+    place: Place, tmp_path: Path, kind: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill -9 at any moment leaves no catalogue; the same command again makes the whole one."""
+    monkeypatch.setattr(parquet, "FILE_ROWS", 1_000)
     here, there = place("here", "lite"), place("there", kind)
     write_catalogue(here)
     back_up(here, tmp_path / "backup")
@@ -400,7 +403,7 @@ def test_a_killed_restore(place: Place, tmp_path: Path, kind: str, moment: str) 
 
 
 def test_a_killed_backup_is_none(place: Place, tmp_path: Path) -> None:
-    """Kill -9 leaves a folder that no restore takes for a backup; the same command again makes one."""
+    """A kill -9 leaves a folder that no restore takes for a backup; the same command again makes one."""
     here = place("here", "lite")
     write_catalogue(here)
     killed("backup", tmp_path / "backup", here, "half")
