@@ -102,7 +102,7 @@ def run(step: str, settings: Settings, folder: Path, rows: int, dim: int) -> Non
         else:
             manifest = read_manifest(folder / "backup")
             check_files(folder / "backup", manifest, lambda _: None)
-            restore(folder / "backup", manifest, photos, settings, silent, replace=False)
+            restore(folder / "backup", manifest, photos, settings, silent, print, replace=False)
         seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": seconds, "peak": peak}))

@@ -31,7 +31,7 @@ def backup(
     started = time.monotonic()
     with closing(open_store(settings, consistency="Session", must_exist=True)) as photos, sigterm_as_interrupt():
         manifest = make_backup(photos, settings, dest, progress)
-    _show(f"Backup of {manifest.collection}", _contents(manifest), started)
+    _show("Backup", _contents(manifest), started)
     if manifest.changed_meanwhile:
         out.print("Photos put or removed meanwhile may or may not be in it.")
     out.print(f"Backup: {dest}. API keys and settings are secret, and not in it.", soft_wrap=True)
@@ -49,7 +49,7 @@ def restore(
 ) -> None:
     """Fill Milvus, Lite or a server, from a backup; nothing is embedded. What is not as it was made is refused."""
     from marketlens.backup.manifest import check_files, read_manifest
-    from marketlens.terminal import out, progress, sigterm_as_interrupt
+    from marketlens.terminal import out, progress, say, sigterm_as_interrupt
 
     settings = load_settings(uri=uri, model=model)
     started = time.monotonic()
@@ -59,7 +59,7 @@ def restore(
     with closing(open_store(settings, consistency="Session")) as photos, sigterm_as_interrupt():
         from marketlens.backup.restoring import restore as run
 
-        restored = run(src, manifest, photos, settings, progress, replace=replace)
+        restored = run(src, manifest, photos, settings, progress, say, replace=replace)
     rows = [
         ("photos", f"{manifest.photos:,} in {restored.info.name}"),
         ("index", f"{restored.info.index.type}, before {manifest.index.type}"),
@@ -79,6 +79,7 @@ def _contents(manifest: "Manifest") -> list[tuple[str, str]]:
         return f"{len(list(manifest.below(folder))):,} files"
 
     return [
+        ("collection", manifest.collection),
         ("photos with embeddings", f"{manifest.photos:,}"),
         ("model", manifest.fingerprint[:12]),
         ("verdicts", f"{manifest.verdicts:,}"),

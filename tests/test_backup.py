@@ -93,7 +93,7 @@ def bring_back(folder: Path, settings: Settings, *, replace: bool = False) -> Re
     manifest = read_manifest(folder)
     check_files(folder, manifest, lambda _: None)
     with opened(settings) as photos:
-        return restore(folder, manifest, photos, settings, unwatched, replace=replace)
+        return restore(folder, manifest, photos, settings, unwatched, print, replace=replace)
 
 
 def write_model(folder: Path, fingerprint: str = MODEL) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from more_itertools import chunked
 
 from catalog.collection import PhotoCollection
 from catalog.errors import StoreFailed
@@ -12,14 +14,23 @@ from catalog.filters import SearchFilter
 from catalog.listing import Embeddings, StoredPhoto
 from catalog.progress import Progress
 from catalog.settings import Settings
+from ingest.patience import Patience
 from marketlens.backup.manifest import PHOTOS, Manifest
 from marketlens.backup.photos import read_photos
 
 SAMPLE = 100
+_AT_ONCE = 10  # a few seconds of Lite's time with half a million photos
 _SAME = 1 - 1e-4  # a vector's cosine with itself, as Milvus rounds it
 
 
-def fill(build: PhotoCollection, backup: Path, manifest: Manifest, settings: Settings, progress: Progress) -> None:
+def fill(
+    build: PhotoCollection,
+    backup: Path,
+    manifest: Manifest,
+    settings: Settings,
+    progress: Progress,
+    patience: Patience,
+) -> None:
     """Write every photo of the backup to an empty build, wait for its index, and verify it.
 
     Raises StoreFailed where its count is another, or a photo of an even sample has another record or embedding, or too
@@ -30,17 +41,17 @@ def fill(build: PhotoCollection, backup: Path, manifest: Manifest, settings: Set
     seen = 0
     with progress("Restoring", manifest.photos) as advance:
         for photos, embeddings in _photos_of(backup, manifest, settings.api.photos):
-            build.upsert(photos, embeddings)
+            patience(partial(build.upsert, photos, embeddings))
             sample += [(photos[row], embeddings[row]) for row in range(-seen % step, len(photos), step)]
             seen += len(photos)
             advance(len(photos))
-    build.flush()
-    build.builds.wait_for_index(build.info().name)
-    count = build.end_changes(manifest.changed_at)
+    patience(build.flush)
+    patience(lambda: build.builds.wait_for_index(build.info().name))
+    count = patience(lambda: build.end_changes(manifest.changed_at))
     if count != manifest.photos:
         raise _differs(build, f"holds {count:,} photos, the backup {manifest.photos:,}")
     if sample:
-        _verify(build, sample, settings.check.min_recall)
+        patience(lambda: _verify(build, sample, settings.check.min_recall))
 
 
 def _photos_of(backup: Path, manifest: Manifest, uploads: Path) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:
@@ -67,10 +78,12 @@ def _verify(build: PhotoCollection, sample: list[tuple[StoredPhoto, Embeddings]]
         wrong = [ids[row] for row in np.flatnonzero((build.embeddings(ids) != queries).any(axis=1))]
     if wrong:
         raise _differs(build, f"has another photo {wrong[0]!r} than the backup")
-    pages = build.search_many([query[None] for query in queries], SearchFilter(), 1, group_by="photo")
-    found = np.mean([bool(page.hits) and page.hits[0].score >= _SAME for page in pages])
-    if found < min_recall:
-        raise _differs(build, f"finds {found:.0%} of a sample of its own photos")
+    found = 0
+    for some in chunked(queries, _AT_ONCE):
+        pages = build.search_many([query[None] for query in some], SearchFilter(), 1, group_by="photo")
+        found += sum(bool(page.hits) and page.hits[0].score >= _SAME for page in pages)
+    if found < min_recall * len(ids):
+        raise _differs(build, f"finds {found} of {len(ids)} of its own photos")
 
 
 def _differs(build: PhotoCollection, how: str) -> StoreFailed:

@@ -1,9 +1,11 @@
 """Restore a backup: a build beside whatever is there, filled, verified, and only then the live one."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from functools import partial
 from pathlib import Path
 
 from catalog.builds import CollectionInfo
@@ -14,6 +16,7 @@ from catalog.settings import Settings
 from catalog.verdicts import Verdict, VerdictStore
 from embedding.card import CARD, read_card
 from ingest.golden import golden_path
+from ingest.patience import Patience
 from insights.store import SUMMARY
 from marketlens.backup import manifest as names
 from marketlens.backup.files import copy_file
@@ -34,9 +37,16 @@ class Restored:
 
 
 def restore(
-    backup: Path, manifest: Manifest, photos: PhotoCollection, settings: Settings, progress: Progress, *, replace: bool
+    backup: Path,
+    manifest: Manifest,
+    photos: PhotoCollection,
+    settings: Settings,
+    progress: Progress,
+    say: Callable[[str], None],
+    *,
+    replace: bool,
 ) -> Restored:
-    """Make a build of a backup whose files were checked, and have it take over.
+    """Make a build of a backup whose files were checked, and have it take over. A Milvus that goes away is waited for.
 
     Killed at any moment, it ends well when it is run again. Files and verdicts that are there stay as they are.
     Raises, unless `replace`, BuildRefused where there is a catalogue and OutputFailed where there are other verdicts;
@@ -45,6 +55,7 @@ def restore(
     """
     _require_no_catalogue(photos, settings, replace=replace)
     _require_its_model(settings.model.path, manifest)
+    patience = Patience(settings.ingest.wait_seconds, say)
     with closing(VerdictStore(settings.verdicts.url.get_secret_value())) as store:
         verdicts = _missing_verdicts(backup, store, replace=replace)
         try:
@@ -53,10 +64,10 @@ def restore(
             ledger_files = _copy(backup, manifest, names.LEDGER, settings.ingest.ledger)
             info = _new_build(manifest, photos, settings)
             try:
-                fill(photos.at(info), backup, manifest, settings, progress)
+                fill(photos.at(info), backup, manifest, settings, progress, patience)
                 _copy_for(info, backup, manifest, settings)
                 count = store.fill(verdicts) if verdicts else 0
-                photos.builds.finish(info.name)
+                patience(partial(photos.builds.finish, info.name))
                 info = photos.builds.describe(info.name)
                 photos.builds.go_live(info)
             except BaseException:
