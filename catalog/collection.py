@@ -241,8 +241,10 @@ class PhotoCollection:
             yield [row["photo_id"] for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
     def rows(self) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:
-        """Everything that is stored, by photo id, with embeddings (n, dim), batch by batch. As fresh as categories."""
-        for rows in self._scan((*FIELDS, "embedding"), batch_size=UPSERT_ROWS):
+        """Everything that is stored, with embeddings (n, dim), batch by batch, in no order. As fresh as categories."""
+        # Lite walks all rows for each batch.
+        size = min(_RECORDS, _ANSWER_BYTES // (_ROW_BYTES + 4 * self.info().dim))
+        for rows in self._scan((*FIELDS, "embedding"), batch_size=size):
             yield [from_row(row) for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
     def stored(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:

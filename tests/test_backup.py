@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from catalog import collection
 from catalog.collection import PhotoCollection
 from catalog.errors import (
     BackupBroken,
@@ -170,6 +171,12 @@ def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embedding
     return records, vectors
 
 
+def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches, and as many files, of the 2,345 photos."""
+    monkeypatch.setattr(collection, "_RECORDS", 1_000)
+    monkeypatch.setattr(parquet, "FILE_ROWS", 1_000)
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -203,7 +210,7 @@ def require_same(here: Settings, there: Settings, count: int = PHOTOS) -> None:
 @pytest.mark.parametrize("way", ["lite-lite", "lite-server", "server-lite"])
 def test_round_trip(place: Place, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every record and embedding, bit for bit, verdicts, files: on another machine all is as it was on this one."""
-    monkeypatch.setattr(parquet, "FILE_ROWS", 1_000)
+    in_small_parts(monkeypatch)
     here, there = (place(name, kind) for name, kind in zip(("here", "there"), way.split("-"), strict=True))
     write_catalogue(here)
     manifest = back_up(here, tmp_path / "backup")
@@ -388,7 +395,7 @@ def test_a_killed_restore(
     place: Place, tmp_path: Path, kind: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill -9 at any moment leaves no catalogue; the same command again makes the whole one."""
-    monkeypatch.setattr(parquet, "FILE_ROWS", 1_000)
+    in_small_parts(monkeypatch)
     here, there = place("here", "lite"), place("there", kind)
     write_catalogue(here)
     back_up(here, tmp_path / "backup")
@@ -438,6 +445,7 @@ def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
 
 def test_a_scan_that_misses_photos_is_no_backup(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read is counted against what is stored."""
+    in_small_parts(monkeypatch)
     here = place("here", "lite")
     write_catalogue(here)
     whole = PhotoCollection.rows
