@@ -24,6 +24,7 @@ from catalog.errors import (
     NotFound,
     OutputFailed,
     StoreFailed,
+    StoreUnreachable,
 )
 from catalog.filters import SearchFilter
 from catalog.listing import Embeddings, Listing, StoredPhoto
@@ -477,6 +478,28 @@ def test_what_milvus_does_not_hold_is_not_promoted(
         bring_back(backup, there)
     with opened(there) as photos:
         assert photos.builds.all() == []
+    monkeypatch.undo()
+    bring_back(backup, there)
+
+
+def test_a_milvus_that_goes_away(
+    place: Place, backup: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A restore waits for it; after `wait_seconds` it ends with a message, and running it again goes well."""
+    upsert, away = PhotoCollection.upsert, iter([True, False])
+
+    def shaky(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
+        if next(away):
+            raise StoreUnreachable("No Milvus answers.", hint="Is it running?")
+        upsert(self, photos, embeddings)
+
+    monkeypatch.setattr(PhotoCollection, "upsert", shaky)
+    bring_back(backup, place("there", "lite"))
+    assert "Waiting for it" in capsys.readouterr().out
+    there, away = place("other", "lite"), iter([True, True])
+    there.ingest.wait_seconds = 0
+    with pytest.raises(StoreUnreachable):
+        bring_back(backup, there)
     monkeypatch.undo()
     bring_back(backup, there)
 
