@@ -111,9 +111,9 @@ class Builds:
         raise NotFound(f"There is no build {name!r}.", hint="marketlens index status shows what there is.")
 
     def newest(self) -> CollectionInfo:
-        """The newest build of those made after the live one. Raises NotFound."""
+        """The newest build of those made after the live one, but for what a restore is filling. Raises NotFound."""
         live = self.live()
-        if newer := [info for info in self.all() if info.build > live.build]:
+        if newer := [info for info in self.all() if info.build > live.build and info.state != "restoring"]:
             return newer[0]
         raise NotFound(
             f"There is no build newer than the live one, {live.name}.", hint="Make one: marketlens index build"
