@@ -19,7 +19,8 @@ from catalog.milvus import NOT_FOUND_CODES, WRITE_SECONDS, Milvus, no_catalogue,
 from catalog.records import FORMAT_VERSION
 from catalog.settings import IndexSettings
 
-State = Literal["building", "ready"]
+# Being filled from the live collection, or from a backup; what a killed restore leaves is begun anew.
+State = Literal["building", "restoring", "ready"]
 
 # A server needs 314 s for HNSW over 100,000 photos, 847 s for IVF_PQ; some index names stay in progress for ever.
 _INDEX_SECONDS = 3_600.0
@@ -110,9 +111,9 @@ class Builds:
         raise NotFound(f"There is no build {name!r}.", hint="marketlens index status shows what there is.")
 
     def newest(self) -> CollectionInfo:
-        """The newest build of those made after the live one. Raises NotFound."""
+        """The newest build of those made after the live one, but for what a restore is filling. Raises NotFound."""
         live = self.live()
-        if newer := [info for info in self.all() if info.build > live.build]:
+        if newer := [info for info in self.all() if info.build > live.build and info.state != "restoring"]:
             return newer[0]
         raise NotFound(
             f"There is no build newer than the live one, {live.name}.", hint="Make one: marketlens index build"
@@ -149,6 +150,15 @@ class Builds:
         # Before the alias moves: killed in between, there is a note that the next promotion writes anew.
         self.set_notes(build.name, previous=self.live().name)
         self._point(build.name)
+
+    def go_live(self, build: CollectionInfo) -> None:
+        """Promote this build, or make it the first of a catalogue that has none. Raises BuildRefused as `promote`."""
+        try:
+            self.promote(build)
+        except CollectionMissing:
+            self._milvus.load(build.name)
+            with self._milvus.write_lock, translated(self._uri):
+                self._client.create_alias(build.name, self.alias)
 
     def rollback(self) -> CollectionInfo:
         """Point the alias at the build that was live before; returns that one. Raises NotFound."""

@@ -240,6 +240,13 @@ class PhotoCollection:
         for rows in self._scan(("photo_id", "embedding"), batch_size=UPSERT_ROWS):
             yield [row["photo_id"] for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
+    def rows(self) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:
+        """Everything that is stored, with embeddings (n, dim), batch by batch, in no order. As fresh as categories."""
+        # Lite walks all rows for each batch.
+        size = min(_RECORDS, _ANSWER_BYTES // (_ROW_BYTES + 4 * self.info().dim))
+        for rows in self._scan((*FIELDS, "embedding"), batch_size=size):
+            yield [from_row(row) for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
+
     def stored(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:
         """Look up photos by id; those that are not there are left out."""
         return {row["photo_id"]: from_row(row) for row in self._get(photo_ids, FIELDS)}
@@ -263,19 +270,22 @@ class PhotoCollection:
             return photos
         raise NotFound(f"There is no listing {listing_id!r}.")
 
-    def count(self) -> int:
-        """How many photos there are."""
-        return self._count("")
+    def count(self, *, strong: bool = False) -> int:
+        """How many photos there are; `strong` counts what another process has just written to a server as well."""
+        return self._count("", **{"consistency_level": "Strong"} if strong else {})
 
     def begin_changes(self) -> None:
         """Say that what is stored is changing, so that `lost` counts nothing."""
         self.set_note(_PHOTOS, "")
 
-    def end_changes(self) -> int:
-        """Keep when that was, and how many photos there are now, for `lost` to count from; returns that."""
-        # Strong: a server would not count what another process has just written.
-        count = self._count("", consistency_level="Strong")
-        self.builds.set_notes(self.info().name, **{_PHOTOS: str(count), _CHANGED: str(int(time.time()))})
+    def end_changes(self, at: int | None = None) -> int:
+        """Keep when that was, and how many photos there are now, for `lost` to count from; returns that.
+
+        `at` is in Unix seconds; None for now.
+        """
+        count = self.count(strong=True)
+        moment = int(time.time()) if at is None else at
+        self.builds.set_notes(self.info().name, **{_PHOTOS: str(count), _CHANGED: str(moment)})
         return count
 
     def changed_at(self) -> int:

@@ -110,6 +110,12 @@ class InsightsMissing(MarketlensError):
     code = "insights_missing"
 
 
+class BackupBroken(MarketlensError):
+    """A backup is incomplete, damaged, or of another version."""
+
+    code = "backup_broken"
+
+
 class InvalidFilter(MarketlensError):
     """A filter value that no store could be asked about."""
 

@@ -13,7 +13,7 @@ from catalog.errors import OutputFailed
 def refuse_existing(folder: Path) -> None:
     """Raise OutputFailed when there is something at `folder`: nothing of a user's is overwritten."""
     if folder.exists():
-        raise OutputFailed(f"{folder} exists already.", hint="Choose another --out, or remove it first.")
+        raise OutputFailed(f"{folder} exists already.", hint="Choose another name, or remove it first.")
 
 
 @contextmanager
@@ -30,6 +30,8 @@ def new_folder(folder: Path, what: str) -> Iterator[Path]:
         yield draft
         draft.rename(folder)
     except (OSError, SafetensorError) as error:
-        raise OutputFailed(f"{what} {folder} could not be written: {error}") from error
+        raise OutputFailed(
+            f"{what} {folder} could not be written: {error}", hint="Is there room, and is the folder writable?"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from marketlens import index_commands, ingest_commands, key_commands
+from marketlens import backup_commands, index_commands, ingest_commands, key_commands
 from marketlens.options import ExportArgument, ModelOption, UriOption, extra, load_settings, open_catalogue
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.add_typer(ingest_commands.app, name="ingest")
 app.add_typer(model_app, name="model")
 app.add_typer(index_commands.app, name="index")
 app.add_typer(key_commands.app, name="keys")
+app.command()(backup_commands.backup)
+app.command()(backup_commands.restore)
 
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), not a download.")

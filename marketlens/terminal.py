@@ -59,13 +59,13 @@ def fail(error: MarketlensError) -> int:
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
+def progress(title: str, total: int, unit: str = "photos") -> Iterator[Advance]:
     """Show a bar with photos/s and time left on stderr; yields the function that moves it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Speed(),
+        _Speed(unit),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -102,9 +102,13 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 class _Speed(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} photos/s" if speed else "… photos/s")
+        return Text(f"{speed:.1f} {self._unit}/s" if speed else f"… {self._unit}/s")
 
 
 # FAISS' advice about training points, for every small segment that Milvus Lite indexes.

@@ -32,7 +32,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """Check the address; nothing is opened yet. Raises InvalidSetting."""
         self._url = _checked(url)
-        self._shown = make_url(url).render_as_string(hide_password=True)
+        self.shown = make_url(url).render_as_string(hide_password=True)
         self._engine = _engine(self._url)
         self._is_current = False
 
@@ -91,7 +91,7 @@ class Database:
             raise self._in_our_words(error) from error
         except CommandError as error:
             raise VerdictsUnavailable(
-                f"The verdicts in {self._shown} were written by another version of marketlens: {error}",
+                f"The verdicts in {self.shown} were written by another version of marketlens: {error}",
                 hint=f"Run the newer version, or name another database with {_SETTING}.",
             ) from error
 
@@ -99,11 +99,11 @@ class Database:
         said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         if any(words in said.lower() for words in _READ_ONLY):
             return OutputFailed(
-                f"The verdicts in {self._shown} cannot be written: {said}",
+                f"The verdicts in {self.shown} cannot be written: {said}",
                 hint=f"Is there room, and may this user write there? {_SETTING} names another database.",
             )
         return VerdictsUnavailable(
-            f"The verdicts in {self._shown} cannot be reached: {said}",
+            f"The verdicts in {self.shown} cannot be reached: {said}",
             hint=f"Is the database up, and the address right? {_SETTING} names another: {_EXAMPLES}",
         )
 

@@ -1,20 +1,22 @@
 """Verdicts: kept, taken back, listed, and asked for by question."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from more_itertools import chunked
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from catalog.errors import InvalidQuery, NotFound
+from catalog.errors import InvalidQuery, NotFound, OutputFailed
 from catalog.verdicts.database import Database
 from catalog.verdicts.questions import DecidedDuplicates, Decision, Duplicate, Kind, Question, Verdict
 from catalog.verdicts.tables import VERDICTS, from_row, question_of, to_row
 
 # Of several who decide one question at the same moment, each try lets one through.
 _TRIES = 50
+_AT_A_TIME = 1_000
 
 T = TypeVar("T")
 
@@ -76,6 +78,33 @@ class VerdictStore:
                 select(VERDICTS).where(*those, *older).order_by(VERDICTS.c.id.desc()).limit(limit)
             ).all()
         return [from_row(row) for row in rows], total
+
+    def every(self) -> Iterator[Verdict]:
+        """All verdicts of one moment, oldest first."""
+        with self._database.reading() as connection:
+            question = select(VERDICTS).order_by(VERDICTS.c.id).execution_options(yield_per=_AT_A_TIME)
+            for row in connection.execute(question):
+                yield from_row(row)
+
+    def fill(self, verdicts: Iterable[Verdict]) -> int:
+        """Keep these, oldest first, under ids of their own, all or none; returns how many.
+
+        Raises OutputFailed where there are verdicts already.
+        """
+        count = 0
+        with self._database.writing() as connection:
+            if connection.execute(select(VERDICTS.c.id).limit(1)).first():
+                raise OutputFailed(f"There are verdicts in {self.shown} already.")
+            for some in chunked(verdicts, _AT_A_TIME):
+                rows = [to_row(one.question, one.decision, one.note, one.decided_by, one.decided_at) for one in some]
+                connection.execute(insert(VERDICTS), rows)
+                count += len(some)
+        return count
+
+    @property
+    def shown(self) -> str:
+        """The database's address without its password, for messages."""
+        return self._database.shown
 
     def wrong_categories(self) -> Mapping[str, Decision]:
         """Every decision on a wrong category, by the question's key."""

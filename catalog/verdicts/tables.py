@@ -29,8 +29,10 @@ VERDICTS = Table(
 )
 
 
-def to_row(question: Question, decision: Decision, note: str, decided_by: str) -> dict[str, Any]:
-    """Give the row of a decision of now, without its id."""
+def to_row(
+    question: Question, decision: Decision, note: str, decided_by: str, decided_at: datetime | None = None
+) -> dict[str, Any]:
+    """Give the row of a decision, of now unless it says when, without its id."""
     return {
         "kind": question.kind,
         "question_key": question.key,
@@ -38,7 +40,7 @@ def to_row(question: Question, decision: Decision, note: str, decided_by: str) -
         "decision": decision,
         "note": note,
         "decided_by": decided_by,
-        "decided_at": datetime.now(UTC),
+        "decided_at": decided_at or datetime.now(UTC),
     }
 
 

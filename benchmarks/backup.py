@@ -1,0 +1,141 @@
+"""How long a backup and its restore take, on Milvus Lite and on a server of one's own: seconds, bytes, memory. Linux.
+
+    .venv/bin/python -m benchmarks.backup [--rows 20000 100000] [--dim 512] [--store lite server]
+
+Synthetic unit vectors, records about as long as real ones, no model, no other files. Memory and CPU seconds (imports
+included) are this process's, in which Milvus Lite lives as well. Each step is a process of its own. The figures are in
+docs/backup.md.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.server_size import CHUNK, record
+from catalog.collection import PhotoCollection
+from catalog.progress import Advance
+from catalog.settings import MilvusSettings, Settings
+from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
+from marketlens.backup.making import make_backup
+from marketlens.backup.manifest import check_files, read_manifest
+from marketlens.backup.restoring import restore
+from tests.milvus_server import running_server
+
+FINGERPRINT = "ab" * 32
+
+
+def main() -> None:
+    """Measure every store at every size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 100_000])
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--store", nargs="+", choices=["lite", "server"], default=["lite", "server"])
+    parser.add_argument("--step", nargs=4, help=argparse.SUPPRESS)  # in a process of its own: step, uri, folder, rows
+    arguments = parser.parse_args()
+    if arguments.step:
+        step, uri, folder, rows = arguments.step
+        run(step, settings_of(Path(folder), uri, step), Path(folder), int(rows), arguments.dim)
+        return
+    table = Table(title=f"{arguments.dim} dimensions")
+    for heading in ("store", "photos", "step", "seconds", "CPU seconds", "MB of files", "peak MB"):
+        table.add_column(heading, justify="right" if heading not in {"store", "step"} else "left")
+    for store in arguments.store:
+        for rows in arguments.rows:
+            for step, seconds, cpu, size, peak in measured(store, rows, arguments.dim):
+                figures = f"{seconds:.1f}", f"{cpu:.1f}", f"{size / 1e6:,.0f}", f"{peak / 1e6:,.0f}"
+                table.add_row(store, f"{rows:,}", step, *figures)
+                Console(stderr=True).print(store, rows, step, *figures)
+    Console().print(table)
+
+
+def measured(store: str, rows: int, dim: int) -> list[tuple[str, float, float, int, int]]:
+    """Step, seconds, CPU seconds of this process, bytes of the backup, bytes of memory at the peak."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        server = running_server(Path(folder)) if store == "server" else nullcontext("")
+        with server as uri:
+            for step in ("fill", "backup", "restore"):
+                command = [sys.executable, "-m", "benchmarks.backup", "--dim", str(dim), "--step", step]
+                done = subprocess.run([*command, uri, folder, str(rows)], stdout=subprocess.PIPE, check=True)
+                told = json.loads(done.stdout.splitlines()[-1])
+                found.append((step, told["seconds"], told["cpu"], on_disk(Path(folder, "backup")), told["peak"]))
+    return found
+
+
+def settings_of(folder: Path, uri: str, step: str) -> Settings:
+    """Restored into another database, or under another alias."""
+    where = "there" if step == "restore" else "here"
+    milvus = MilvusSettings(uri=uri or str(folder / f"{where}.db"), alias=where, timeout=60)
+    home = folder / where
+    places = {
+        "model": {"path": home / "model"},
+        "ingest": {"ledger": home / "ledger"},
+        "check": {"golden": home / "golden"},
+        "insights": {"folder": home / "insights"},
+        "verdicts": {"url": f"sqlite:///{home / 'verdicts.db'}"},
+        "api": {"photos": home / "photos"},
+    }
+    return Settings.model_validate({"milvus": milvus.model_dump(), **places})
+
+
+def run(step: str, settings: Settings, folder: Path, rows: int, dim: int) -> None:
+    """One step; prints its seconds, those of its CPU, and its peak of memory as JSON."""
+
+    def silent(_: str, __: int) -> "nullcontext[Advance]":
+        return nullcontext(lambda _: None)
+
+    started = time.monotonic()
+    with closing(PhotoCollection.connect(settings.milvus, settings.index, consistency="Session")) as photos:
+        if step == "fill":
+            fill(photos, settings, rows, dim)
+        elif step == "backup":
+            make_backup(photos, settings, folder / "backup", silent)
+        else:
+            manifest = read_manifest(folder / "backup")
+            check_files(folder / "backup", manifest, lambda _: None)
+            restore(folder / "backup", manifest, photos, settings, silent, print, replace=False)
+        seconds = time.monotonic() - started
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": used.ru_maxrss * 1024}))
+
+
+def fill(photos: PhotoCollection, settings: Settings, rows: int, dim: int) -> None:
+    """A catalogue of so many photos, and the card of a model for it."""
+    photos.ensure(FINGERPRINT, dim)
+    random = np.random.default_rng(0)
+    for start in range(0, rows, CHUNK):
+        vectors = random.normal(size=(CHUNK, dim)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        photos.upsert([record(start + number) for number in range(CHUNK)], vectors)
+    photos.flush()
+    photos.end_changes()
+    card = ModelCard(
+        name="none",
+        architecture=ArchitectureConfig(),
+        transform=TransformConfig(),
+        parent="none",
+        licence="none",
+        fingerprint=FINGERPRINT,
+    )
+    settings.model.path.mkdir(parents=True)
+    (settings.model.path / "model.json").write_text(card.model_dump_json())
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of all files."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+if __name__ == "__main__":
+    main()
