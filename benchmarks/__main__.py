@@ -113,7 +113,8 @@ def run(one: Benchmark, *, quick: bool, listings: Path) -> document.Section:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         section.seconds = time.monotonic() - started
-        section.others = others.share(usage.ru_utime + usage.ru_stime, section.seconds)
+        section.worked = usage.ru_utime + usage.ru_stime
+        section.others = others.share(section.worked, section.seconds)
         section.peak_mb = usage.ru_maxrss / 1024  # Linux: in kilobytes
         section.tables = read_tables(results)
     if process.returncode:

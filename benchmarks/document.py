@@ -52,12 +52,16 @@ def _versions() -> str:
 
 @dataclass
 class Section:
-    """One benchmark's run. `others` is the part of the processors that worked for somebody else, 0 to 1."""
+    """One benchmark's run.
+
+    `worked` are its own processor seconds, `others` the part of all processors, 0 to 1, that worked for somebody else.
+    """
 
     name: str
     command: str
     started: str
     seconds: float = 0.0
+    worked: float = 0.0
     peak_mb: float = 0.0
     others: float = 0.0
     problem: str = ""
@@ -102,24 +106,24 @@ def _head(sections: Sequence[Section]) -> list[str]:
     return [
         "# Benchmarks",
         "",
-        "Made by `make bench` or, with small sizes, `make bench-quick`; do not edit. What a section says was measured by",
-        "the command in it; what is not here was not run. A figure is the median of the rounds (lowest to highest);",
-        "ratios are taken within a round, between things that took turns in it.",
+        "Made by `make bench` or, with small sizes, `make bench-quick`; do not edit. What a section says was measured",
+        "by the command in it; what is not here was not run. A figure is the median of the rounds (lowest to",
+        "highest); ratios are taken within a round, between things that took turns in it.",
         "",
         *(f"- Machine: {one}" for one in machines),
         *(f"- Versions: {one}" for one in versions),
         f"- {shared}",
         f"- {total / 60:.0f} minutes in all.",
         "",
-        "| benchmark | took | largest process | others' share of the processors | commit | |",
-        "|---|---|---|---|---|---|",
+        "| benchmark | took | processor time | largest process | others' share of the processors | commit | |",
+        "|---|---|---|---|---|---|---|",
         *(_line(one) for one in sections),
         "",
     ]
 
 
 def _line(one: Section) -> str:
-    figures = f"{one.seconds:.0f} s | {one.peak_mb:,.0f} MB | {one.others:.0%}"
+    figures = f"{one.seconds:.0f} s | {one.worked:.0f} s | {one.peak_mb:,.0f} MB | {one.others:.0%}"
     return f"| [{one.name}](#{one.name}) | {figures} | {one.commit} | {one.problem} |"
 
 

@@ -1,4 +1,4 @@
-"""Ways to embed a folder of photos, asked in turns by benchmarks.peers: `python -m benchmarks.embedders WAY FOLDER …`.
+"""Ways to embed a folder of photos, asked in turns by benchmarks.peers: `python -m benchmarks.embedders WAY MODEL`.
 
 Each runs in its own environment and is loaded once, weights and all, before it is asked. Files are read and decoded
 in the time that is measured. Weights are random but for ours, for they cannot be had here; speed does not depend on
@@ -6,7 +6,6 @@ them. How each package reads, batches and calls its network is its own way, or t
 """
 
 import importlib.util
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -17,39 +16,41 @@ from benchmarks.turns import answer_all
 
 BATCH = 64
 
-Embed = Callable[[], float]
+Embed = Callable[[Path], object]
 
 
 def main() -> None:
-    """Answer every question with the seconds that all photos of the folder took."""
-    ways: dict[str, Callable[[Path, Path], Embed]] = {
+    """Answer with the seconds that the photos of a folder took."""
+    ways: dict[str, Callable[[Path], Embed]] = {
         "marketlens": marketlens,
         "student": student,
         "clip-retrieval": clip_retrieval,
         "img2vec": img2vec,
         "timm": timm,
     }
-    embed = ways[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
-    answer_all(lambda _: embed())
+    embed = ways[sys.argv[1]](Path(sys.argv[2]))
+
+    def seconds(folder: str) -> float:
+        started = time.perf_counter()
+        told = embed(Path(folder))
+        return told if isinstance(told, float) else time.perf_counter() - started
+
+    answer_all(seconds)
 
 
-def marketlens(folder: Path, model: Path) -> Embed:
+def marketlens(model: Path) -> Embed:
     """`marketlens ingest` into an empty Milvus Lite: writing and ledger included, which the others do without."""
     from benchmarks.ways import Job, whole
     from catalog.exports import open_export
 
-    export = folder / "manifest.csv"
-
-    def embed() -> float:
-        database = folder.parent / "peer.db"
-        seconds = whole(Job("c ingest, Lite", str(export), str(model), str(database)), open_export(str(export)))
-        shutil.rmtree(database, ignore_errors=True)
-        return seconds
+    def embed(folder: Path) -> float:
+        export = str(folder / "manifest.csv")
+        return whole(Job("c ingest, Lite", export, str(model), "milvus.db"), open_export(export))
 
     return embed
 
 
-def student(folder: Path, _: Path) -> Embed:
+def student(_: Path) -> Embed:
     """The student system: one photo at a time, raw pixels of 0 to 255, a network that was left in training mode."""
     import numpy as np
     import torch
@@ -63,10 +64,10 @@ def student(folder: Path, _: Path) -> Embed:
         with torch.no_grad():
             return network(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()  # 1000-d, of any length
 
-    return timed(lambda: [one(file) for file in files(folder)])
+    return lambda folder: [one(file) for file in files(folder)]
 
 
-def clip_retrieval(folder: Path, _: Path) -> Embed:
+def clip_retrieval(_: Path) -> Embed:
     """clip-retrieval's own reader with its defaults for workers and batches, and what its mapper does with a batch."""
     import open_clip
     import torch
@@ -83,7 +84,7 @@ def clip_retrieval(folder: Path, _: Path) -> Embed:
     network, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32", pretrained=None)
     network.eval()
 
-    def embed() -> None:
+    def embed(folder: Path) -> None:
         reader = module.FilesReader(lambda keys: keys, preprocess, None, str(folder), 256, 4, enable_text=False)
         for batch in reader:
             with torch.no_grad():
@@ -91,10 +92,10 @@ def clip_retrieval(folder: Path, _: Path) -> Embed:
                 features /= features.norm(dim=-1, keepdim=True)
                 features.cpu().to(torch.float16).numpy()
 
-    return timed(embed)
+    return embed
 
 
-def img2vec(folder: Path, _: Path) -> Embed:
+def img2vec(_: Path) -> Embed:
     """img2vec_pytorch with its ResNet50, lists of photos as in its README."""
     import torchvision.models
     from img2vec_pytorch import img_to_vec
@@ -102,12 +103,12 @@ def img2vec(folder: Path, _: Path) -> Embed:
 
     img_to_vec.resnet50 = lambda weights: torchvision.models.resnet50()  # noqa: ARG005 - or it downloads them
     embedder = img_to_vec.Img2Vec(model="resnet50", layer_output_size=2048)
-    return timed(
-        lambda: [embedder.get_vec([Image.open(one).convert("RGB") for one in batch]) for batch in batches(folder)]
-    )
+    return lambda folder: [
+        embedder.get_vec([Image.open(one).convert("RGB") for one in batch]) for batch in batches(folder)
+    ]
 
 
-def timm(folder: Path, _: Path) -> Embed:
+def timm(_: Path) -> Embed:
     """Timm's ResNet50 as a feature extractor, with its own transform, as in its documentation."""
     import timm as models
     import torch
@@ -116,12 +117,12 @@ def timm(folder: Path, _: Path) -> Embed:
     network = models.create_model("resnet50", pretrained=False, num_classes=0).eval()
     transform = models.data.create_transform(**models.data.resolve_model_data_config(network), is_training=False)
 
-    def embed() -> None:
+    def embed(folder: Path) -> None:
         for batch in batches(folder):
             with torch.inference_mode():
                 network(torch.stack([transform(Image.open(one).convert("RGB")) for one in batch])).numpy()
 
-    return timed(embed)
+    return embed
 
 
 def files(folder: Path) -> list[Path]:
@@ -133,17 +134,6 @@ def batches(folder: Path) -> list[list[Path]]:
     """The photos, so many at once."""
     photos = files(folder)
     return [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
-
-
-def timed(call: Callable[[], object]) -> Embed:
-    """Seconds of a call."""
-
-    def embed() -> float:
-        started = time.perf_counter()
-        call()
-        return time.perf_counter() - started
-
-    return embed
 
 
 if __name__ == "__main__":

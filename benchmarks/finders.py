@@ -189,7 +189,7 @@ def lancedb(photos: Photos, place: Path, _: str) -> Find:
     columns = {
         "row": pa.array(np.arange(len(photos.vectors))),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(photos.vectors.ravel()), dim),
-        "price": pa.array(photos.prices),
+        "price": pa.array(photos.prices, pa.float64()),
         "category": pa.array(photos.looks),
     }
     table = lance.connect(str(place)).create_table("photos", pa.table(columns))
@@ -198,7 +198,7 @@ def lancedb(photos: Photos, place: Path, _: str) -> Find:
     table.create_scalar_index("category")
 
     def find(query: Vectors, passing: Passing) -> list[int]:
-        asked = table.search(query).distance_type("cosine").nprobes(NPROBE).limit(DEPTH).select(["row"])
+        asked = table.search(query).distance_type("cosine").nprobes(NPROBE).limit(DEPTH).select(["row", "_distance"])
         if passing["below"] is not None:
             asked = asked.where(f"price < {passing['below']}", prefilter=True)
         if passing["look"] is not None:

@@ -53,6 +53,7 @@ FINDERS = {
     "LanceDB": "LanceDB, embedded",
     "FAISS": "raw FAISS, IVF_FLAT",
 }
+WARMING = 8
 MEASURED = ("100 %", "10 %", "1 %", "one category")
 progress = Console(stderr=True)
 
@@ -95,20 +96,29 @@ def python_of(peer: str) -> str:
     return str(python.absolute())
 
 
+def installed(peer: str) -> bool:
+    """Whether it can be measured; says so when it cannot."""
+    try:
+        python_of(peer)
+    except subprocess.CalledProcessError as error:
+        progress.print(f"Without {peer}, which cannot be installed here: {error}")
+        return False
+    return True
+
+
 def embed(export: str, model: Path, count: int, times: int) -> None:
     """Photos a second from files on disk."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="marketlens-bench-")))
         first_rows(open_export(export), count, folder / "photos", None)
-        ways = {
-            name: stack.enter_context(
-                Way(python_of(name), "benchmarks.embedders", name, str(folder / "photos"), str(model))
-            )
-            for name in EMBEDDERS
-        }
+        first_rows(open_export(export), WARMING, folder / "warming", None)
+        ways = {}
+        for name in filter(installed, EMBEDDERS):
+            ways[name] = stack.enter_context(Way(python_of(name), "benchmarks.embedders", name, str(model)))
+            ways[name].ask(str(folder / "warming"))
         taken: dict[str, list[float]] = {name: [] for name in ways}
         for name in track(rounds(list(ways), times), "Embedders", console=progress):
-            taken[name].append(ways[name].ask({}))
+            taken[name].append(ways[name].ask(str(folder / "photos")))
     speeds = {name: figure(count / seconds for seconds in taken[name]) for name in ways}
     rows = [
         (EMBEDDERS[name], speed, ratio(speed, speeds["student"]), ratio(speeds["marketlens"], speed))
@@ -134,6 +144,8 @@ def find(count: int, times: int, seconds: float) -> None:
         ways: dict[str, Way] = {}
         filled: dict[str, float] = {}
         for name in track([one for one in FINDERS if server or one != "server"], "Filling", console=progress):
+            if not installed(name):
+                continue
             # One after the other: each has the machine to itself while it builds its index.
             arguments = (name, str(folder), server if name == "server" else "")
             ways[name] = stack.enter_context(Way(python_of(name), "benchmarks.finders", *arguments))
