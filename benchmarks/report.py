@@ -73,7 +73,7 @@ def publish(table: Table) -> None:
     shown = RichTable(*table.columns, title=table.title, caption=table.note or None)
     for row in table.rows:
         shown.add_row(*map(str, row))
-    Console(width=None if Console().is_terminal else 160).print(shown)
+    Console(width=None if Console().is_terminal else 200).print(shown)
     if path := os.environ.get(RESULTS):
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(table)) + "\n")

@@ -186,10 +186,10 @@ def line(
     alone, raw, together, rates = [], [], [], []
     found: list[list[int]] = []
     for _ in range(rounds):
-        alone.append(1_000 * np.array(run(search, 1, seconds)))
+        alone.append(1_000 * np.array(run(search, 20, seconds)))
         found, taken = raw_faiss(floor, index, case, one)
         raw.append(1_000 * float(np.median(taken)))
-        batches = run(batch, 1, seconds)
+        batches = run(batch, 3, seconds)
         together.append(BATCH * len(batches) / sum(batches))
         rates.append([rate(search, n, seconds) for n in clients])
     p50 = figure(float(np.median(each)) for each in alone)
