@@ -30,6 +30,7 @@ from rich.progress import track
 
 from benchmarks.exports import drawn
 from benchmarks.report import Cell, Figure, Plot, Table, exponent, figure, publish, ratio
+from benchmarks.search import drop
 from benchmarks.stores import in_ram, milvus_server, on_disk
 from catalog.collection import PhotoCollection
 from catalog.exports import open_export
@@ -116,6 +117,7 @@ def measure(job: dict[str, object], data: Path, *, looked: bool) -> Measured:
         measured["server, resident MB"] = in_ram(data) / 1e6
     if looked:
         measured |= in_a_process("look", job)
+    drop(connected(job))  # or the next one's server would hold both
     return measured
 
 
