@@ -98,7 +98,8 @@ def _head(sections: Sequence[Section]) -> list[str]:
     versions = list(dict.fromkeys(one.versions for one in sections))
     busy = max((one.others for one in sections), default=0.0)
     shared = (
-        f"**The machine was shared**: others used up to {busy:.0%} of its processors. Trust ratios before times."
+        f"**The machine was shared**: others used up to {busy:.0%} of its processors. Times are as"
+        " much theirs as ours, and ratios as good as their spread; recall, memory and disk stand."
         if busy > 0.05
         else f"The machine was quiet: others used {busy:.0%} of its processors at most."
     )
