@@ -71,7 +71,7 @@ def main() -> None:
     """Run them, then write the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(one.name for one in BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="small sizes, under ten minutes in all")
+    parser.add_argument("--quick", action="store_true", help="small sizes, meant to take under ten minutes in all")
     parser.add_argument("--listings", type=Path, default=LISTINGS, help="the real export")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - {one.name for one in BENCHMARKS}:
