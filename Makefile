@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check bench bench-quick format lock clean
 
 demo: .venv/installed
 	$(BIN)/marketlens demo $(ARGS)
@@ -18,6 +18,13 @@ check: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Every benchmark, into docs/benchmarks.md: hours, or, quick, meant to take under ten minutes. ARGS="search peers" runs those alone.
+bench: .venv/installed
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: .venv/installed
+	$(BIN)/python -m benchmarks --quick $(ARGS)
 
 format: .venv/installed
 	$(BIN)/ruff check --fix

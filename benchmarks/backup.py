@@ -1,6 +1,6 @@
 """How long a backup and its restore take, on Milvus Lite and on a server of one's own: seconds, bytes, memory. Linux.
 
-    .venv/bin/python -m benchmarks.backup [--rows 20000 100000] [--dim 512] [--store lite server]
+    .venv/bin/python -m benchmarks.backup [--rows 20000 100000] [--dim 512] [--store lite server] [--rounds 3]
 
 Synthetic unit vectors, records about as long as real ones, no model, no other files. Memory and CPU seconds (imports
 included) are this process's, in which Milvus Lite lives as well. Each step is a process of its own. The figures are in
@@ -18,9 +18,8 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Table, figure, publish, ratio
 from benchmarks.server_size import CHUNK, record
 from catalog.collection import PhotoCollection
 from catalog.progress import Advance
@@ -40,27 +39,29 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 100_000])
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--store", nargs="+", choices=["lite", "server"], default=["lite", "server"])
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--step", nargs=4, help=argparse.SUPPRESS)  # in a process of its own: step, uri, folder, rows
     arguments = parser.parse_args()
     if arguments.step:
         step, uri, folder, rows = arguments.step
         run(step, settings_of(Path(folder), uri, step), Path(folder), int(rows), arguments.dim)
         return
-    table = Table(title=f"{arguments.dim} dimensions")
-    for heading in ("store", "photos", "step", "seconds", "CPU seconds", "MB of files", "peak MB"):
-        table.add_column(heading, justify="right" if heading not in {"store", "step"} else "left")
+    rows_of = []
     for store in arguments.store:
         for rows in arguments.rows:
-            for step, seconds, cpu, size, peak in measured(store, rows, arguments.dim):
-                figures = f"{seconds:.1f}", f"{cpu:.1f}", f"{size / 1e6:,.0f}", f"{peak / 1e6:,.0f}"
-                table.add_row(store, f"{rows:,}", step, *figures)
-                Console(stderr=True).print(store, rows, step, *figures)
-    Console().print(table)
+            runs = [measured(store, rows, arguments.dim) for _ in range(arguments.rounds)]
+            for step in ("fill", "backup", "restore"):
+                seconds, cpu, size, peak = (figure(values) for values in zip(*(run[step] for run in runs), strict=True))
+                beside = ratio(seconds, figure(run["fill"][0] for run in runs))
+                rows_of.append([store, f"{rows:,}", step, seconds, beside, cpu, size, peak])
+    columns = ("store", "photos", "step", "seconds", "x fill", "CPU seconds", "MB of files", "peak MB")
+    note = "Fill: the same rows written without a backup. Peak: this process, in which Lite lives as well."
+    publish(Table(f"Backups, {arguments.dim} dimensions", columns, rows_of, note))
 
 
-def measured(store: str, rows: int, dim: int) -> list[tuple[str, float, float, int, int]]:
-    """Step, seconds, CPU seconds of this process, bytes of the backup, bytes of memory at the peak."""
-    found = []
+def measured(store: str, rows: int, dim: int) -> dict[str, tuple[float, float, float, float]]:
+    """Of each step: seconds, CPU seconds of its process, MB of the backup, MB of memory at the peak."""
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
         server = running_server(Path(folder)) if store == "server" else nullcontext("")
         with server as uri:
@@ -68,7 +69,8 @@ def measured(store: str, rows: int, dim: int) -> list[tuple[str, float, float, i
                 command = [sys.executable, "-m", "benchmarks.backup", "--dim", str(dim), "--step", step]
                 done = subprocess.run([*command, uri, folder, str(rows)], stdout=subprocess.PIPE, check=True)
                 told = json.loads(done.stdout.splitlines()[-1])
-                found.append((step, told["seconds"], told["cpu"], on_disk(Path(folder, "backup")), told["peak"]))
+                size = on_disk(Path(folder, "backup"))
+                found[step] = (told["seconds"], told["cpu"], size / 1e6, told["peak"] / 1e6)
     return found
 
 

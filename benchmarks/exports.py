@@ -1,10 +1,11 @@
-"""Exports of a size and kind that a benchmark needs, made from a real one."""
+"""Exports of a size and kind that a benchmark needs: parts of a real one, or drawn."""
 
 import csv
 import io
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
@@ -15,6 +16,7 @@ from catalog.storage import read_photo
 
 _COLUMNS = ("photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo")
 _MAX_BYTES = 100_000_000
+_DRAWINGS = 200
 
 
 def first_rows(export: Export, count: int, folder: Path, side: int | None) -> Path:
@@ -30,18 +32,25 @@ def first_rows(export: Export, count: int, folder: Path, side: int | None) -> Pa
     return folder / "manifest.csv"
 
 
-def grown(export: Export, count: int, folder: Path) -> Path:
-    """A manifest of `count` photos: those of the export over and over, each time under other ids."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    photos = [row for row in islice(export.rows(), count) if isinstance(row, Photo)]
-    for photo in photos:
-        (folder / "images" / f"{photo.photo_id}.jpg").write_bytes(read_photo(photo.uri, _MAX_BYTES))
-    rows = [
-        _row(photo, f"{photo.photo_id}-{number}", f"images/{photo.photo_id}.jpg")
-        for number, photo in enumerate(islice(cycle(photos), count))
-    ]
+def drawn(count: int, folder: Path) -> Path:
+    """A manifest of `count` photos, two a listing, in 13 categories: drawings over and over, under other ids."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    for number in range(_DRAWINGS):
+        colours = random.integers(0, 256, (24, 24, 3), np.uint8)
+        Image.fromarray(colours).resize((192, 192)).save(folder / f"{number}.jpg", quality=88)
+    table = {
+        "photo_id": [f"p{n}" for n in range(count)],
+        "listing_id": [f"l{n // 2}" for n in range(count)],
+        "title": [f"Thing {n // 2 % 997} of kind {n // 2 % 89}" for n in range(count)],
+        "category": [f"c{n // 2 % 13} / Things" for n in range(count)],
+        "price": [str(n // 2 % 1_000) for n in range(count)],
+        "currency": ["GBP"] * count,
+        "location": [f"Town {n // 2 % 50}" for n in range(count)],
+        "photo": [f"{n % _DRAWINGS}.jpg" for n in range(count)],
+    }
     path = folder / f"{count}.parquet"
-    pq.write_table(pa.Table.from_pylist([dict(zip(_COLUMNS, row, strict=True)) for row in rows]), path)
+    pq.write_table(pa.table(table), path)
     return path
 
 

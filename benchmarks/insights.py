@@ -1,23 +1,23 @@
 """`marketlens insights`: time per stage and peak memory, and FAISS beside numpy.
 
     .venv/bin/python -m benchmarks.insights [--photos 10000 100000 1000000] [--dim 512] [--seconds 60] [--map 50000]
+        [--rounds 3]
 
-Synthetic vectors around 520 looks, two photos a listing; each size in a process of its own, for its peak. Stages work
+Synthetic vectors around 520 looks, two photos a listing; each run in a process of its own, for its peak. Stages work
 on arrays, without Milvus and photo files. Where comparing all with all would take longer than `--seconds`, some,
 evenly spread, are compared with all photos, and the time of all is estimated from theirs.
 """
 
 import argparse
-import os
+import json
 import resource
 import subprocess
 import sys
 import time
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Table, figure, publish
 from catalog.listing import Embeddings
 from insights import duplicates, graph, laying_out, overlap, suggesting
 
@@ -27,33 +27,38 @@ _DRAWN = 65_536
 
 
 def main() -> None:
-    """Print a table with a row per stage and size."""
+    """Print a table of stages for each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=60.0, help="longer comparisons are estimated from a part")
     parser.add_argument("--map", type=int, default=50_000, help="most photos on the map; 0 for none")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", action="store_true", help="measure in this process")
     arguments = parser.parse_args()
-    if not arguments.one:
-        for count in arguments.photos:
-            options = ("--dim", arguments.dim, "--seconds", arguments.seconds, "--map", arguments.map, "--one")
-            command = [sys.executable, "-m", "benchmarks.insights", "--photos", count, *options]
-            subprocess.run([str(word) for word in command], check=True)
+    if arguments.one:
+        print(json.dumps(measure(arguments.photos[0], arguments.dim, arguments.seconds, arguments.map)))
         return
-    (count,) = arguments.photos
-    Console().print(measure(count, arguments.dim, arguments.seconds, arguments.map))
+    options = ("--dim", arguments.dim, "--seconds", arguments.seconds, "--map", arguments.map, "--one")
+    for count in arguments.photos:
+        command = [str(word) for word in (sys.executable, "-m", "benchmarks.insights", "--photos", count, *options)]
+        runs = [subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout for _ in range(arguments.rounds)]
+        show(f"{count:,} x {arguments.dim}", [json.loads(run) for run in runs])
 
 
-def measure(count: int, dim: int, seconds: float, mapped: int) -> Table:
-    """Run every stage once; rows of stage, seconds, and the peak until then."""
-    table = Table(title=f"{count:,} x {dim}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for heading in ("stage", "seconds", "peak, GB"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
+def show(title: str, runs: list[dict[str, list[float]]]) -> None:
+    """A row for each stage."""
+    rows = [(stage, *(figure(run[stage][place] for run in runs) for place in (0, 1))) for stage in runs[0]]
+    publish(Table(title, ("stage", "seconds", "peak until then, GB"), rows))
+
+
+def measure(count: int, dim: int, seconds: float, mapped: int) -> dict[str, list[float]]:
+    """Run every stage once: its seconds, and the peak until then in GB."""
+    stages: dict[str, list[float]] = {}
 
     def row(stage: str, taken: float) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux: in kilobytes
-        table.add_row(stage, f"{taken:,.1f}", f"{peak:.1f}")
+        stages[stage] = [taken, peak]
 
     embeddings = draw(count, dim)
     category = np.sort(np.random.default_rng(0).integers(0, CATEGORIES, count)).astype(np.int32)
@@ -61,7 +66,7 @@ def measure(count: int, dim: int, seconds: float, mapped: int) -> Table:
     row("vectors (made, not read)", 0.0)
 
     ratio, estimate = beside_numpy(embeddings)
-    table.caption = f"FAISS takes {ratio:.2f} of numpy's time for the same neighbours of {_PROBE} photos"
+    row(f"FAISS' time for the neighbours of {_PROBE}, x numpy's", ratio)
     started = time.perf_counter()
     if estimate <= seconds:
         found = graph.neighbour_graph(embeddings, category, listing, lambda _: None)
@@ -88,7 +93,7 @@ def measure(count: int, dim: int, seconds: float, mapped: int) -> Table:
     started = time.perf_counter()
     duplicates.near_pairs(found, listing, 0.95)
     row("pairs for duplicates", time.perf_counter() - started)
-    return table
+    return stages
 
 
 def draw(count: int, dim: int) -> Embeddings:

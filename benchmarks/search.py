@@ -1,12 +1,13 @@
 """Filtered search: recall@10, latency and throughput per share of photos that pass, beside raw FAISS.
 
-    .venv/bin/python -m benchmarks.search [--photos 10000 100000] [--index IVF_FLAT HNSW] [--clients 1 4 16]
-        [--uri http://127.0.0.1:19530] [--dim 512] [--seconds 2]
+    .venv/bin/python -m benchmarks.search [--photos 10000 100000] [--index IVF_FLAT HNSW] [--clients 4 16]
+        [--stores lite server] [--uri http://127.0.0.1:19530] [--dim 512] [--seconds 2] [--rounds 3]
 
 Milvus and FAISS hold the same vectors: about 20 photos around each item, items around 40 looks in each of 13 kinds,
 looks around their kind, with Gaussian noise at each step; queries are photos of the collection with noise. Filters
-are a price that has nothing to do with the look (50 % to 0.1 %), and one category, of which few queries are. A server's
-collection is dropped afterwards. Recall@10 is against comparing every vector that passes, in numpy.
+are a price that has nothing to do with the look (50 % to 0.1 %), and one category, of which few queries are. A server
+is started for the run unless there is `--uri`, whose collection is dropped afterwards. Milvus and FAISS take turns,
+round by round. Recall@10 is against comparing every vector that passes, in numpy.
 """
 
 import argparse
@@ -16,13 +17,14 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Cell, Table, figure, publish, ratio
+from benchmarks.stores import milvus_server
 from catalog.collection import PhotoCollection
 from catalog.filters import SearchFilter
 from catalog.listing import Embeddings, Listing, Photo, StoredPhoto
@@ -54,6 +56,7 @@ class Filter:
     name: str
     where: SearchFilter
     passing: NDArray[np.int64]
+    percent: float | None
 
 
 def main() -> None:
@@ -61,18 +64,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, nargs="+", default=[10_000])
     parser.add_argument("--index", nargs="+", default=["IVF_FLAT", "IVF_SQ8", "HNSW"])
-    parser.add_argument("--uri", nargs="+", default=[""], help="addresses of servers; '' is a Lite database of its own")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--stores", nargs="+", default=["lite", "server"], choices=["lite", "server"])
+    parser.add_argument("--uri", default="", help="address of a server; without it one is started")
+    parser.add_argument("--clients", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long each figure is measured")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each figure is measured in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--passing", type=float, nargs="+", default=PERCENT, help="percent that pass the price filters")
     arguments = parser.parse_args()
     for count in arguments.photos:
         case = make_case(count, arguments.dim)
         for kind in arguments.index:
             index = IndexSettings.model_validate({"type": kind})
-            for uri in arguments.uri:
+            for store in arguments.stores:
                 with tempfile.TemporaryDirectory(prefix="marketlens-bench-") as folder:
-                    measure(case, index, uri or f"{folder}/milvus.db", arguments.clients, arguments.seconds)
+                    measured = [one for one in filters(case) if one.percent in (*arguments.passing, None)]
+                    options = (arguments.clients, arguments.seconds, arguments.rounds)
+                    if store == "lite":
+                        measure(case, measured, index, f"{folder}/milvus.db", *options)
+                    elif arguments.uri:
+                        measure(case, measured, index, arguments.uri, *options)
+                    else:
+                        with milvus_server(Path(folder)) as uri:
+                            if uri:
+                                measure(case, measured, index, uri, *options)
 
 
 def make_case(count: int, dim: int) -> Case:
@@ -100,61 +115,95 @@ def filters(case: Case) -> list[Filter]:
     for percent in PERCENT:
         below = PRICES * percent / 100
         where = SearchFilter() if percent == 100 else SearchFilter(price_max=below - 1)
-        made.append(Filter(f"{percent:g} %", where, np.flatnonzero(case.prices < below)))
-    return [*made, Filter("one category", SearchFilter(categories=("c3",)), np.flatnonzero(case.looks == 3))]
+        made.append(Filter(f"{percent:g} %", where, np.flatnonzero(case.prices < below), percent))
+    category = SearchFilter(categories=("c3",))
+    return [*made, Filter("one category", category, np.flatnonzero(case.looks == 3), None)]
 
 
-def measure(case: Case, index: IndexSettings, uri: str, clients: list[int], seconds: float) -> None:
+def measure(
+    case: Case,
+    measured: list[Filter],
+    index: IndexSettings,
+    uri: str,
+    clients: list[int],
+    seconds: float,
+    rounds: int,
+) -> None:
     """Fill a store and print its table."""
-    milvus = MilvusSettings(uri=uri, alias=f"bench_{uuid.uuid4().hex[:8]}", timeout=120)
-    photos = PhotoCollection.connect(milvus, index)
+    photos = connect(uri, index, case.vectors.shape[1])
     floor = faiss_index(case.vectors, index)
-    photos.ensure("be" * 32, case.vectors.shape[1])
     fill(photos, case)
-    table = Table(title=f"{len(case.vectors):,} photos, {index.type}, {'Lite' if photos.is_lite else 'server'}")
-    headings = [
-        "passing",
-        "recall@10",
-        "p50 ms",
-        "p99 ms",
-        f"batch {BATCH}: /s",
-        *(f"{n} clients: /s" for n in clients),
-    ]
-    for heading in (*headings, "FAISS recall", "FAISS p50 ms", "x FAISS"):
-        table.add_column(heading, justify="right")
-    for one in filters(case):
-        pages = photos.search_many([query[None] for query in case.queries], one.where, DEPTH, group_by="photo")
-        recall = share_found(case, one, [[int(hit.photo_id[1:]) for hit in page.hits] for page in pages])
-
-        def search(number: int, where: SearchFilter = one.where) -> None:
-            photos.search(case.queries[number % QUERIES][None], where, DEPTH, group_by="photo")
-
-        def batch(number: int, where: SearchFilter = one.where) -> None:
-            chosen = [case.queries[(number + step) % QUERIES][None] for step in range(BATCH)]
-            photos.search_many(chosen, where, DEPTH, group_by="photo")
-
-        alone = run(search, 1, seconds)
-        together = run(batch, 1, seconds)
-        rates = [len(alone) / sum(alone) if n == 1 else rate(search, n, seconds) for n in clients]
-        raw, raw_times = raw_faiss(floor, index, case, one)
-        p50 = 1_000 * float(np.median(alone))
-        table.add_row(
-            one.name,
-            f"{recall:.3f}",
-            f"{p50:.1f}",
-            f"{1_000 * np.percentile(alone, 99):.1f}",
-            f"{BATCH * len(together) / sum(together):.0f}",
-            *(f"{value:.0f}" for value in rates),
-            f"{share_found(case, one, raw):.3f}",
-            f"{1_000 * np.median(raw_times):.2f}",
-            f"{p50 / (1_000 * float(np.median(raw_times))):.1f}",
+    rows = [line(photos, floor, index, case, one, clients, seconds, rounds) for one in measured]
+    headings = ("recall@10", "p50 ms", "p99 ms", f"batches of {BATCH}: /s", *(f"{n} clients: /s" for n in clients))
+    publish(
+        Table(
+            f"{len(case.vectors):,} photos, {index.type}, {'Lite' if photos.is_lite else 'server'}",
+            ("passing", *headings, "FAISS recall", "FAISS p50 ms", "p50, x FAISS"),
+            rows,
         )
-    Console(width=160).print(table)
+    )
+    drop(photos)
+
+
+def connect(uri: str, index: IndexSettings, dim: int) -> PhotoCollection:
+    """An empty collection of its own."""
+    alias = f"bench_{uuid.uuid4().hex[:8]}"
+    photos = PhotoCollection.connect(MilvusSettings(uri=uri, alias=alias, timeout=120), index)
+    photos.ensure("be" * 32, dim)
+    return photos
+
+
+def drop(photos: PhotoCollection) -> None:
+    """Leave nothing on a server that is not ours."""
     if not photos.is_lite:
-        name = photos.info(fresh=True).name
-        photos._client.drop_alias(milvus.alias)
-        photos._client.drop_collection(name)
+        info = photos.info(fresh=True)
+        photos._client.drop_alias(photos._settings.alias)
+        photos._client.drop_collection(info.name)
     photos.close()
+
+
+def line(
+    photos: PhotoCollection,
+    floor: faiss.Index,
+    index: IndexSettings,
+    case: Case,
+    one: Filter,
+    clients: list[int],
+    seconds: float,
+    rounds: int,
+) -> list[Cell]:
+    """One filter, measured round by round."""
+    pages = photos.search_many([query[None] for query in case.queries], one.where, DEPTH, group_by="photo")
+    recall = share_found(case, one, [[int(hit.photo_id[1:]) for hit in page.hits] for page in pages])
+
+    def search(number: int) -> None:
+        photos.search(case.queries[number % QUERIES][None], one.where, DEPTH, group_by="photo")
+
+    def batch(number: int) -> None:
+        chosen = [case.queries[(number + step) % QUERIES][None] for step in range(BATCH)]
+        photos.search_many(chosen, one.where, DEPTH, group_by="photo")
+
+    alone, raw, together, rates = [], [], [], []
+    found: list[list[int]] = []
+    for _ in range(rounds):
+        alone.append(1_000 * np.array(run(search, 20, seconds)))
+        found, taken = raw_faiss(floor, index, case, one)
+        raw.append(1_000 * float(np.median(taken)))
+        batches = run(batch, 3, seconds)
+        together.append(BATCH * len(batches) / sum(batches))
+        rates.append([rate(search, n, seconds) for n in clients])
+    p50 = figure(float(np.median(each)) for each in alone)
+    return [
+        one.name,
+        f"{recall:.3f}",
+        p50,
+        figure(float(np.percentile(each, 99)) for each in alone),
+        figure(together),
+        *(figure(each) for each in zip(*rates, strict=True)),
+        f"{share_found(case, one, found):.3f}",
+        figure(raw),
+        ratio(p50, figure(raw)),
+    ]
 
 
 def fill(photos: PhotoCollection, case: Case) -> None:

@@ -1,11 +1,12 @@
 """What photos cost on a Milvus server of one's own: RAM while they are loaded, bytes on its disk. Linux.
 
-    .venv/bin/python -m benchmarks.server_size [--rows 20000 40000] [--dim 512] [--index IVF_FLAT HNSW]
+    .venv/bin/python -m benchmarks.server_size [--rows 20000 40000] [--dim 512] [--index IVF_FLAT HNSW] [--rounds 1]
+        [--quiet 20]
 
 For each index a fresh server (the PyPI package `milvus`), synthetic unit vectors, records about as long as real ones.
 RAM is the difference that loading makes to the resident memory of a server that has just been started again, all rows
-indexed before; disk what its folder has grown by, superseded files included, which Milvus deletes hours later. The
-figures are in docs/scaling.md.
+indexed before; disk what its folder has grown by, superseded files included, which Milvus deletes hours later. Both are
+compared with FAISS' layout of the same vectors and the records' 300 bytes: benchmarks/scaling.py.
 """
 
 import argparse
@@ -15,18 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 from pymilvus import MilvusClient
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Cell, Table, figure, publish, ratio
+from benchmarks.scaling import Embedding
+from benchmarks.stores import in_ram, milvus_server, on_disk
 from catalog.collection import PhotoCollection
 from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.settings import IndexSettings, MilvusSettings
-from tests.milvus_server import running_server
 
 CHUNK = 1_000
-QUIET_SECONDS = 20.0
+RECORD = 300
+COLUMNS = ("index", "rows", "RAM, MB", "x computed", "disk, MB", "x computed", "seconds")
+
+Sizes = tuple[float, float, float]
 
 
 def main() -> None:
@@ -35,26 +38,38 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 40_000])
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--index", nargs="+", default=["IVF_FLAT", "IVF_SQ8", "HNSW"])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--quiet", type=float, default=20.0, help="seconds that compaction and loading may take")
     arguments = parser.parse_args()
-    table = Table(title=f"{arguments.dim} dimensions")
-    for heading in ("index", "rows", "RAM, MB", "bytes a row", "disk, MB", "bytes a row", "seconds"):
-        table.add_column(heading, justify="right")
-    for index in arguments.index:
-        for rows, ram, disk, seconds in sizes(index, sorted(arguments.rows), arguments.dim):
-            figures = f"{ram / 1e6:,.0f}", f"{ram / rows:,.0f}", f"{disk / 1e6:,.0f}", f"{disk / rows:,.0f}"
-            table.add_row(index, f"{rows:,}", *figures, f"{seconds:.0f}")
-    Console().print(table)
+    found: dict[tuple[str, int], list[Sizes]] = {}
+    for _ in range(arguments.rounds):
+        for index in arguments.index:
+            for rows, *measured in sizes(index, sorted(arguments.rows), arguments.dim, arguments.quiet):
+                found.setdefault((index, rows), []).append((measured[0], measured[1], measured[2]))
+    if found:
+        publish(Table(f"{arguments.dim} dimensions", COLUMNS, [row(*key, arguments.dim, found[key]) for key in found]))
 
 
-def sizes(index: str, rows: list[int], dim: int) -> Iterator[tuple[int, int, int, float]]:
+def row(index: str, rows: int, dim: int, runs: list[Sizes]) -> list[Cell]:
+    """One index at one size."""
+    computed = rows * (Embedding(dim).bytes(index) + RECORD)
+    ram, disk, seconds = (figure(values) for values in zip(*runs, strict=True))
+    by = figure([computed] * len(runs))
+    million = figure([1e6] * len(runs))
+    return [index, f"{rows:,}", ratio(ram, million), ratio(ram, by), ratio(disk, million), ratio(disk, by), seconds]
+
+
+def sizes(index: str, rows: list[int], dim: int, quiet: float) -> Iterator[tuple[int, float, float, float]]:
     """Rows, bytes of RAM and of disk that they take, and seconds since the last size, at each of these sizes."""
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        written, empty = 0, 0
+        data, written, empty = Path(folder, "data", "data"), 0, 0
         for size in rows:
             started = time.monotonic()
-            with running_server(Path(folder)) as uri:
-                empty = empty or on_disk(folder)
+            with milvus_server(Path(folder)) as uri:
+                if not uri:
+                    return
+                empty = empty or on_disk(data)
                 photos = connected(uri, index)
                 name = photos.ensure("ab" * 32, dim).name
                 while written < size:
@@ -65,15 +80,15 @@ def sizes(index: str, rows: list[int], dim: int) -> Iterator[tuple[int, int, int
                 photos.flush()
                 photos.builds.finish(name)
                 seconds = time.monotonic() - started
-                time.sleep(QUIET_SECONDS)  # compaction
+                time.sleep(quiet)  # compaction
                 MilvusClient(uri).release_collection(name)
                 photos.close()
-            with running_server(Path(folder)) as uri:
-                time.sleep(QUIET_SECONDS)
-                before = in_ram(folder)
+            with milvus_server(Path(folder)) as uri:
+                time.sleep(quiet)
+                before = in_ram(Path(folder))
                 MilvusClient(uri).load_collection(name)
-                time.sleep(QUIET_SECONDS)
-                yield size, in_ram(folder) - before, on_disk(folder) - empty, seconds
+                time.sleep(quiet)
+                yield size, in_ram(Path(folder)) - before, on_disk(data) - empty, seconds
 
 
 def connected(uri: str, index: str) -> PhotoCollection:
@@ -90,17 +105,6 @@ def record(number: int) -> StoredPhoto:
     return StoredPhoto(
         Photo(name, listing, f"/exports/tonight/images/{name}.jpg"), "0" * 64, 1_700_000_000, "12345:1700000000"
     )
-
-
-def in_ram(folder: str) -> int:
-    """Resident bytes of the server that keeps its data here."""
-    servers = [one for one in psutil.process_iter(["cmdline"]) if folder in " ".join(one.info["cmdline"] or [])]
-    return sum(one.memory_info().rss for one in servers if one.name() == "milvus")
-
-
-def on_disk(folder: str) -> int:
-    """Bytes of its data: logs of inserts, index files, the message queue."""
-    return sum(file.stat().st_size for file in Path(folder, "data", "data").rglob("*") if file.is_file())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.collection import PhotoCollection
@@ -20,21 +19,18 @@ from catalog.exports import Export, open_export
 from catalog.listing import Photo
 from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
-from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
 from embedding.checkpoint import load_model
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from ingest.local import run_locally
-from ingest.model import LazyEmbedder, Model
+from ingest.model import LazyEmbedder
 from ingest.run import Options, ingest
 from marketlens.terminal import FAISS_ADVICE, RAY_ADVICE, hush
-
-DIM = 512
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure. `way` is one of benchmarks.ingest.WAYS, or growth with synthetic vectors."""
+    """What to measure. `way` is one of benchmarks.ingest.WAYS."""
 
     way: str
     export: str
@@ -53,32 +49,6 @@ class Result:
     photos: int
     seconds: float
     peak_mb: float
-
-
-class Synthetic:
-    """In place of the network: a vector of its own for every photo."""
-
-    def __init__(self) -> None:
-        self._random = np.random.default_rng(0)
-
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Unit vectors (n, 512)."""
-        vectors = self._random.normal(size=(len(pixels), DIM)).astype(np.float32)
-        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return unit
-
-
-@dataclass(frozen=True)
-class SyntheticModel:
-    """What ingest wants to know of a model."""
-
-    embedder: Embedder
-    folder: Path
-
-    @property
-    def card(self) -> ModelCard:
-        """That of the embedder."""
-        return self.embedder.card
 
 
 def main() -> None:
@@ -122,20 +92,9 @@ def whole(job: Job, export: Export) -> float:
     """Read, decode, embed, write, ledger; into a collection that is not there yet."""
     alias = f"bench_{time.time_ns()}"
     hush(RAY_ADVICE if job.way.startswith("d") else FAISS_ADVICE)
-    if job.way.startswith("e"):
-        card = ModelCard(
-            name="synthetic",
-            architecture=ArchitectureConfig(head=TwoPartHeadConfig(categories=1)),
-            transform=TransformConfig(),
-            parent="",
-            licence="",
-            fingerprint="5" * 64,
-        )
-        model: Model = SyntheticModel(Embedder(card, Synthetic()), Path())
-    else:
-        model = LazyEmbedder(Path(job.model))
-        if job.way.startswith("c"):
-            _ = model.embedder  # loaded
+    model = LazyEmbedder(Path(job.model))
+    if job.way.startswith("c"):
+        _ = model.embedder  # loaded
     run: Any = run_locally
     if job.way.startswith("d"):
         from ingest.ray_engine import run_on_ray

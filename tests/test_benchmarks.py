@@ -1,0 +1,125 @@
+"""The benchmarks' own arithmetic, and what makes docs/benchmarks.md."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as runner
+from benchmarks import document
+from benchmarks.report import RESULTS, Plot, Table, exponent, figure, publish, ratio, read_tables
+from benchmarks.turns import Way, rounds
+
+FOLDER = Path(runner.__file__).parent
+
+
+def table() -> Table:
+    speed = figure([10.0, 12.0, 11.0])
+    bars = Plot("Speeds", "", "photos/s", {"photos/s": [("plain", figure([5, 6])), ("ours", speed)]})
+    grown = Plot("Growth", "photos", "s", {"ingest": [(1_000.0, figure([1, 2])), (10_000.0, figure([11, 19]))]})
+    return Table("Ways", ("way", "photos/s"), [["plain", "5.5"], ["ours | theirs", speed]], "By hand.", [bars, grown])
+
+
+def test_every_benchmark_is_run() -> None:
+    """`make bench` leaves out no file that can be run and says how: those of helpers have no usage of their own."""
+    runnable = {
+        file.stem
+        for file in FOLDER.glob("*.py")
+        if f"    .venv/bin/python -m benchmarks.{file.stem}" in file.read_text()
+    }
+    assert runnable == {one.name for one in runner.BENCHMARKS}
+
+
+@pytest.mark.parametrize("one", runner.BENCHMARKS, ids=lambda one: one.name)
+def test_a_benchmark_knows_its_arguments(one: runner.Benchmark) -> None:
+    """What the runner asks for, quick and full, are options that the benchmark has."""
+    command = [sys.executable, "-m", f"benchmarks.{one.name}", "--help"]
+    help_ = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert help_.returncode == 0, help_.stderr
+    options = {word for word in (one.quick + " " + one.full).split() if word.startswith("--")}
+    assert [option for option in options if option not in help_.stdout] == []
+
+
+def test_a_figure_has_median_and_spread() -> None:
+    """A single run pretends no spread, and small numbers keep three digits."""
+    assert str(figure([3, 1, 2])) == "2.00 (1.00 to 3.00)"
+    assert str(figure([0.01234])) == "0.0123"
+    assert str(figure([12_345.6])) == "12,346"
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    """A machine that was twice as slow in one round changes no ratio."""
+    assert ratio(figure([10, 5, 20]), figure([5, 2.5, 10])).values == (2, 2, 2)
+    with pytest.raises(ValueError, match="shorter"):
+        ratio(figure([1, 2]), figure([1]))
+
+
+def test_the_exponent_of_growth() -> None:
+    """A square grows as n^2 exactly; with noise the error says so; from one size nothing is concluded."""
+    sizes = [1_000.0, 10_000.0, 100_000.0]
+    assert exponent(sizes, [figure([size**2]) for size in sizes]) == "n^2.00 ± 0.00"
+    random = np.random.default_rng(0)
+    noisy = [figure(size * np.exp(0.2 * random.normal(size=5))) for size in sizes]
+    slope, error = map(float, exponent(sizes, noisy)[2:].split(" ± "))
+    assert abs(slope - 1) < 3 * error
+    # By hand: 0.2 / sqrt(sum of squares of 5 times log(10) to either side).
+    assert error == pytest.approx(0.2 / np.sqrt(10 * np.log(10) ** 2), rel=0.5)
+    assert exponent([1_000.0], [figure([1, 2])]) == ""
+
+
+def test_tables_are_printed_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a benchmark prints is what the document is made of: data, nothing read off a terminal."""
+    publish(table())  # alone, for a terminal
+    monkeypatch.setenv(RESULTS, str(tmp_path / "tables.jsonl"))
+    publish(table())
+    assert capsys.readouterr().out.count("11.0 (10.0 to 12.0)") == 2
+    (kept,) = read_tables(tmp_path / "tables.jsonl")
+    assert [list(row) for row in kept.rows] == [list(row) for row in table().rows]
+    assert list(kept.plots[0].lines.values()) == list(map(list, table().plots[0].lines.values()))
+
+
+def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Command, machine, figures with spread, plots that exist, and what failed; a second run replaces the first."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    document.keep(document.Section("search", "python -m benchmarks.search", "then", tables=[table()]))
+    document.keep(document.Section("growth", "python -m benchmarks.growth", "then", problem="ended with 1"))
+    for others in (0.4, 0.0):
+        document.keep(
+            document.Section("search", "python -m benchmarks.search", "then", others=others, tables=[table()])
+        )
+        text = document.write(["search", "growth", "never-run"]).read_text()
+        assert ("The machine was shared" in text) == (others > 0)
+    assert "11.0 (10.0 to 12.0)" in text
+    assert "| ours / theirs |" in text
+    assert "**ended with 1**" in text
+    assert "never-run" not in text
+    pictures = [line.split("(")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert "<svg" in (tmp_path / "docs" / picture).read_text()
+
+
+def test_without_the_real_export(tmp_path: Path) -> None:
+    """What needs real photos says so and is not run; what draws its own runs without."""
+    by_name = {one.name: one for one in runner.BENCHMARKS}
+    section = runner.run(by_name["ingest"], quick=True, listings=tmp_path / "nowhere")
+    assert "nowhere" in section.problem
+    assert section.tables == []
+    assert not by_name["growth"].needs_listings
+    assert not by_name["peers"].needs_listings  # its finders need none
+
+
+def test_ways_take_turns() -> None:
+    """No way is always the first after another."""
+    assert rounds(["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a"]
+
+
+def test_a_way_that_ends_is_an_error() -> None:
+    """A peer that crashes is not a figure."""
+    with Way(sys.executable, "json.tool", "no such file") as way, pytest.raises(RuntimeError, match="ended with"):
+        way.ask({})
