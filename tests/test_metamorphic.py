@@ -1,7 +1,7 @@
 """Laws of search that need no right answer to compare with: what one question's answer says of another's.
 
-Over HTTP, so that filters, pages, batches and tokens are in it, on Lite and on a server. The stock has what breaks laws:
-one stock photo that more listings share than a search looks at first, listings with many photos, equal prices.
+Over HTTP, so that filters, pages, batches and tokens are in it, on Lite and on a server. The stock has what breaks
+laws: one photo that more listings share than a search looks at first, listings with many photos, equal prices.
 Laws that compare the nearest hits of two different looks into the index hold for `exact` alone, and say so.
 """
 
@@ -168,8 +168,10 @@ def test_adding_a_filter_never_adds_hits(shop: Shop, query, filters, limit, grou
 @laws
 @given(query=queries(), filters=filters(), limit=LIMITS, group_by=GROUPS)
 def test_a_wider_filter_never_lowers_a_score(shop: Shop, query, filters, limit, group_by) -> None:
-    """The best hit of the wider filter is as near or nearer, and so is the second and so on. Exact alone: a filter may
-    well have a search that is not exact look further."""
+    """The best hit of the wider filter is as near or nearer, and so is the second and so on.
+
+    Exact alone: a filter may well have a search that is not exact look further.
+    """
     wide, narrow = filters
     ask = {"embedding": query, "group_by": group_by, "exact": True, "limit": limit}
     for (_, more), (_, less) in zip(shop.hits(**ask, filter=wide), shop.hits(**ask, filter=narrow), strict=False):
@@ -200,8 +202,10 @@ def pages(shop: Shop, ask: dict[str, Any], limit: int) -> list[tuple[str, float]
 @laws
 @given(query=queries(), filters=filters(), first=LIMITS, second=LIMITS, group_by=GROUPS)
 def test_two_pages_are_one(shop: Shop, query, filters, first, second, group_by) -> None:
-    """Page 1 of n hits and page 2 of m are the first n + m, in their order, many equals among them. Exact alone: for
-    more hits, a search that is not exact looks further."""
+    """Page 1 of n hits and page 2 of m are the first n + m, in their order, many equals among them.
+
+    Exact alone: for more hits, a search that is not exact looks further.
+    """
     ask = {"embedding": query, "group_by": group_by, "exact": True, "filter": filters[0]}
     whole = shop.hits(**ask, limit=first + second)
     answer = shop.ask(**ask, limit=first)
