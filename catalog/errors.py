@@ -110,6 +110,12 @@ class InsightsMissing(MarketlensError):
     code = "insights_missing"
 
 
+class LedgerBroken(MarketlensError):
+    """A file of the ledger is damaged. The store knows what it holds without it."""
+
+    code = "ledger_broken"
+
+
 class InvalidFilter(MarketlensError):
     """A filter value that no store could be asked about."""
 

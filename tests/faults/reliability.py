@@ -80,7 +80,7 @@ def _soak(soak: dict[str, Any] | None) -> list[str]:
     return [
         "## Soak",
         "",
-        f"{soak['minutes']:.0f} minutes on {soak['day']} ({soak['machine']}): `marketlens serve` with the shipped model",
+        f"{soak['minutes']:.0f} minutes on {soak['day']} ({soak['machine']}): `marketlens serve`, the shipped model,",
         f"on a Milvus server, {soak['photos']:,} photos; searches by upload, by id with filters and pages, in batches;",
         "listings put, found, deleted; an ingest every few minutes.",
         f"{soak['answers']:,} answers: {outcomes}.",
