@@ -110,4 +110,6 @@ class Report(BaseModel):
             draft.write_text(self.model_dump_json(indent=2) + "\n")
             draft.replace(path)
         except OSError as error:
-            raise OutputFailed(f"The report {path} could not be written: {error}") from error
+            raise OutputFailed(
+                f"The report {path} could not be written: {error}", hint="Is there room, and is the folder writable?"
+            ) from error
