@@ -107,7 +107,7 @@ def test_verdicts(tmp_path: Path) -> None:
         "damaged database of verdicts",
         {
             "promised": "verdicts answer 503, searches go on; a backup alone brings verdicts back",
-            "observed": "cut, garbled: unavailable, with the reason; but emptied it is a new one to SQLite, without a word",
+            "observed": "cut, garbled: unavailable, with the reason; emptied it is a new one, without a word",
             "lost": 0,
             "doubled": 0,
             "recovery": "put the backup back",

@@ -85,6 +85,7 @@ def _soak(soak: dict[str, Any] | None) -> list[str]:
         "listings put, found, deleted; an ingest every few minutes.",
         f"{soak['answers']:,} answers: {outcomes}.",
         "A 409 is a change that was refused while an ingest ran.",
+        *([soak["note"]] if soak["note"] else []),
         "",
         *_table(("", ""), rows),
         "",

@@ -1,6 +1,6 @@
 """A soak: everything that a day brings, for an hour, and what it does to the service's memory, files and answers.
 
-    .venv/bin/python -m tests.faults.soak [--minutes 60] [--export ../shared/listings] [--photos 1000]
+    .venv/bin/python -m tests.faults.soak [--minutes 60] [--export ../shared/listings] [--photos 1000] [--note TEXT]
 
 `marketlens serve` with the shipped model on a Milvus server, both processes of their own. Against it, all the time:
 searches by uploaded photo, by id with filters and pages, in batches; listings put, found, deleted; an ingest every few
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--export", default=str(LISTINGS))
     parser.add_argument("--photos", type=int, default=1_000)
+    parser.add_argument("--note", default="", help="what else the machine did, for the page")
     arguments = parser.parse_args()
     rows = [row for row in open_export(arguments.export).rows() if isinstance(row, Photo)][: arguments.photos]
     with tempfile.TemporaryDirectory() as name, running_server(Path(name)) as uri:
@@ -162,7 +163,7 @@ def main() -> None:
     result = judged(samples, answers, load)
     print(json.dumps(result | {"errors": load.errors[:20]}, indent=1))
     plot(samples, answers)
-    record_soak(result | {"photos": len(rows)})
+    record_soak(result | {"photos": len(rows), "note": arguments.note})
 
 
 def measured(service: psutil.Process) -> tuple[int, int, int]:
