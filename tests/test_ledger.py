@@ -11,10 +11,13 @@ from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting, LedgerBroken, OutputFailed, StoreFailed
 from catalog.exports import open_export
 from catalog.ledger import Ledger, Line, Run
+from catalog.listing import Photo
 from catalog.report import Report
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.local import run_locally
+from ingest.lookup import look_up
+from ingest.patience import Patience
 from ingest.run import Options, ingest
 from tests.conftest import LoadedModel, MakeExport, ingest_export
 
@@ -244,3 +247,16 @@ def test_a_changed_export_is_not_resumed(
         file.write("98,l0-9,l5\n")
     with pytest.raises(InvalidSetting, match="has changed"):
         start(export, embedder, photos, resume=True)
+
+
+def test_a_clock_set_back_dates_nothing_anew(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """The date of a listing is that of its first ingest, also where a later one happens at an earlier hour."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    rows = [row for row in open_export(str(export)).rows() if isinstance(row, Photo)]
+    for found in look_up(rows, photos, Patience(0, print), now=1_000_000_000):
+        assert isinstance(found.row, Photo)
+        assert found.known
+        assert found.row.listing.listed_at == found.known.photo.listing.listed_at

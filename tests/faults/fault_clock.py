@@ -1,5 +1,6 @@
 """A clock that jumps, forward and back, by a year."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -36,7 +37,13 @@ def test_jumps(
     ingest_export(export, embedder, photos)
     builds = [photos.builds.live().build]
     real, ahead = time.time, 0.0
-    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+
+    def jumped() -> float:
+        # gRPC tells its own core, which sees the real clock, until which moment to wait.
+        asks = sys._getframe(1).f_globals.get("__name__", "")
+        return real() if asks.startswith("grpc") else real() + ahead
+
+    monkeypatch.setattr(time, "time", jumped)
     for jump in (YEAR, -2 * YEAR):
         assert [limit.count(limit.item, f"key {jump}")[0] for _ in range(4)] == [True] * 3 + [False]
         assert watch.is_alive("beat", time.monotonic())
