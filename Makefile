@@ -4,13 +4,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check bench bench-quick format lock clean
+MINUTES ?= 60
+
+.PHONY: demo test test-faults soak check bench bench-quick format lock clean
 
 demo: .venv/installed
 	$(BIN)/marketlens demo $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)
+
+# Kills, full disks, clocks, networks, damaged files: minutes, some of them as root. Tells docs/reliability.md.
+test-faults: .venv/installed
+	$(BIN)/python -m pytest -o python_files='fault_*.py' tests/faults $(ARGS)
+
+# A day's work against the service for an hour, or MINUTES=10. Tells docs/reliability.md, too.
+soak: .venv/installed
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 # Everything that needs no run: style, types, and who imports whom.
 check: .venv/installed

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
 from pymilvus import DataType, MilvusClient, MilvusException
@@ -25,6 +25,7 @@ State = Literal["building", "restoring", "ready"]
 # A server needs 314 s for HNSW over 100,000 photos, 847 s for IVF_PQ; some index names stay in progress for ever.
 _INDEX_SECONDS = 3_600.0
 _INDEX_POLL_SECONDS = 0.5
+_BUILD = "%Y%m%dT%H%M%S%fZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,7 @@ class Builds:
 
     def create(self, fingerprint: str, dim: int, index: IndexSettings, *, model: str, state: State) -> CollectionInfo:
         """Make an empty collection that nothing points at yet. Raises StoreFailed, StoreUnreachable."""
-        # Microseconds: two builds of one second have different names, and an order.
-        build = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        build = self._next_id()
         name = f"{self.alias}_{fingerprint[:12]}_{build}"
         properties = {
             "marketlens.format": str(FORMAT_VERSION),
@@ -222,6 +222,17 @@ class Builds:
         named = {f"marketlens.{key}": value for key, value in properties.items()}
         with self._milvus.write_lock, translated(self._uri):
             self._client.alter_collection_properties(name, properties=named, timeout=self._seconds)
+
+    def _next_id(self) -> str:
+        """Now, in microseconds; later than every build that there is, also where the clock was set back."""
+        ids = re.compile(re.escape(self.alias) + r"_[0-9a-f]{12}_(\d{8}T\d{12}Z)")
+        with translated(self._uri):
+            names = self._client.list_collections(timeout=self._seconds)
+        made = [
+            datetime.strptime(found[1], _BUILD).replace(tzinfo=UTC) for one in names if (found := ids.fullmatch(one))
+        ]
+        now = datetime.now(UTC)
+        return max([now, *(one + timedelta(microseconds=1) for one in made)]).strftime(_BUILD)
 
     def _rows_not_indexed(self, name: str) -> int:
         with translated(self._uri):

@@ -363,16 +363,25 @@ class PhotoCollection:
         return self._pages(searches, where, Wanted(limit, group_by, min_score), exact=exact, vectors=vectors)
 
     def facets(
-        self, queries: Embeddings, where: SearchFilter, min_score: float = -1.0, reach: int = 1_000
+        self,
+        queries: Embeddings,
+        where: SearchFilter,
+        min_score: float = -1.0,
+        reach: int = 1_000,
+        *,
+        exact: bool = False,
     ) -> dict[str, int]:
         """How many listings each category has among the `reach` photos nearest to the queries (n, dim), most first.
 
         What `where` says of categories and subcategory does not count: these numbers are what choosing another gives.
+        `exact`: as far as the index looks, which finds all of IVF_FLAT and FLAT.
         """
         info = self.info()
         free = replace(where, categories=(), subcategory="")
         fields = ("photo_id", "listing_id", "category")
         look = replace(self._first_reach(info, free, 1), photos=min(reach, MAX_TOP_K))
+        if exact:
+            look = replace(look, width="widest")
         results = self._nearest(info, queries, free.expression(), look, fields)
         found = sorted((scored for result in results for scored in result), key=lambda scored: -scored[0])
         nearest = {row["photo_id"]: row for score, row in found if score >= min_score}

@@ -116,6 +116,12 @@ class BackupBroken(MarketlensError):
     code = "backup_broken"
 
 
+class LedgerBroken(MarketlensError):
+    """A file of the ledger is damaged. The store knows what it holds without it."""
+
+    code = "ledger_broken"
+
+
 class InvalidFilter(MarketlensError):
     """A filter value that no store could be asked about."""
 

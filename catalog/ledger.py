@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from catalog.errors import InvalidSetting, NotFound, OutputFailed
+from catalog.errors import InvalidSetting, LedgerBroken, NotFound, OutputFailed
 from catalog.listing import Rejected
 from catalog.report import Report
 
@@ -76,11 +76,10 @@ class Run:
         self._parts += 1
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Every line so far, batch by batch."""
+        """Every line so far, batch by batch. Raises LedgerBroken."""
         whole = self.folder / ROWS
         for path in [whole] if whole.exists() else sorted(self.folder.glob(_PARTS)):
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches()
+            yield from _batches_of(path)
 
     def rejected(self, after: int, limit: int) -> tuple[list[Line], int]:
         """Up to `limit` lines of rejected rows after the first `after` of them, and how many there are in all."""
@@ -128,6 +127,19 @@ class Run:
         self.save(report)
 
 
+def _batches_of(path: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches()
+    except FileNotFoundError:
+        raise  # the run ended in between: for whoever reads to deal with
+    except (pa.ArrowException, OSError) as error:
+        raise LedgerBroken(
+            f"{path} cannot be read: {error}",
+            hint="Ingest again without --resume: what Milvus holds it knows itself. The folder may be deleted.",
+        ) from error
+
+
 class Ledger:
     """All runs of one place."""
 
@@ -150,7 +162,7 @@ class Ledger:
     def resume(self, report: Report) -> Run:
         """Go on with the last run of this export that did not finish; the report takes over its counts.
 
-        Raises InvalidSetting where there is none, or where the export has changed since.
+        Raises InvalidSetting where there is none, or where the export has changed since; LedgerBroken.
         """
         earlier = next((run for run in self._newest_first() if run.export == report.export), None)
         if earlier is None or earlier.state == "finished":
@@ -199,7 +211,10 @@ class Ledger:
 def _as_it_stands(report: Report, run: Run) -> Report:
     alive = report.host != socket.gethostname() or psutil.pid_exists(report.process)
     report.state = "running" if alive else "killed"
-    run.count(report)  # run.json was written when nothing was
+    try:
+        run.count(report)  # run.json was written when nothing was
+    except LedgerBroken as error:
+        report.add_warnings([error.message])
     return report
 
 

@@ -18,7 +18,11 @@ from catalog.settings import IndexSettings, MilvusSettings
 WRITE_SECONDS = 120.0
 # Collection, alias; on Lite, the first for both.
 NOT_FOUND_CODES = {100, 1600}
-_FULL = "No space left"
+# What is said, and how that is mended.
+_HINTS = {
+    "No space left": "Make room where Milvus stores its data, then run it again.",
+    "Read-only file system": "Milvus cannot write where it stores its data: make that writable, then run it again.",
+}
 # What is said where nothing answers, and while a server that has just started gathers what it had.
 _AWAY = (
     "Fail connecting",
@@ -114,7 +118,10 @@ def translated(uri: str) -> Iterator[None]:
             ) from error
         if any(sign in text for sign in _AWAY):
             raise _unreachable(uri) from error
-        hint = "Make room where Milvus stores its data, then run it again." if _FULL in text else ""
+        damaged = (
+            f"If a file of {uri} is damaged, move it away and ingest the export again." if "://" not in uri else ""
+        )
+        hint = next((hint for sign, hint in _HINTS.items() if sign in text), damaged)
         raise StoreFailed(f"Milvus at {uri} refused: {text}", hint=hint) from error
 
 

@@ -103,9 +103,13 @@ class Report(BaseModel):
         return self.rejected / self.read if self.read else 0.0
 
     def save(self, path: Path) -> None:
-        """Write as JSON. Raises OutputFailed."""
+        """Write as JSON, whole or not at all: what was there before outlives a full disk. Raises OutputFailed."""
+        draft = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.model_dump_json(indent=2) + "\n")
+            draft.write_text(self.model_dump_json(indent=2) + "\n")
+            draft.replace(path)
         except OSError as error:
-            raise OutputFailed(f"The report {path} could not be written: {error}") from error
+            raise OutputFailed(
+                f"The report {path} could not be written: {error}", hint="Is there room, and is the folder writable?"
+            ) from error

@@ -11,6 +11,11 @@ from catalog.listing import Embeddings, Page, Scored
 from catalog.planning import Reach, finds_all, further_reach
 from catalog.settings import IndexSettings
 
+# Cosines of the very same photo differ by less, as it is calculated beside others.
+_ROUNDING = 1e-6
+# So many photos are looked at for the order of equals; of a placeholder that more share, the order is the store's.
+_EQUALS = 1_024
+
 Look = Callable[[Embeddings, Reach], list[list[Scored]]]
 
 
@@ -59,5 +64,7 @@ def _page(found: Sequence[Sequence[Scored]], wanted: Wanted, reach: Reach, *, fi
     cut = edge > -math.inf
     if (cut and edge < wanted.min_score) or (finds_all and not cut):
         return Page(hits[: wanted.limit], finds_all, exhausted=len(hits) <= wanted.limit)
-    hits = [hit for hit in hits if hit.score >= edge]
+    # What is as near as the edge has its like beyond it, perhaps, with ids that come before.
+    settled = edge if reach.photos >= _EQUALS else edge + _ROUNDING
+    hits = [hit for hit in hits if hit.score >= settled]
     return Page(hits[: wanted.limit], finds_all, exhausted=False) if len(hits) >= wanted.limit else None

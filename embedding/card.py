@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from catalog.errors import ModelBroken, ModelMissing
 
@@ -15,8 +15,11 @@ CARD, INT8_ONNX = "model.json", "model.int8.onnx"
 RESTORE = "Something changed the folder after it was saved: restore it, or make it anew."
 
 
+_MAX_CARD_BYTES = 10_000_000  # cards have a few kilobytes; a file of gigabytes is none
+
+
 class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PooledHeadConfig(_Config):
@@ -126,6 +129,12 @@ class ModelCard(BaseModel):
     licence: str
     fingerprint: str = ""
 
+    @model_validator(mode="after")
+    def _names_for_all_categories(self) -> "ModelCard":
+        if len(self.categories) != self.architecture.head.categories:
+            raise ValueError(f"{len(self.categories)} names for {self.architecture.head.categories} categories")
+        return self
+
 
 def read_card(folder: Path) -> ModelCard:
     """Read `model.json`. Raises ModelMissing, ModelBroken."""
@@ -136,6 +145,8 @@ def read_card(folder: Path) -> ModelCard:
             "MARKETLENS_MODEL__PATH. Or make one: marketlens model import (ImageNet), marketlens train.",
         )
     try:
+        if (size := (folder / CARD).stat().st_size) > _MAX_CARD_BYTES:
+            raise ModelBroken(f"{folder / CARD} has {size:,} bytes, more than any model card.", hint=RESTORE)
         return ModelCard.model_validate_json((folder / CARD).read_text())
     except ValidationError as error:
         first = error.errors()[0]

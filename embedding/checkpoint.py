@@ -67,11 +67,12 @@ def save_model(
 
 
 def further_files(folder: Path) -> dict[str, bytes]:
-    """All that a model made from this one takes over (path in the folder -> content): no weights, card, ONNX."""
+    """All that a model made from this one takes over (path in the folder -> content): no weights, card, ONNX, links."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in (WEIGHTS, CARD, INT8_ONNX) and not path.name.startswith("model.onnx")
+        for path in files
+        if path.name not in (WEIGHTS, CARD, INT8_ONNX) and not path.name.startswith("model.onnx")
     }
 
 

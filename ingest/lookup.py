@@ -38,7 +38,8 @@ def look_up(
     for one in known.values():
         listing = one.photo.listing
         if listing.listed_at is not None:
-            first[listing.listing_id] = min(listing.listed_at, first.get(listing.listing_id, now))
+            # Not the earlier of it and `now`: a clock that was set back would date everything anew.
+            first[listing.listing_id] = min(listing.listed_at, first.get(listing.listing_id, listing.listed_at))
 
     def dated(photo: Photo) -> Photo:
         listing = photo.listing

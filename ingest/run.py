@@ -2,12 +2,12 @@
 
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.collection import PhotoCollection
-from catalog.errors import CollectionMissing
+from catalog.errors import CollectionMissing, OutputFailed
 from catalog.exports import Export
 from catalog.ledger import Ledger, Run
 from catalog.progress import Advance
@@ -77,7 +77,8 @@ def ingest(
             if report.finished:
                 run.finish(report)
             else:
-                run.save(report)
+                with suppress(OutputFailed):  # what ended the run is the news, not that its report has no room either
+                    run.save(report)
 
 
 def _open(collection: PhotoCollection, model: Model, *, dry_run: bool) -> PhotoCollection | None:

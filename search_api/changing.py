@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from catalog.errors import InvalidQuery, ListingConflict, NotFound, OutputFailed
+from catalog.errors import InvalidQuery, ListingConflict, NotFound
 from catalog.exports import id_problem
 from catalog.filters import make_quotable
 from catalog.index import Embeddings
@@ -143,10 +143,7 @@ def _listing(listing_id: str, wanted: PutListing) -> Listing:
 
 
 def _keep(one: _Cleaned, listing: Listing, folder: PhotoFolder) -> StoredPhoto:
-    try:
-        path = str(folder.keep(one.photo_id, one.data))
-    except OSError as error:
-        raise OutputFailed(f"The photo {one.photo_id!r} could not be kept: {error}") from error
+    path = str(folder.keep(one.photo_id, one.data))
     sha256 = hashlib.sha256(one.data).hexdigest()
     return StoredPhoto(Photo(one.photo_id, listing, path), sha256, int(time.time()), source_tag(path))
 

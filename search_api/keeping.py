@@ -3,15 +3,18 @@
 import hashlib
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
+from catalog.errors import OutputFailed
 from catalog.listing import StoredPhoto
 from embedding.photos import open_photo
 
 LONGEST_SIDE = 2_048
 _QUALITY = 92
+_WRITABLE = "Is there room, and is the folder of MARKETLENS_API__PHOTOS writable?"
 
 
 def clean(data: bytes) -> bytes:
@@ -34,21 +37,34 @@ class PhotoFolder:
         self._folder = folder.absolute()
 
     def keep(self, photo_id: str, data: bytes) -> Path:
-        """Write a photo, whole or not at all. Raises OSError."""
+        """Write a photo, whole or not at all. Raises OutputFailed."""
         name = f"{_hash(photo_id.encode())}-{_hash(data)}.jpg"
         path = self._folder / name[:2] / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".part")
-        draft.write_bytes(data)
-        draft.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(data)
+            draft.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)  # half a photo would only fill the disk
+            raise OutputFailed(f"The photo {photo_id!r} could not be kept: {error}", hint=_WRITABLE) from error
         return path
 
     def drop(self, photos: Iterable[StoredPhoto]) -> None:
-        """Delete the files of photos that are kept here; those of an export stay where they are."""
+        """Delete files of photos that are kept here; those of an export stay where they are. Raises OutputFailed."""
+        failure: OSError | None = None
         for stored in photos:
             path = Path(stored.photo.uri)
             if path.is_relative_to(self._folder):
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    failure = error
+        if failure:
+            raise OutputFailed(
+                f"The catalogue is changed, but a photo's file stays: {failure}", hint=_WRITABLE
+            ) from failure
 
 
 def _hash(data: bytes) -> str:

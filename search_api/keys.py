@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import threading
@@ -14,6 +15,8 @@ from typing import Literal, get_args
 from pydantic import BaseModel, Field, ValidationError
 
 from catalog.errors import InvalidSetting, NotFound
+
+logger = logging.getLogger("marketlens.api")
 
 # Each contains those before it.
 Scope = Literal["read", "write", "admin"]
@@ -111,6 +114,8 @@ class KeyRing:
         self._file = KeyFile()
         self.required = public
         """Whether a request needs a key: from the moment that there is a file, whatever becomes of it."""
+        with suppress(FileNotFoundError):
+            KeyFile.read(path)
         self._follow()
 
     def find(self, token: str) -> ApiKey | None:
@@ -134,10 +139,18 @@ class KeyRing:
                 status = self._path.stat()
                 seen = (status.st_mtime_ns, status.st_size, status.st_ino)
                 if seen != self._seen:
-                    self._file, self._seen = KeyFile.read(self._path), seen
-                    self.required = True
+                    self._seen, self.required = seen, True
+                    self._file = KeyFile.read(self._path)
             except FileNotFoundError:
-                self._file = self._file.model_copy(update={"keys": []})
+                self._seen = ()  # put back as it was, it is read again
+                self._close()
+            except InvalidSetting as error:
+                logger.error("%s %s", error.message, error.hint)
+                self._close()
+
+    def _close(self) -> None:
+        """Know no key: a file that is lost or damaged lets nobody in."""
+        self._file = self._file.model_copy(update={"keys": []})
 
 
 def is_public(host: str) -> bool:

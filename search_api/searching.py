@@ -144,7 +144,9 @@ def _found(search: Search, page: Page, live: Live, changed_at: int) -> Found:
     if hits and not exhausted and len(search.shown) + len(hits) <= MAX_SHOWN:
         ids = [hit.listing.listing_id if request.group_by == "listing" else hit.photo_id for hit in hits]
         cursor = write_cursor(search.identity, [*search.shown, *map(shown, ids)])
-    facets = live.photos.facets(search.query.vectors, terms.where, terms.min_score) if request.facets else None
+    facets = None
+    if request.facets:
+        facets = live.photos.facets(search.query.vectors, terms.where, terms.min_score, exact=terms.exact)
     return Found(hits, page.exact, exhausted, cursor, facets, changed_at)
 
 

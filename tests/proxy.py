@@ -3,12 +3,19 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Proxy:
-    """Passes bytes on between its port on the loopback and a server, while it is not cut."""
+    """Passes bytes on between its port on the loopback and a server, while it is not cut.
+
+    `delay`: so many seconds later, each piece of up to 64 kB. `silent`: takes bytes and passes none on.
+    """
+
+    delay = 0.0
+    silent = False
 
     def __init__(self, server: tuple[str, int]) -> None:
         self._server = server
@@ -45,6 +52,9 @@ class Proxy:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                time.sleep(self.delay)
+                while self.silent:
+                    time.sleep(0.05)
                 target.sendall(data)
         for one in (source, target):
             with contextlib.suppress(OSError):

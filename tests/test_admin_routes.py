@@ -181,6 +181,17 @@ def test_models(client: TestClient, photos: PhotoCollection, model: Path) -> Non
     assert len(body["unreadable"]) == 2
 
 
+def test_a_link_out_of_the_folder_is_no_picture(client: TestClient, tmp_path: Path) -> None:
+    """A model folder from elsewhere cannot show a reader what only the service may read."""
+    (tmp_path / "secret.txt").write_text("secret")
+    (own,) = (one for one in client.get("/v1/models").json()["models"] if one["model_fingerprint"] == OWN)
+    link = Path(own["folder"]) / "plots" / "link.png"
+    link.symlink_to(tmp_path / "secret.txt")
+    (own,) = (one for one in client.get("/v1/models").json()["models"] if one["model_fingerprint"] == OWN)
+    assert "link.png" not in own["plots"]
+    assert client.get(f"/v1/models/{OWN}/plots/link.png").status_code == 404
+
+
 def test_plots(client: TestClient) -> None:
     """A picture that the card names comes as PNG; nothing else in the folder, above or beside it, ever does."""
     path = f"/v1/models/{OWN}/plots"

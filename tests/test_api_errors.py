@@ -34,6 +34,7 @@ def make(error: type[MarketlensError]) -> MarketlensError:
         (domain.StoreLocked, 503),
         (domain.VerdictsUnavailable, 503),
         (domain.StoreFailed, 502),
+        (domain.LedgerBroken, 502),
         (domain.ModelBroken, 500),
         (Overloaded, 503),
         (StageTooSlow, 503),

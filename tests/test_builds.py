@@ -1,8 +1,10 @@
 """The contract of builds and the alias: one file, run on embedded Milvus Lite and on a real server."""
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +204,18 @@ def test_vectors_and_records_are_everything(photos: PhotoCollection) -> None:
     assert all(np.allclose(seen[f"p{number}"], expected[number], atol=1e-6) for number in range(2_500))
     records = [one for batch in build.records() for one in batch]
     assert sorted(one.photo.photo_id for one in records) == sorted(seen)
+
+
+def test_a_clock_that_was_set_back(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest build is the one made last, whatever the clock says: it is promoted without naming it."""
+
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Yesterday":
+            return cls.fromtimestamp(time.time() - 86_400, tz)
+
+    first = make_build(photos)
+    monkeypatch.setattr("catalog.builds.datetime", Yesterday)
+    second, third = make_build(photos), make_build(photos)
+    assert first.build < second.build < third.build
+    assert photos.builds.newest().name == third.name

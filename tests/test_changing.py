@@ -1,8 +1,10 @@
 """One listing put or removed through the API, and the photos that are kept."""
 
 import base64
+import errno
 import io
 import json
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from catalog.errors import OutputFailed
 from catalog.settings import MilvusSettings
 from embedding.embedder import Embedder
-from search_api.keeping import LONGEST_SIDE, clean
+from search_api.keeping import LONGEST_SIDE, PhotoFolder, clean
 from tests.conftest import FakeEngine, MakeExport, jpeg, picture
 from tests.serving import make_app
 
@@ -187,6 +190,35 @@ def test_every_format_becomes_a_jpeg_of_modest_size() -> None:
         image.save(buffer, kind)
         assert Image.open(io.BytesIO(clean(buffer.getvalue()))).format == "JPEG"
     assert Image.open(io.BytesIO(clean(jpeg(Image.new("RGB", (5_000, 2_500)))))).size == (LONGEST_SIDE, 1_024)
+
+
+def test_a_full_disk_leaves_no_half_photo(tmp_path: Path) -> None:
+    """What could not be written whole is not left to fill the disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OutputFailed, match="'p'"):
+            PhotoFolder(tmp_path / "photos").keep("p", bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert kept(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_deleted_is_said(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that became read-only the listing leaves the catalogue, and whose photo stays is told: 507, not 500."""
+    assert put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, jpeg(picture(1))).status_code == 201
+
+    def refuse(path: Path, **_: bool) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        answer = client.delete("/v1/listings/sofa")
+    assert answer.status_code == 507
+    assert str(kept(folder)[0]) in answer.json()["detail"]
+    assert client.get("/v1/listings/sofa").status_code == 404
 
 
 def test_a_store_that_fails_leaves_no_file(client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

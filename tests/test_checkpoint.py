@@ -98,6 +98,9 @@ def test_changed_weight(copy: Path, place: int) -> None:
         {"architecture": {"head": {"kind": "two_part", "categories": 13}}},
         {"fingerprint": "0" * 64},
         {"surprise": 1},
+        {"categories": ["a", "b"]},  # of a model without a category head
+        {"calibration": {"slope": float("nan"), "intercept": 0, "pairs": 1, "same_item_pairs": 1}},
+        {"training": {"words": "x" * 20_000_000}},
         {"name": None},
     ],
 )

@@ -138,6 +138,21 @@ def test_the_file_is_followed(make_client, keys: Path) -> None:
     assert client.get("/v1/categories").status_code == 401, "a lost file does not open the service"
 
 
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_file_lets_nobody_in_and_ends_nothing(make_client, keys: Path, damage: str) -> None:
+    """A key file that is cut or lost under a service: 401 and a living probe, not 500; put back, its keys hold."""
+    token = create_key(keys, "shop", "read")
+    client = make_client()
+    assert client.get("/v1/categories", headers=bearer(token)).status_code == 200
+    aside = keys.rename(keys.with_suffix(".aside"))
+    if damage == "cut":
+        keys.write_bytes(aside.read_bytes()[:50])
+    assert client.get("/v1/categories", headers=bearer(token)).status_code == 401
+    assert client.get("/livez").status_code == 200
+    aside.replace(keys)
+    assert client.get("/v1/categories", headers=bearer(token)).status_code == 200
+
+
 def test_wrong_keys_take_no_longer(keys: Path) -> None:
     """Where among fifty keys the right one stands, or whether it is there at all, cannot be told from the time."""
     tokens = [create_key(keys, f"k{number}", "read") for number in range(50)]

@@ -1,5 +1,6 @@
 """The ledger: a line for every row, which survives whatever happens to the run."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,13 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.collection import PhotoCollection
-from catalog.errors import InvalidSetting, StoreFailed
+from catalog.errors import InvalidSetting, LedgerBroken, OutputFailed, StoreFailed
 from catalog.exports import open_export
 from catalog.ledger import Ledger, Line, Run
+from catalog.listing import Photo
 from catalog.report import Report
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from ingest.local import run_locally
+from ingest.lookup import look_up
+from ingest.patience import Patience
 from ingest.run import Options, ingest
 from tests.conftest import LoadedModel, MakeExport, ingest_export
 
@@ -100,6 +104,38 @@ def test_a_half_written_part_is_not_read(tmp_path: Path) -> None:
     run.add(lines(1))
     (run.folder / "rows-000001.part").write_bytes(b"PAR1 cut")
     assert run.rows_done() == {"Images.csv row 1"}
+
+
+@pytest.mark.parametrize("left", [0, 100], ids=["empty", "cut"])
+def test_a_damaged_part_is_named(tmp_path: Path, left: int) -> None:
+    """A part that lost its end, to a power cut say: runs are listed all the same, and who needs its rows is told."""
+    ledger, report = Ledger(tmp_path), Report(export="e")
+    run = ledger.start(report)
+    run.add(lines(1, 2))
+    run.add(lines(3))
+    (run.folder / "rows-000001.parquet").write_bytes((run.folder / "rows-000001.parquet").read_bytes()[:left])
+    (found,) = ledger.runs()
+    assert (found.state, found.read) == ("running", 2)
+    assert "rows-000001" in found.warnings[0]
+    for read in (lambda: run.rejected(0, 5), lambda: ledger.resume(Report(export="e"))):
+        with pytest.raises(LedgerBroken, match="rows-000001") as failure:
+            read()
+        assert "without --resume" in failure.value.hint
+
+
+def test_a_full_disk_leaves_the_report_of_before(tmp_path: Path) -> None:
+    """A report that cannot be written does not take the run's last one with it, and with that the run."""
+    ledger, report = Ledger(tmp_path), Report(export="e")
+    run = ledger.start(report)
+    report.warnings = ["x" * 100_000]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OutputFailed):
+            run.save(report)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [found.run_id for found in ledger.runs()] == [report.run_id]
 
 
 def test_a_kill_between_table_and_parts_doubles_nothing(tmp_path: Path) -> None:
@@ -211,3 +247,16 @@ def test_a_changed_export_is_not_resumed(
         file.write("98,l0-9,l5\n")
     with pytest.raises(InvalidSetting, match="has changed"):
         start(export, embedder, photos, resume=True)
+
+
+def test_a_clock_set_back_dates_nothing_anew(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """The date of a listing is that of its first ingest, also where a later one happens at an earlier hour."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    rows = [row for row in open_export(str(export)).rows() if isinstance(row, Photo)]
+    for found in look_up(rows, photos, Patience(0, print), now=1_000_000_000):
+        assert isinstance(found.row, Photo)
+        assert found.known
+        assert found.row.listing.listed_at == found.known.photo.listing.listed_at

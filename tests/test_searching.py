@@ -93,10 +93,25 @@ def test_a_lowest_score_does_not_hide_a_short_look() -> None:
 
 def test_only_what_is_not_full_is_asked_again() -> None:
     """Of several searches, those with a full page are not looked for a second time."""
-    store = Store([*[0] * 20, 90, 91, 92, 93, 94], photos_each=4)
+    store = Store([*range(20), 90, 91, 92, 93, 94], photos_each=4)
     pages = full_pages(store.look, [at(0), at(94)], Wanted(2), START, INDEX)
     assert [len(page.hits) for page in pages] == [2, 2]
     assert [queries for queries, _ in store.looks] == [2, 1]
+
+
+def test_equals_keep_one_order() -> None:
+    """Of photos that are equally near, those with the first ids come first, though the store gives the last ones."""
+    store = Store([0] * 20)
+    (page,) = full_pages(store.look, [at(0)], Wanted(2), START, INDEX)
+    assert [hit.photo_id for hit in page.hits] == ["p0", "p1"]
+
+
+def test_equals_without_end_are_not_all_fetched() -> None:
+    """Of a placeholder that thousands share, a page is a few looks, in the order of the store."""
+    store = Store([0] * 5_000)
+    (page,) = full_pages(store.look, [at(0)], Wanted(2), START, INDEX)
+    assert [reach.photos for _, reach in store.looks] == [4, 16, 64, 256, 1_024]
+    assert len(page.hits) == 2
 
 
 @pytest.mark.parametrize("width", ["planned", "widest", "scan"])

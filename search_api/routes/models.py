@@ -74,7 +74,9 @@ def _shown(info: CollectionInfo, *, is_live: bool) -> ModelResponse:
 
 
 def _plots(folder: Path) -> list[Path]:
-    return sorted((folder / "plots").glob("*.png"))
+    # A folder may come from anywhere: a link in it that leads out of it would show what this process may read.
+    home = folder.resolve()
+    return sorted(path for path in (folder / "plots").glob("*.png") if path.resolve().is_relative_to(home))
 
 
 _OF_THE_CARD = set(ModelResponse.model_fields) & set(ModelCard.model_fields)

@@ -1,0 +1,134 @@
+"""Disks that are full, or cannot be written any more."""
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from catalog.collection import PhotoCollection
+from catalog.errors import OutputFailed, StoreFailed
+from catalog.exports import open_export
+from catalog.ledger import Ledger
+from catalog.report import Report
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from embedding.embedder import Embedder
+from ingest.local import run_locally
+from ingest.run import Options, ingest
+from tests import test_waiting
+from tests.conftest import LoadedModel, MakeExport, fake_embedder, jpeg, picture
+from tests.faults.books import ids_of, lost_and_doubled, remount, small_disk
+from tests.faults.reliability import record
+from tests.serving import make_app
+from tests.test_changing import put
+
+
+def test_full_under_lite(make_export: MakeExport, tmp_path: Path) -> None:
+    """The disk of the database fills up in the middle of a run."""
+    test_waiting.test_full_disk(make_export, tmp_path)
+    record(
+        "full disk under Milvus Lite",
+        {
+            "promised": "the run ends, says so and what was confirmed; run again with room, nothing is lost",
+            "observed": "said, with how to mend it; ledger and collection agree; then 400 of 400 photos",
+            "lost": 0,
+            "doubled": 0,
+            "recovery": "make room, the same command again",
+        },
+    )
+
+
+def test_full_under_the_ledger(make_export: MakeExport, photos: PhotoCollection, tmp_path: Path) -> None:
+    """The disk of the ledger alone fills up: the run ends, and is still listed with what it did."""
+    export = make_export(listings=120)
+    with small_disk(tmp_path / "disk", "48k") as disk:
+        settings = IngestSettings(batch_size=8, ledger=disk / "ledger", wait_seconds=0)
+        report = Report(export=str(export))
+        with pytest.raises(OutputFailed, match="No space left") as failure:
+            run(export, photos, settings, report)
+        assert "Is there room" in failure.value.hint
+        (kept,) = Ledger(settings.ledger).runs()
+        assert 0 < kept.written <= photos.count() < 240
+        remount(disk, "size=10m")
+        again = Report(export=str(export))
+        run(export, photos, settings, again)
+        assert again.written + again.unchanged == 240
+    lost, doubled = lost_and_doubled(photos, ids_of(120))
+    assert (lost, doubled) == (0, 0)
+    record(
+        "full disk under the ledger",
+        {
+            "promised": "the run ends and says so; a line is written only after Milvus has confirmed",
+            "observed": f"the run is listed with {kept.written} photos, all in Milvus; 240 of 240 after the next",
+            "lost": lost,
+            "doubled": doubled,
+            "recovery": "make room, the same command again",
+        },
+    )
+
+
+def run(export: Path, photos: PhotoCollection, settings: IngestSettings, report: Report) -> None:
+    model = LoadedModel(fake_embedder())
+    ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options())
+
+
+def test_full_under_the_photos_of_the_api(
+    make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path
+) -> None:
+    """No room for a photo that is put: 507, the listing as it was, and searches go on."""
+    with (
+        small_disk(tmp_path / "disk", "64k") as disk,
+        TestClient(make_app(make_export(listings=4), embedder, lite, photos=disk / "photos")) as client,
+    ):
+        large = jpeg(picture(1, (2_000, 1_500)))
+        refused = put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, large)
+        assert (refused.status_code, refused.json()["code"]) == (507, "output_failed")
+        assert client.get("/v1/listings/sofa").status_code == 404
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+        assert client.post("/v1/search", files={"photo": ("p.jpg", large)}).status_code == 200
+        remount(disk, "size=10m")
+        assert put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, large).status_code == 201
+    record(
+        "full disk under the photos that the API keeps",
+        {
+            "promised": "507; nothing changes",
+            "observed": "507 and why, no half photo left, searches answered; with room, the same PUT was taken",
+            "lost": 0,
+            "doubled": 0,
+            "recovery": "make room, ask again",
+        },
+    )
+
+
+def test_read_only(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> None:
+    """The photos' disk becomes read-only under a service: searches go on, changes are refused."""
+    with small_disk(tmp_path / "disk", "100m") as disk:
+        app = make_app(make_export(listings=4), embedder, lite, photos=disk / "photos")
+        with TestClient(app) as client:
+            sofa, bed = ({"photos": [{"photo_id": photo_id, "upload": 0}]} for photo_id in "pq")
+            assert put(client, "sofa", sofa, jpeg(picture(9))).status_code == 201
+            remount(disk, "ro")
+            assert client.post("/v1/search", json={"listing_id": "l1"}).status_code == 200
+            for answer in (put(client, "bed", bed, jpeg(picture(8))), client.delete("/v1/listings/sofa")):
+                assert answer.status_code == 507, answer.text
+                assert "Read-only" in answer.json()["detail"]
+                assert answer.json()["hint"]
+            remount(disk, "rw")
+            assert put(client, "bed", bed, jpeg(picture(8))).status_code == 201
+        remount(disk, "ro")
+        with pytest.raises(StoreFailed, match="could not be opened") as failure:
+            PhotoCollection.connect(MilvusSettings(uri=str(disk / "milvus.db")), IndexSettings())
+        assert "writable" in failure.value.hint
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    lost, doubled = lost_and_doubled(photos, [*ids_of(4), "q"])
+    photos.close()
+    assert (lost, doubled) == (0, 0)
+    record(
+        "read-only disk",
+        {
+            "promised": "changes are refused, searches go on",
+            "observed": "searches 200; PUT and DELETE 507 with the reason; a database there is not opened",
+            "lost": lost,
+            "doubled": doubled,
+            "recovery": "make it writable, ask again; a DELETE took the listing out, its file is left",
+        },
+    )

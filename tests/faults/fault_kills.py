@@ -1,0 +1,124 @@
+"""kill -9 at random moments. Those of ingest and of the server are the tests of `make test`, here with more kills."""
+
+import itertools
+import json
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from catalog.collection import PhotoCollection
+from catalog.settings import IndexSettings, MilvusSettings
+from tests import test_kills, test_milvus_lost, test_waiting
+from tests.browser import process
+from tests.conftest import COMMAND, MakeExport, jpeg, marketlens, picture, write_export
+from tests.faults.reliability import record
+from tests.milvus_server import free_ports
+from tests.test_kills import clean
+
+__all__ = ["clean"]  # the fixture of test_kill
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_ingest(clean: Path, tmp_path: Path, random_model: Path, resume: bool) -> None:
+    """Killed again and again, then run to the end: the collection of one clean run."""
+    test_kills.test_kill(clean, tmp_path, random_model, resume)
+    record(
+        f"kill -9 of ingest on Lite{', going on with --resume' if resume else ''}",
+        {
+            "promised": "run it again: nothing lost, nothing twice",
+            "observed": f"{test_kills.KILLS} kills; then ids, texts, hashes and embeddings of a clean run",
+            "lost": 0,
+            "doubled": 0,
+            "recovery": "the same command again",
+        },
+    )
+
+
+def test_server_under_an_ingest(make_export: MakeExport, tmp_path: Path) -> None:
+    """The server killed in the middle of a run and started again: the run waits for it."""
+    test_waiting.test_killed_and_started_again(make_export, tmp_path, "photos_killed")
+    record(
+        "kill -9 of the Milvus server under an ingest",
+        {
+            "promised": "waited for up to INGEST__WAIT_SECONDS; nothing lost, nothing twice",
+            "observed": "the run said so once, went on and ended with every photo confirmed and counted",
+            "lost": 0,
+            "doubled": 0,
+            "recovery": "by itself, when the server is back",
+        },
+    )
+
+
+def test_server_under_searches(make_export: MakeExport, tmp_path: Path) -> None:
+    """The server killed under many clients: right answers or 503."""
+    test_milvus_lost.test_every_answer_is_right_or_503(make_export, tmp_path)
+    record(
+        "kill -9 of the Milvus server under searches",
+        {
+            "promised": "every answer right, or 503 with Retry-After; none hangs",
+            "observed": f"{test_milvus_lost.CLIENTS} clients, {test_milvus_lost.SECONDS} s: only right answers and 503",
+            "lost": 0,
+            "doubled": 0,
+            "recovery": "by itself, when the server searches again",
+        },
+    )
+
+
+def test_api_under_changes(tmp_path: Path, random_model: Path) -> None:
+    """The service, and Lite with it, killed while listings are put and removed: what was confirmed holds."""
+    write_export(tmp_path / "export", 4)
+    assert marketlens("ingest", tmp_path / "export", "--model", random_model, cwd=tmp_path).returncode == 0
+    chance = random.Random(time.time_ns())  # noqa: S311 - moments, no secrets
+    confirmed: dict[str, int] = {}
+    for number in range(test_kills.KILLS):
+        port = free_ports(1)[0]
+        url = f"http://127.0.0.1:{port}"
+        command = [COMMAND, "serve", "--model", random_model, "--port", port]
+        with process(command, tmp_path, f"{url}/readyz"):
+            service = next(one for one in psutil.Process().children() if str(port) in one.cmdline())
+            threading.Timer(chance.uniform(0.5, 4), service.kill).start()
+            for turn in itertools.count():
+                listing = f"k{number}-{turn % 5}"
+                wanted = 0 if turn % 3 == 2 and confirmed.get(listing) else 3
+                confirmed.pop(listing, None)
+                if not change(f"{url}/v1/listings/{listing}", wanted, turn):
+                    break  # killed: of this one nothing is promised
+                confirmed[listing] = wanted
+    milvus = MilvusSettings(uri=str(tmp_path / "data" / "milvus.db"))
+    photos = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
+    found = list(photos.ids())
+    kept = Counter(listing for _, listing in found)
+    missing = [one for one, count in confirmed.items() if kept[one] != count]
+    stored = photos.stored([photo_id for photo_id, _ in found]).values()
+    photos.close()
+    assert missing == []
+    assert all(Path(one.photo.uri).exists() for one in stored), "a record without its photo"
+    assert len(found) == len(set(found))
+    record(
+        "kill -9 of the API, and Lite with it, under changes",
+        {
+            "promised": "a change that was confirmed holds; no listing without its photos' files",
+            "observed": f"{test_kills.KILLS} kills; {len(confirmed)} confirmed states held, each photo had its file",
+            "lost": 0,
+            "doubled": 0,
+            "recovery": "start it again; a file may stay behind without a listing",
+        },
+    )
+
+
+def change(address: str, photos: int, seed: int) -> bool:
+    """Put a listing of so many photos, or remove it; whether that was confirmed."""
+    try:
+        if not photos:
+            return httpx.delete(address, timeout=60).is_success
+        files = [("photo", ("p.jpg", jpeg(picture(seed + which)))) for which in range(photos)]
+        named = [{"photo_id": f"{address.rsplit('/', 1)[1]}-{which}", "upload": which} for which in range(photos)]
+        return httpx.put(address, files=files, data={"listing": json.dumps({"photos": named})}, timeout=60).is_success
+    except httpx.HTTPError:
+        return False

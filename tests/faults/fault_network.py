@@ -1,0 +1,139 @@
+"""A network to Milvus that is slow, loses everything, or breaks again and again."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from catalog.collection import PhotoCollection
+from catalog.exports import open_export
+from catalog.report import Report
+from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings, Settings
+from ingest.local import run_locally
+from ingest.run import Options, ingest
+from search_api.app import create_app
+from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, ingest_export
+from tests.faults.books import ids_of, lost_and_doubled
+from tests.faults.reliability import record
+from tests.proxy import Proxy, proxied
+from tests.serving import serving
+from tests.test_milvus_lost import judge
+
+
+@pytest.fixture
+def line(milvus_server: str) -> Iterator[tuple[MilvusSettings, Proxy]]:
+    """A Milvus behind a proxy, with a catalogue of its own."""
+    with proxied(milvus_server) as (uri, proxy):
+        yield MilvusSettings(uri=uri, alias=f"photos_{uuid4().hex[:8]}", timeout=3), proxy
+
+
+def test_under_searches(line: tuple[MilvusSettings, Proxy], make_export: MakeExport, tmp_path: Path) -> None:
+    """Slow: right, later. Silent or cut: 503 within the limits. Whole again: right again, by itself."""
+    milvus, proxy = line
+    photos = PhotoCollection.connect(milvus, IndexSettings())
+    ingest_export(make_export(listings=10), fake_embedder(), photos)
+    photos.settle()
+    ids = ids_of(10)
+    vectors = photos.embeddings(ids)
+    app = create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0)), fake_embedder(), photos)
+    seen: dict[str, Counter[str]] = {}
+    slowest = 0.0
+
+    def ask(url: str, name: str, times: int = 10) -> Counter[str]:
+        nonlocal slowest
+        for number in range(times):
+            photo = number % len(ids)
+            message = {"embedding": vectors[photo].tolist(), "limit": 3, "group_by": "photo"}
+            started = time.monotonic()
+            answer = httpx.post(f"{url}/v1/search", json=message, timeout=60)
+            slowest = max(slowest, time.monotonic() - started)
+            seen.setdefault(name, Counter())[judge(answer, ids[photo])] += 1
+        return seen[name]
+
+    with serving(app) as url:
+        assert set(ask(url, "whole")) == {"right"}
+        proxy.delay = 0.1
+        assert set(ask(url, "100 ms later")) == {"right"}
+        proxy.delay, proxy.silent = 0.0, True
+        assert set(ask(url, "silent", 3)) == {"503"}
+        proxy.silent = False
+        proxy.cut()
+        assert set(ask(url, "cut", 3)) == {"503"}
+        proxy.mend()
+        until = time.monotonic() + 60
+        while ask(url, "mended", 1)["right"] == 0:
+            assert time.monotonic() < until
+        assert set(ask(url, "whole again")) == {"right"}
+    assert set(seen["mended"]) <= {"right", "503"}
+    assert slowest < 20
+    record(
+        "slow, silent and cut connections to Milvus under searches",
+        {
+            "promised": "right answers, or 503 within the limits of time",
+            "observed": f"100 ms later: all right; silent, cut: 503 each; the slowest answer took {slowest:.0f} s",
+            "lost": 0,
+            "doubled": 0,
+            "recovery": "by itself, when the network is whole",
+        },
+    )
+
+
+def test_breaking_under_an_ingest(
+    line: tuple[MilvusSettings, Proxy], make_export: MakeExport, milvus_server: str, tmp_path: Path
+) -> None:
+    """Connections that break at random moments: the run waits and goes on; every photo is there once."""
+    milvus, proxy = line
+    photos = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
+    stop, breaks = threading.Event(), 0
+
+    def break_it() -> None:
+        nonlocal breaks
+        chance = random.Random(time.time_ns())  # noqa: S311 - moments, no secrets
+        while not stop.wait(chance.uniform(0.2, 2)):
+            proxy.cut()
+            breaks += 1
+            time.sleep(chance.uniform(0, 1))
+            proxy.mend()
+
+    export, report = make_export(listings=60), Report(export="e")
+    settings = IngestSettings(batch_size=8, ledger=tmp_path / "ledger", wait_seconds=240)
+    breaker = threading.Thread(target=break_it)
+
+    class Begun(FakeEngine):
+        def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if not self.photos:
+                breaker.start()  # a Milvus that is away before a run has begun ends it
+            time.sleep(0.5)
+            return super().run(pixels)
+
+    embedder = fake_embedder()
+    embedder._engine = Begun()
+    try:
+        model = LoadedModel(embedder)
+        ingest(run_locally, open_export(str(export)), model, photos, settings, report, lambda _: None, print, Options())
+    finally:
+        stop.set()
+        breaker.join()
+        photos.close()
+    directly = PhotoCollection.connect(milvus.model_copy(update={"uri": milvus_server}), IndexSettings())
+    lost, doubled = lost_and_doubled(directly, ids_of(60))
+    directly.close()
+    assert (lost, doubled, report.written) == (0, 0, 120)
+    record(
+        "connections to Milvus that break under an ingest",
+        {
+            "promised": "waited for once a run has begun; nothing lost, nothing twice",
+            "observed": f"{breaks} breaks; the run ended with 120 of 120 photos",
+            "lost": lost,
+            "doubled": doubled,
+            "recovery": "by itself",
+        },
+    )

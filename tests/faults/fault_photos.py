@@ -1,0 +1,55 @@
+"""As many broken photos as good ones."""
+
+import os
+import random
+
+from PIL import Image
+
+from catalog.collection import PhotoCollection
+from catalog.errors import PhotoUnusable
+from catalog.ledger import Ledger
+from embedding.embedder import Embedder
+from embedding.photos import open_photo
+from tests.conftest import MakeExport, ingest_export
+from tests.faults.books import ids_of, lost_and_doubled
+from tests.faults.reliability import record
+from tests.test_broken_images import KINDS
+
+# Of each sort. More or fewer with MARKETLENS_TEST_BROKEN.
+PHOTOS = int(os.environ.get("MARKETLENS_TEST_BROKEN", "10000"))
+
+
+def is_photo(data: bytes) -> bool:
+    try:
+        return isinstance(open_photo(data), Image.Image)
+    except PhotoUnusable:
+        return False
+
+
+def test_broken_among_good(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Each broken one is rejected with its reason, each good one is written; the run does not end for any."""
+    export = make_export(listings=PHOTOS, photos_each=2)
+    good = set(ids_of(PHOTOS, 1))
+    for number in range(PHOTOS):
+        data = KINDS[number % len(KINDS)](random.Random(number))  # noqa: S311 - the same files each time
+        (export / "images" / f"l{number}-1.jpg").write_bytes(data)
+        if is_photo(data):  # an odd one that is a photo after all
+            good.add(f"l{number}-1")
+    report = ingest_export(export, embedder, photos)
+    lost, doubled = lost_and_doubled(photos, good)
+    assert (lost, doubled) == (0, 0)
+    assert (report.read, report.written, report.photos) == (2 * PHOTOS, len(good), len(good))
+    rows, total = Ledger(export.parent / "ledger").find(report.run_id).rejected(0, 2 * PHOTOS)
+    assert total == len(rows) == report.rejected == 2 * PHOTOS - len(good)
+    assert all(row.reason and row.detail for row in rows)
+    record(
+        f"{PHOTOS:,} broken photos among {PHOTOS:,} good ones",
+        {
+            "promised": "one unreadable photo does not end a run; each has its line with the reason",
+            "observed": f"{len(good):,} written ({len(good) - PHOTOS:,} of the odd ones are photos after all), "
+            f"{total:,} rejected with {len({row.reason for row in rows})} kinds of reasons",
+            "lost": lost,
+            "doubled": doubled,
+            "recovery": "none is needed",
+        },
+    )
