@@ -21,7 +21,7 @@ from catalog.grouping import GroupBy, Seen
 from catalog.index import Embeddings, check_embeddings
 from catalog.listing import Page, Scored, StoredPhoto
 from catalog.milvus import WRITE_SECONDS, Milvus, no_catalogue, translated
-from catalog.planning import MAX_TOP_K, Reach, Sizes, first_reach, is_quantised, search_params
+from catalog.planning import FEW_TO_FETCH, MAX_TOP_K, Reach, Sizes, first_reach, is_quantised, search_params
 from catalog.records import FIELDS, from_row, to_row
 from catalog.searching import Wanted, full_pages
 from catalog.settings import BulkSettings, IndexSettings, MilvusSettings
@@ -447,8 +447,7 @@ class PhotoCollection:
 
     def _first_reach(self, info: CollectionInfo, where: SearchFilter, limit: int, *, exact: bool = False) -> Reach:
         # On Lite, counting what passes takes longer than any search; on a server, both take milliseconds.
-        known = not self.is_lite and not exact
-        sizes = Sizes(self.size_of(where), self.size_of(SearchFilter()), info.dim) if known else None
+        sizes = None if self.is_lite else Sizes(self.size_of(where), self.size_of(SearchFilter()), info.dim)
         return first_reach(limit, info.index, sizes, narrow=where.is_narrow, exact=exact)
 
     def _with_vectors(self, page: Page) -> Page:
@@ -476,7 +475,8 @@ class PhotoCollection:
                     timeout=self._settings.timeout,
                 )
         if rounded:
-            return [_compared_again(query, result) for query, result in zip(queries, results, strict=True)]
+            rows = ([hit["entity"] for hit in result] for result in results)
+            return [_compared(query, found) for query, found in zip(queries, rows, strict=True)]
         return [[(_cosine(hit["distance"]), hit["entity"]) for hit in result] for result in results]
 
     @staticmethod
@@ -484,7 +484,10 @@ class PhotoCollection:
         return [[(score, from_row(row)) for score, row in result] for result in results]
 
     def _compare(self, queries: Embeddings, expression: str, limit: int) -> list[list[Scored]]:
-        """Compare each query (n, dim) with every vector that passes, here: exact whatever the index, and slow."""
+        """Compare each query (n, dim) with every vector that passes, here: exact whatever the index; slow for many."""
+        rows = self._query(expression, (*FIELDS, "embedding"), limit=FEW_TO_FETCH + 1)
+        if len(rows) <= FEW_TO_FETCH:
+            return self._scored([_compared(query, rows)[:limit] for query in queries])
         ids: list[str] = []
         parts = [np.empty((len(queries), 0), np.float32)]
         for rows in self._scan(("photo_id", "embedding"), expression, batch_size=UPSERT_ROWS):
@@ -568,9 +571,7 @@ def _dated(stored: StoredPhoto, listed_at: int) -> StoredPhoto:
     return replace(stored, photo=replace(stored.photo, listing=replace(listing, listed_at=listed_at)))
 
 
-def _compared_again(query: Embeddings, result: Any) -> list[tuple[float, dict[str, Any]]]:
-    """Score what a quantised index found by the vectors themselves; nearest first."""
-    scored = [
-        (_cosine(np.dot(query, np.asarray(hit["entity"]["embedding"], np.float32))), hit["entity"]) for hit in result
-    ]
+def _compared(query: Embeddings, rows: list[dict[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
+    """Score rows by the vectors themselves; nearest first."""
+    scored = [(_cosine(np.dot(query, np.asarray(row["embedding"], np.float32))), row) for row in rows]
     return sorted(scored, key=lambda one: -one[0])

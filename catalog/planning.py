@@ -14,6 +14,8 @@ _LEAST_PQ = 1_024
 # Vectors that pass, in numbers: 64 MB are compared in a few milliseconds, so nothing is gained by leaving any out.
 FEW_NUMBERS = 16_000_000
 _FEW_TO_SCAN = 1_000
+# So few come from a server as fast as the index finds them, and its interim index loses most of these (decision 19).
+FEW_TO_FETCH = 64
 _WIDE_EF = 4_096
 
 Width = Literal["planned", "widest", "scan"]
@@ -46,12 +48,13 @@ def first_reach(
 ) -> Reach:
     """Where a search for `limit` hits begins. Without sizes, `narrow` says whether a filter may leave few in reach."""
     photos = min(max(4 * limit, _LEAST_PQ if index.type == "IVF_PQ" else _LEAST), _most_photos(index))
+    few = {"FLAT": 0, "IVF_PQ": _FEW_TO_SCAN}.get(index.type, FEW_TO_FETCH)
+    if sizes is not None and sizes.passing <= few:
+        return Reach(photos, "scan")
     if exact:
         return Reach(photos, "widest" if _is_complete(index) else "scan")
     if sizes is None:
         return Reach(photos, "widest" if narrow else "planned")
-    if index.type == "IVF_PQ" and sizes.passing <= _FEW_TO_SCAN:
-        return Reach(photos, "scan")
     if index.type != "HNSW" and sizes.passing * sizes.dim <= FEW_NUMBERS:
         return Reach(photos, "widest")
     return Reach(photos, "planned", max(sizes.passing, 1) / max(sizes.total, sizes.passing, 1))

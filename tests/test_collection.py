@@ -344,6 +344,29 @@ def test_a_filter_keeps_what_passes_and_nothing_else(
 PASSING = (100, 50, 20, 10, 5, 1, 0.1)
 
 
+def test_a_small_catalogue_is_searched_in_full(connect: Connect) -> None:
+    """A server builds no index of fewer than 1,024 photos, and loses hits under narrow filters in one of its own."""
+    photos = connect(IndexSettings(type="IVF_FLAT"))
+    photos.ensure(MODEL, DIM)
+    count = 1_000
+    random = np.random.default_rng(1)
+    vectors = unit_vectors(20)[random.integers(0, 20, count)] + random.normal(size=(count, DIM)).astype(np.float32) / 8
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    prices = random.permutation(count)
+    listings = [Listing(f"l{n}", "", "c", "", float(price), "GBP", "") for n, price in enumerate(prices)]
+    photos.upsert([stored(n, one) for n, one in enumerate(listings)], vectors)
+    photos.flush()
+    photos.builds.finish(photos.info().name)
+    if not photos.is_lite:
+        time.sleep(25)  # so long it takes over from comparing everything
+    allowed = np.flatnonzero(prices <= 19)
+    for query in vectors[random.integers(0, count, 20)]:
+        hits = photos.search(query[None], SearchFilter(price_max=19), 10, group_by="photo").hits
+        assert {hit.photo_id for hit in hits} == {
+            f"p{n}" for n in allowed[np.argsort(-(vectors[allowed] @ query))[:10]]
+        }
+
+
 @pytest.mark.parametrize("index", ["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "IVF_PQ"])
 def test_filtered_searches_find_the_true_neighbours(
     connect: Connect, milvus: MilvusSettings, monkeypatch: pytest.MonkeyPatch, index: str
@@ -356,6 +379,7 @@ def test_filtered_searches_find_the_true_neighbours(
         pytest.skip("Lite has none")
     monkeypatch.setattr(planning, "FEW_NUMBERS", 2_000)  # or nothing here would be worth planning for
     monkeypatch.setattr(planning, "_FEW_TO_SCAN", 50)
+    monkeypatch.setattr(planning, "FEW_TO_FETCH", 0)
     photos = connect(IndexSettings.model_validate({"type": index, "pq_m": 16}))
     photos.ensure(MODEL, DIM)
     count = 10_000

@@ -37,6 +37,14 @@ def test_few_that_pass_are_all_compared(index: IndexSettings, exact: bool) -> No
     assert finds_all(index, first_reach(10, index, sizes(500_000))) is (index is FLAT)
 
 
+@pytest.mark.parametrize("index", [IVF, SQ8, PQ, HNSW])
+def test_very_few_are_fetched_and_compared(index: IndexSettings) -> None:
+    """A server's own index of new and small segments loses hits under narrow filters: it is not asked."""
+    assert first_reach(10, index, sizes(64)).width == "scan"
+    assert first_reach(10, index, sizes(1_001)).width != "scan"
+    assert first_reach(10, FLAT, sizes(64)).width == "widest"
+
+
 def test_without_sizes() -> None:
     """Where nobody counts what passes, a filter that may leave few in reach looks everywhere."""
     for index in (IVF, SQ8, HNSW):
