@@ -14,7 +14,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-# Names a folder with a file for each secret, named as its variable: containers get secrets so, not in their environment.
+# Names a folder with a file per secret, named as its variable: so containers get secrets, not in their environment.
 SECRETS_DIR = "MARKETLENS_SECRETS_DIR"
 
 IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
@@ -183,7 +183,7 @@ class Settings(BaseSettings):
         """Read the files of `MARKETLENS_SECRETS_DIR` last: what is set otherwise stands. Raises SettingsError."""
         folder = os.environ.get(SECRETS_DIR)
         try:
-            secrets = NestedSecretsSettingsSource(settings_cls, secrets_dir=folder, secrets_dir_missing="error")
+            secrets = NestedSecretsSettingsSource(file_secret_settings, secrets_dir=folder, secrets_dir_missing="error")
         except OSError as error:
             raise SettingsError(f"{SECRETS_DIR}: {error.filename}: {error.strerror}") from error
         return init_settings, env_settings, dotenv_settings, secrets

@@ -90,7 +90,7 @@ def test_nothing_at_import() -> None:
 
 
 def test_secrets_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A file of MARKETLENS_SECRETS_DIR sets what it is named after, without its line end; the environment goes before it."""
+    """A file of MARKETLENS_SECRETS_DIR sets what it is named after, less its line end; the environment goes first."""
     (tmp_path / "MARKETLENS_MILVUS__TOKEN").write_text("root:s3cret\n")
     (tmp_path / "MARKETLENS_MILVUS__ALIAS").write_text("of-the-file")
     (tmp_path / "of-somebody-else").write_text("x")
