@@ -61,24 +61,26 @@ def main() -> None:
     uploads = [file.read_bytes() for file in files]
     pixels = np.stack([embedder.preprocess(open_photo(upload)) for upload in uploads])
 
-    directly(embedder, photos, uploads[:20])  # warm
-    clients(port, files[:20], 1)
     alone: list[tuple[float, float, float]] = []
     through: list[dict[str, float]] = []
     engine: list[float] = []
     together: list[float] = []
     part = len(uploads) // ROUNDS
-    for number in range(ROUNDS):
-        chosen = slice(number * part, (number + 1) * part)
-        alone += directly(embedder, photos, uploads[chosen])
-        through += clients(port, files[chosen], 1)[1]
-        started = time.perf_counter()
-        for start_at in range(0, len(pixels), BATCH):
-            embedder.embed_pixels(pixels[start_at : start_at + BATCH])
-        engine.append(len(pixels) / (time.perf_counter() - started))
-        seconds, answers = clients(port, files, CLIENTS)
-        together.append(len(answers) / seconds)
-    server.should_exit = True
+    try:
+        directly(embedder, photos, uploads[:20])  # warm
+        clients(port, files[:20], 1)
+        for number in range(ROUNDS):
+            chosen = slice(number * part, (number + 1) * part)
+            alone += directly(embedder, photos, uploads[chosen])
+            through += clients(port, files[chosen], 1)[1]
+            started = time.perf_counter()
+            for start_at in range(0, len(pixels), BATCH):
+                embedder.embed_pixels(pixels[start_at : start_at + BATCH])
+            engine.append(len(pixels) / (time.perf_counter() - started))
+            seconds, answers = clients(port, files, CLIENTS)
+            together.append(len(answers) / seconds)
+    finally:
+        server.should_exit = True
     show(alone, through, engine, together)
 
 
@@ -114,7 +116,7 @@ def directly(embedder: Embedder, photos: PhotoCollection, uploads: Sequence[byte
 
 def clients(port: int, files: Sequence[Path], count: int) -> tuple[float, list[dict[str, float]]]:
     """Upload the photos from so many clients; the seconds that it took, and what each answer said and took."""
-    command = [sys.executable, __file__, "clients", str(port), str(count), *map(str, files)]
+    command = [sys.executable, "-m", "benchmarks.api", "clients", str(port), str(count), *map(str, files)]
     answer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return answer["seconds"], answer["answers"]
 

@@ -8,6 +8,7 @@
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,17 +101,16 @@ class Insights:
     def open(cls, folder: Path, collection: str) -> "Insights":
         """Read what was found in this collection. Raises InsightsMissing."""
         path = folder / collection / SUMMARY
+        read = None
         try:
-            try:
-                return cls._read(path)
-            except FileNotFoundError:
-                return cls._read(path)  # a run ended in between, and removed the tables of the one before
-        except FileNotFoundError as error:
-            raise InsightsMissing(
-                f"Nobody has looked at the collection {collection} as a whole yet.", hint=_RUN_AGAIN
-            ) from error
+            # A run that ends while its predecessors' tables are read may remove them; then there is another to read.
+            while (named := _files_of(path)) != read:
+                read = named
+                with suppress(FileNotFoundError):
+                    return cls._read(path)
         except (OSError, pa.ArrowException, ValidationError, UnicodeDecodeError) as error:
             raise InsightsMissing(f"{path} and its tables cannot be read: {error}", hint=_RUN_AGAIN) from error
+        raise InsightsMissing(f"Nobody has looked at the collection {collection} as a whole yet.", hint=_RUN_AGAIN)
 
     @classmethod
     def _read(cls, path: Path) -> "Insights":
