@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test test-deploy check format lock clean
+.PHONY: demo test test-deploy audit check format lock clean
 
 demo: .venv/installed
 	$(BIN)/marketlens demo $(ARGS)
@@ -20,6 +20,22 @@ test-deploy: .venv/installed
 	@if docker info >/dev/null 2>&1; then \
 		$(BIN)/python -m pytest -s $(ARGS) deploy/test_stack.py && $(BIN)/python -m pytest -s $(ARGS) tests/test_collection.py -k server; \
 	else echo "test-deploy: SKIPPED, no Docker engine answers. Nothing was tested."; fi
+
+# Known vulnerabilities of what requirements.lock names; what .venv holds as CycloneDX, and its licences. The tools are no
+# part of .venv, nor of the lock.
+AUDIT := build/audit/bin
+audit: $(AUDIT)/pip-audit .venv/installed
+	$(AUDIT)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
+	$(AUDIT)/pip-licenses --python $(BIN)/python --format markdown --with-urls --output-file build/licences.md
+	@if $(AUDIT)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement requirements.lock 2>build/audit.log; \
+	then echo "vulnerabilities: none known"; \
+	elif grep -qiE "could not be audited|connect" build/audit.log; \
+	then echo "vulnerabilities: NOT LOOKED UP, the service did not answer: $$(tail -1 build/audit.log)"; \
+	else cat build/audit.log; exit 1; fi
+
+$(AUDIT)/pip-audit:
+	$(PYTHON) -m venv build/audit
+	$(AUDIT)/pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit pip-licenses
 
 # Everything that needs no run: style, types, and who imports whom.
 check: .venv/installed
