@@ -22,7 +22,7 @@ DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "marketlens"
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-RUN_ONCE = {"keys", "ingest"}
+RUN_ONCE = {"keys", "monitoring-keys", "ingest"}
 # What PyPI's packages call themselves, without extras and versions.
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -115,6 +115,7 @@ def test_no_secret_is_in_an_environment() -> None:
     }
     assert {name: where for name, where in mounts.items() if where} == {
         "keys": ["keys:/keys"],
+        "monitoring-keys": ["keys:/keys"],
         "api": ["keys:/keys:ro"],
     }
 
