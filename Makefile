@@ -6,7 +6,7 @@ ARGS ?=
 
 MINUTES ?= 60
 
-.PHONY: demo test test-faults soak check bench bench-quick format lock clean
+.PHONY: demo test test-deploy test-faults soak check audit bench bench-quick format lock clean
 
 demo: .venv/installed
 	$(BIN)/marketlens demo $(ARGS)
@@ -14,6 +14,7 @@ demo: .venv/installed
 test: check
 	$(BIN)/python -m pytest $(ARGS)
 
+<<<<<<< HEAD
 # Kills, full disks, clocks, networks, damaged files: minutes, some of them as root. Tells docs/reliability.md.
 test-faults: .venv/installed
 	$(BIN)/python -m pytest -o python_files='fault_*.py' tests/faults $(ARGS)
@@ -21,6 +22,32 @@ test-faults: .venv/installed
 # A day's work against the service for an hour, or MINUTES=10. Tells docs/reliability.md, too.
 soak: .venv/installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+=======
+# Builds the images, runs the compose stack, kills its containers in turn, and tries the catalogue on its version of Milvus:
+# minutes, and a Docker engine. Where images cannot be pulled (deploy/standins makes these):
+#   make test-deploy BASE_IMAGE=local/python:3.11 MILVUS_IMAGE=local/milvus:2.3.5 BUILD_NETWORK=host
+test-deploy: export MILVUS_IMAGE := $(or $(MILVUS_IMAGE),$(shell sed -n 's/.*MILVUS_IMAGE:-\(milvusdb[^}]*\)}.*/\1/p' docker-compose.yml))
+test-deploy: .venv/installed
+	@if docker info >/dev/null 2>&1; then \
+		$(BIN)/python -m pytest -s $(ARGS) deploy/test_stack.py && $(BIN)/python -m pytest -s $(ARGS) tests/test_collection.py -k server; \
+	else echo "test-deploy: SKIPPED, no Docker engine answers. Nothing was tested."; fi
+
+# Known vulnerabilities of what requirements.lock names; what .venv holds as CycloneDX, and its licences. The tools are no
+# part of .venv, nor of the lock.
+AUDIT := build/audit/bin
+audit: $(AUDIT)/pip-audit .venv/installed
+	$(AUDIT)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
+	$(AUDIT)/pip-licenses --python $(BIN)/python --format markdown --with-urls --output-file build/licences.md
+	@if $(AUDIT)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement requirements.lock 2>build/audit.log; \
+	then echo "vulnerabilities: none known"; \
+	elif grep -qiE "could not be audited|connect" build/audit.log; \
+	then echo "vulnerabilities: NOT LOOKED UP, the service did not answer: $$(tail -1 build/audit.log)"; \
+	else cat build/audit.log; exit 1; fi
+
+$(AUDIT)/pip-audit:
+	$(PYTHON) -m venv build/audit
+	$(AUDIT)/pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit pip-licenses
+>>>>>>> i7-deploy
 
 # Everything that needs no run: style, types, and who imports whom.
 check: .venv/installed

@@ -1,11 +1,21 @@
-"""Settings: environment variables `MARKETLENS_…`, nested with `__`, or a `.env` file. Classes only, no instance."""
+"""Settings: environment variables `MARKETLENS_…`, nested with `__`, a `.env` file, or a file each. Classes only."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+# Names a folder with a file per secret, named as its variable: so containers get secrets, not in their environment.
+SECRETS_DIR = "MARKETLENS_SECRETS_DIR"
 
 IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
 LogFormat = Literal["auto", "json", "lines"]
@@ -135,11 +145,12 @@ class ApiSettings(Group):
 
 
 class DashboardSettings(Group):
-    """Where the dashboard listens. What it shows comes from `api_url`."""
+    """Where the dashboard listens. What it shows comes from `api_url`; browsers load photos from `public_api_url`."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8501
     api_url: str = "http://127.0.0.1:8080"
+    public_api_url: str = Field("", description="empty: api_url")
     api_key: SecretStr = SecretStr("")
 
 
@@ -159,3 +170,20 @@ class Settings(BaseSettings):
     verdicts: VerdictSettings = VerdictSettings()
     api: ApiSettings = ApiSettings()
     dashboard: DashboardSettings = DashboardSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the files of `MARKETLENS_SECRETS_DIR` last: what is set otherwise stands. Raises SettingsError."""
+        folder = os.environ.get(SECRETS_DIR)
+        try:
+            secrets = NestedSecretsSettingsSource(file_secret_settings, secrets_dir=folder, secrets_dir_missing="error")
+        except OSError as error:
+            raise SettingsError(f"{SECRETS_DIR}: {error.filename}: {error.strerror}") from error
+        return init_settings, env_settings, dotenv_settings, secrets

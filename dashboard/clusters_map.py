@@ -39,7 +39,7 @@ def draw_map(
             **points(columns, colouring, drawn),
             "labels": labels(looked, insights),
             "chosen": as_data(looked),
-            "api": api.url,
+            "api": api.public_url,
             "photo_pixels": HOVER_PIXELS,
             "alt": f"Map of {len(drawn):,} photos, coloured by {looked.colour}.",
         },

@@ -14,7 +14,7 @@ _KEY = "api-key"
 def connect() -> Client:
     """Open the API that the settings name, with the key of this browser session or else theirs."""
     settings = DashboardSettings()
-    return _client(settings.api_url, own_key() or settings.api_key.get_secret_value())
+    return _client(settings.api_url, own_key() or settings.api_key.get_secret_value(), settings.public_api_url)
 
 
 def own_key() -> str:
@@ -43,8 +43,8 @@ def fetch_map(api: Client, insights: InsightsResponse) -> MapResponse:
 
 
 @st.cache_resource(max_entries=100)
-def _client(url: str, key: str) -> Client:
-    return Client(url, key)
+def _client(url: str, key: str, public_url: str) -> Client:
+    return Client(url, key, public_url=public_url)
 
 
 # What begins with _ does not tell one answer from another.

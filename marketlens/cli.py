@@ -155,6 +155,7 @@ def dashboard(
     settings = load_settings(dashboard={"host": host, "port": port, "api_url": api_url})
     require_free_port(settings.dashboard.host, settings.dashboard.port)
     os.environ["MARKETLENS_DASHBOARD__API_URL"] = settings.dashboard.api_url
+    os.environ["MARKETLENS_DASHBOARD__PUBLIC_API_URL"] = settings.dashboard.public_api_url
     os.environ["MARKETLENS_DASHBOARD__API_KEY"] = settings.dashboard.api_key.get_secret_value()
     command = dashboard_command(settings.dashboard, settings.api.max_upload_bytes)
     os.execv(command[0], command)  # noqa: S606 - our own interpreter, no shell

@@ -69,6 +69,7 @@ def run_together(settings: Settings) -> int:
         "MARKETLENS_MILVUS__URI": settings.milvus.uri,
         "MARKETLENS_MODEL__PATH": str(settings.model.path),
         "MARKETLENS_DASHBOARD__API_URL": api_url,
+        "MARKETLENS_DASHBOARD__PUBLIC_API_URL": dashboard.public_api_url,
         "MARKETLENS_DASHBOARD__API_KEY": dashboard.api_key.get_secret_value(),
     }
     children: list[subprocess.Popen[bytes]] = []

@@ -46,14 +46,15 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL)
 class _Address:
     """Where the API is, and how to prove who asks."""
 
-    def __init__(self, url: str, key: str, seconds: float) -> None:
+    def __init__(self, url: str, key: str, seconds: float, public_url: str) -> None:
         self.url = url.rstrip("/")
+        self.public_url = public_url.rstrip("/") or self.url
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout = httpx.Timeout(seconds, connect=min(5.0, seconds))
 
     def photo_address(self, photo_url: str, size: int) -> str:
         """Address from which a browser loads a photo, `size` pixels on its longer side."""
-        return str(httpx.URL(self.url + photo_url).copy_merge_params({"size": size}))
+        return str(httpx.URL(self.public_url + photo_url).copy_merge_params({"size": size}))
 
 
 class Client(_Address):
@@ -62,9 +63,11 @@ class Client(_Address):
     What the API is too busy for (503, or 429 where a key has asked too often) is asked again after as long as it says.
     """
 
-    def __init__(self, url: str, key: str = "", seconds: float = ANSWER_SECONDS, tries: int = TRIES) -> None:
-        """`key` where the API has keys; `seconds` to wait for an answer."""
-        super().__init__(url, key, seconds)
+    def __init__(
+        self, url: str, key: str = "", seconds: float = ANSWER_SECONDS, tries: int = TRIES, public_url: str = ""
+    ) -> None:
+        """`key` where the API has keys; `seconds` to wait for an answer; `public_url`: where browsers reach it."""
+        super().__init__(url, key, seconds, public_url)
         self._http = httpx.Client(headers=self._headers, timeout=self._timeout)
         self._retrying = Retrying(
             retry=retry_if_exception(may_try_again), wait=pause, stop=stop_after_attempt(tries), reraise=True
@@ -283,9 +286,11 @@ class Client(_Address):
 class AsyncClient(_Address):
     """`Client`, for asyncio."""
 
-    def __init__(self, url: str, key: str = "", seconds: float = ANSWER_SECONDS, tries: int = TRIES) -> None:
-        """`key` where the API has keys; `seconds` to wait for an answer."""
-        super().__init__(url, key, seconds)
+    def __init__(
+        self, url: str, key: str = "", seconds: float = ANSWER_SECONDS, tries: int = TRIES, public_url: str = ""
+    ) -> None:
+        """`key` where the API has keys; `seconds` to wait for an answer; `public_url`: where browsers reach it."""
+        super().__init__(url, key, seconds, public_url)
         self._http = httpx.AsyncClient(headers=self._headers, timeout=self._timeout)
         self._retrying = AsyncRetrying(
             retry=retry_if_exception(may_try_again), wait=pause, stop=stop_after_attempt(tries), reraise=True

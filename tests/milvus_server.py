@@ -1,7 +1,11 @@
-"""A real Milvus server for tests, from a container or from the PyPI package `milvus`."""
+"""A real Milvus server for tests, from a container or from the PyPI package `milvus`.
+
+The container's image is that of docker-compose.yml, or MILVUS_IMAGE; the latter is taken or the test fails.
+"""
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,7 +21,8 @@ from docker.errors import DockerException
 from pymilvus import MilvusClient, MilvusException
 from testcontainers.community.milvus import MilvusContainer
 
-DEFAULT_IMAGE = "milvusdb/milvus:v2.6.0"
+_COMPOSE = (Path(__file__).parents[1] / "docker-compose.yml").read_text()
+DEFAULT_IMAGE = re.search(r"\$\{MILVUS_IMAGE:-([^}]+)\}", _COMPOSE)[1]  # type: ignore[index]
 READY_SECONDS = 120
 _PORTS = (
     "etcd-port",
@@ -40,6 +45,8 @@ def running_server(folder: Path) -> Iterator[str]:
         try:
             container = MilvusContainer(os.environ.get("MILVUS_IMAGE", DEFAULT_IMAGE)).start()
         except DockerException as error:
+            if "MILVUS_IMAGE" in os.environ:
+                raise
             print(f"no container ({error}); using the package `milvus`")
         else:
             try:

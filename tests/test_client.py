@@ -255,3 +255,10 @@ def test_async_answers_are_the_same(address: str) -> None:
     with Client(address) as api:
         pages = list(api.pages(SearchRequest(listing_id="l4", limit=6)))
     assert [page.hits for page in asyncio.run(ask())] == [page.hits for page in pages]
+
+
+def test_browsers_have_an_address_of_their_own() -> None:
+    """In a cluster the dashboard asks http://api:8080, which means nothing to the browser that loads the photos."""
+    with Client("http://api:8080", public_url="https://shop.example/") as inside, Client("http://shop:8080") as plain:
+        assert inside.photo_address("/v1/photos/p1?sig=s", 200) == "https://shop.example/v1/photos/p1?sig=s&size=200"
+        assert plain.photo_address("/v1/photos/p1", 200) == "http://shop:8080/v1/photos/p1?size=200"

@@ -5,7 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 import catalog.settings
-from catalog.settings import MilvusSettings, Settings
+from catalog.errors import InvalidSetting
+from catalog.settings import SECRETS_DIR, MilvusSettings, Settings
+from marketlens.options import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +87,22 @@ def test_is_lite(uri: str, lite: bool) -> None:
 def test_nothing_at_import() -> None:
     """Importing the settings reads no environment: the module holds classes, no instance of Settings."""
     assert not [name for name, value in vars(catalog.settings).items() if isinstance(value, Settings)]
+
+
+def test_secrets_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file of MARKETLENS_SECRETS_DIR sets what it is named after, less its line end; the environment goes first."""
+    (tmp_path / "MARKETLENS_MILVUS__TOKEN").write_text("root:s3cret\n")
+    (tmp_path / "MARKETLENS_MILVUS__ALIAS").write_text("of-the-file")
+    (tmp_path / "of-somebody-else").write_text("x")
+    monkeypatch.setenv(SECRETS_DIR, str(tmp_path))
+    monkeypatch.setenv("MARKETLENS_MILVUS__ALIAS", "of-the-environment")
+    settings = load_settings()
+    assert settings.milvus.token.get_secret_value() == "root:s3cret"
+    assert settings.milvus.alias == "of-the-environment"
+
+
+def test_secrets_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder that is not mounted is said, by its name: without its key a service would start and refuse everybody."""
+    monkeypatch.setenv(SECRETS_DIR, str(tmp_path / "absent"))
+    with pytest.raises(InvalidSetting, match="absent"):
+        load_settings()

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Makes the keys of the stack that are not there yet: first-keys dashboard, or first-keys monitoring. Each goes into a
+# volume that its one reader mounts.
+set -eu
+umask 027
+
+key() { # NAME SCOPE FILE
+    if [ "$2" = none ]; then
+        marketlens keys revoke "$1" >/dev/null 2>&1 || true
+        : >"$3"
+        return
+    fi
+    if [ -s "$3" ] && marketlens keys list | grep -w "$1" | grep -qw "$2"; then return; fi
+    # Of another scope, or the half that a start left which was cut short.
+    marketlens keys revoke "$1" >/dev/null 2>&1 || true
+    marketlens keys create "$1" --scope "$2" >"$3.part"
+    mv "$3.part" "$3"
+}
+
+case "$1" in
+dashboard) key dashboard "${DASHBOARD_SCOPE:-read}" /secrets/dashboard/MARKETLENS_DASHBOARD__API_KEY ;;
+monitoring)
+    key prometheus admin /secrets/prometheus/api-key
+    [ -s /secrets/grafana/admin-password ] ||
+        python -c 'import secrets; print(secrets.token_urlsafe(24), end="")' >/secrets/grafana/admin-password
+    ;;
+esac

@@ -1,0 +1,13 @@
+"""Print what pyproject.toml asks for: what the package itself needs, or what the extras that are named add."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+for requirement in (
+    [line for extra in sys.argv[1:] for line in project["optional-dependencies"][extra]]
+    if sys.argv[1:]
+    else project["dependencies"]
+):
+    print(requirement)
