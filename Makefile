@@ -14,7 +14,6 @@ demo: .venv/installed
 test: check
 	$(BIN)/python -m pytest $(ARGS)
 
-<<<<<<< HEAD
 # Kills, full disks, clocks, networks, damaged files: minutes, some of them as root. Tells docs/reliability.md.
 test-faults: .venv/installed
 	$(BIN)/python -m pytest -o python_files='fault_*.py' tests/faults $(ARGS)
@@ -22,7 +21,7 @@ test-faults: .venv/installed
 # A day's work against the service for an hour, or MINUTES=10. Tells docs/reliability.md, too.
 soak: .venv/installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
-=======
+
 # Builds the images, runs the compose stack, kills its containers in turn, and tries the catalogue on its version of Milvus:
 # minutes, and a Docker engine. Where images cannot be pulled (deploy/standins makes these):
 #   make test-deploy BASE_IMAGE=local/python:3.11 MILVUS_IMAGE=local/milvus:2.3.5 BUILD_NETWORK=host
@@ -47,7 +46,6 @@ audit: $(AUDIT)/pip-audit .venv/installed
 $(AUDIT)/pip-audit:
 	$(PYTHON) -m venv build/audit
 	$(AUDIT)/pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit pip-licenses
->>>>>>> i7-deploy
 
 # Everything that needs no run: style, types, and who imports whom.
 check: .venv/installed
