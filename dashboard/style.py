@@ -11,7 +11,9 @@ STYLE = """<style>
 [class*="st-key-tile-"] button { min-height: 1.75rem; padding: 0; }
 [class*="st-key-tile-"] button p { font-size: 0.8125rem; text-decoration: underline; text-underline-offset: 0.2em; }
 /* Streamlit's white text cannot be read on the light blue of the dark theme. */
-[data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0e1117); }
+[data-testid^="stBaseButton-primary"], [data-testid="stMultiSelect"] [data-tag] :is(span, button) {
+    color: light-dark(#ffffff, #0e1117);
+}
 [class*="st-key-actions-"] { gap: 0 0.4rem; }
 [class*="st-key-title-"] [data-testid="stText"] > span {
     font-weight: 600; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden;
