@@ -106,10 +106,10 @@ def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 60 listings of the real export."""
+    """The first 200 listings of the real export: enough for an ingest to be killed on its way."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
-    folder = part_of_listings(tmp_path_factory.mktemp("listings"), 60)
+    folder = part_of_listings(tmp_path_factory.mktemp("listings"), 200)
     folder.chmod(0o755)  # the container's user is another one
     return folder
 
@@ -123,7 +123,7 @@ def stack(export: Path, tmp_path_factory: pytest.TempPathFactory, request: pytes
     for name in subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).rstrip("\0").split("\0"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    settings = f"MARKETLENS_MILVUS__TOKEN={CANARY}\nMARKETLENS_INGEST__BATCH_SIZE=32\n"
+    settings = f"MARKETLENS_MILVUS__TOKEN={CANARY}\nMARKETLENS_INGEST__BATCH_SIZE=16\n"
     (folder / ".env").write_text((folder / ".env.example").read_text() + settings)
     stack = Stack(
         folder,
@@ -161,7 +161,7 @@ def make_key(stack: Stack, name: str, scope: str) -> str:
 def test_a_killed_ingest_goes_on(stack: Stack, export: Path) -> None:
     """An ingest that is killed on its way and started again leaves every photo of the export in the catalogue."""
     container = stack.compose("--profile", "ingest", "run", "--detach", "ingest").split()[-1]
-    until(lambda: bool(stack.api().categories().categories))
+    until(lambda: bool(stack.api().ready().photos))
     stack.run("docker", "kill", container)
     stack.run("docker", "rm", container)
     said = stack.compose("--profile", "ingest", "run", "--rm", "-T", "ingest")
@@ -220,6 +220,8 @@ def kept(stack: Stack) -> dict[str, Any]:
     put = PutListing(title="A lamp", price=12.5, currency="GBP", photos=[PutPhoto(photo_id="lamp-1", upload=0)])
     stack.api().put_listing("put-by-test", put, photos=[jpeg(picture(1))])
     stack.api().decide(PutVerdict(question=Duplicate(listing_ids=["put-by-test", "another"]), decision="reject"))
+    # The counts of categories are kept for some seconds.
+    until(lambda: "" in stack.kept()["categories"])
     return stack.kept()
 
 
