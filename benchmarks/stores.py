@@ -1,6 +1,8 @@
 """A Milvus server for a benchmark, where there is one to be had."""
 
 import contextlib
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.milvus_server import running_server
 def milvus_server(folder: Path) -> Iterator[str]:
     """Address of a server of its own with its data here, or nothing, said, where none can be started."""
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the server would outlive the benchmark
     with contextlib.ExitStack() as stack:
         try:
             uri = stack.enter_context(running_server(folder))

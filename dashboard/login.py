@@ -42,9 +42,13 @@ def _draw_form(refused: ApiError | None = None) -> None:
         st.text("This service needs an API key. Whoever runs it makes one: marketlens keys create NAME")
         if refused:
             st.error(refused.detail, icon=":material/key_off:")
-        with st.form("login-form", border=False):
-            st.text_input("API key", type="password", key="key_typed", autocomplete="current-password")
-            st.form_submit_button("Log in", type="primary", on_click=_log_in, icon=":material/login:")
+        _draw_key_field()
+
+
+def _draw_key_field() -> None:
+    with st.form("login-form", border=False):
+        st.text_input("API key", type="password", key="key_typed", autocomplete="current-password")
+        st.form_submit_button("Log in", type="primary", on_click=_log_in, icon=":material/login:")
 
 
 def _log_in() -> None:
@@ -56,3 +60,7 @@ def _draw_caller(caller: Caller) -> None:
         st.text(f"{caller.name} ({caller.scope})")
         if own_key():
             st.button("Log out", key="log-out", on_click=forget_key, icon=":material/logout:")
+            return
+        with st.popover("Log in", icon=":material/login:"):
+            st.text("This is the dashboard's key. One of your own may allow more, and signs your verdicts.")
+            _draw_key_field()

@@ -51,6 +51,25 @@ def test_login(browser: Browser, make_export: MakeExport, lite: MilvusSettings, 
         page.get_by_label("API key").wait_for()
 
 
+def test_a_key_of_ones_own_takes_the_place_of_the_dashboards(
+    browser: Browser, make_export: MakeExport, lite: MilvusSettings, keys: Path, tmp_path: Path
+) -> None:
+    """A dashboard that may only look lets in, without a restart, who may decide; logging out gives it back its own."""
+    shared, own = create_key(keys, "dashboard", "read"), create_key(keys, "ann", "write")
+    app = make_app(make_export(listings=6), fake_embedder(), lite, keys=keys)
+    environment = {"MARKETLENS_DASHBOARD__API_KEY": shared}
+    with serving(app) as api, running_dashboard(tmp_path, api, **environment) as dashboard:
+        page = visit(browser, dashboard)
+        page.get_by_text("dashboard (read)").wait_for()
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_label("API key").fill(own)
+        shoot(page, "login-own", widths=[1280], themes=["light"])
+        page.get_by_label("API key").press("Enter")
+        page.get_by_text("ann (write)").wait_for()
+        page.get_by_role("button", name="Log out").click()
+        page.get_by_text("dashboard (read)").wait_for()
+
+
 def test_an_api_that_goes_away_and_comes_back(
     browser: Browser, make_export: MakeExport, lite: MilvusSettings, tmp_path: Path
 ) -> None:
