@@ -249,3 +249,15 @@ def test_nothing_is_lost_with_all_containers(stack: Stack, kept: dict[str, Any])
     stack.compose("up", "--detach")
     stack.wait_until_well()
     assert stack.kept() == kept
+
+
+def test_a_lost_milvus_comes_back_from_a_backup(stack: Stack, kept: dict[str, Any]) -> None:
+    """As docs/runbook.md says: Milvus with its volume is gone, an empty one takes its place and is filled."""
+    ingest = ("--profile", "ingest", "run", "--rm", "-T", "ingest")
+    stack.compose(*ingest, "backup", "/data/backup")
+    stack.compose("rm", "--stop", "--force", "milvus")
+    stack.run("docker", "volume", "rm", f"{stack.environment['COMPOSE_PROJECT_NAME']}_milvus")
+    stack.compose("up", "--detach")
+    stack.compose(*ingest, "restore", "/data/backup")
+    stack.wait_until_well()
+    assert stack.kept() == kept
