@@ -16,7 +16,7 @@ test: check
 
 # Kills, full disks, clocks, networks, damaged files: minutes, some of them as root. Tells docs/reliability.md.
 test-faults: .venv/installed
-	$(BIN)/python -m pytest -o python_files='fault_*.py' tests/faults $(ARGS)
+	$(BIN)/python -m pytest -o python_files='fault_*.py' -o timeout=3600 tests/faults $(ARGS)
 
 # A day's work against the service for an hour, or MINUTES=10. Tells docs/reliability.md, too.
 soak: .venv/installed

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ Verdict = Literal["written", "updated", "unchanged", "rejected", "removed"]
 
 RUN, ROWS = "run.json", "rows.parquet"
 _PARTS = "rows-*.parquet"
+_MOMENT = "%Y%m%dT%H%M%SZ"
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
@@ -148,7 +150,7 @@ class Ledger:
 
     def start(self, report: Report) -> Run:
         """Begin a run and give the report its id. Raises OutputFailed."""
-        report.run_id = time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + uuid.uuid4().hex[:6]
+        report.run_id = f"{self._next_moment():{_MOMENT}}-{uuid.uuid4().hex[:6]}"
         report.host, report.process = socket.gethostname(), os.getpid()
         folder = self._folder / report.run_id
         try:
@@ -193,6 +195,15 @@ class Ledger:
         if _RUN_ID.fullmatch(run_id) and (self._folder / run_id / RUN).exists():
             return Run(self._folder / run_id)
         raise NotFound(f"There is no run {run_id!r} in the ledger {self._folder}.")
+
+    def _next_moment(self) -> datetime:
+        """Now, or a second after the newest run: ids are in order, whatever happens to the clock."""
+        made = [path.parent.name for path in self._folder.glob(f"*/{RUN}") if _RUN_ID.fullmatch(path.parent.name)]
+        now = datetime.fromtimestamp(time.time(), UTC)
+        if not made:
+            return now
+        newest = datetime.strptime(max(made).partition("-")[0], _MOMENT).replace(tzinfo=UTC)
+        return max(now, newest + timedelta(seconds=1))
 
     def _newest_first(self) -> Iterator[Report]:
         for path in sorted(self._folder.glob(f"*/{RUN}"), reverse=True):

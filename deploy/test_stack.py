@@ -50,6 +50,13 @@ class Stack:
     def compose(self, *arguments: str, check: bool = True) -> str:
         return self.run(*compose_command(), *arguments, check=check)
 
+    def ingest(self, *arguments: str) -> str:
+        """A command of the ingest image, the export's ingest without one."""
+        return self.compose("--profile", "ingest", "run", "--rm", "-T", "ingest", *arguments)
+
+    def keys(self, *arguments: str) -> str:
+        return self.compose("run", "--rm", "-T", "--entrypoint", "marketlens", "keys", "keys", *arguments)
+
     def containers(self, *services: str) -> list[dict[str, Any]]:
         """What Docker says of them, those that ended too."""
         ids = self.compose("ps", "--all", "--quiet", *services).split()
@@ -142,7 +149,7 @@ def stack(export: Path, tmp_path_factory: pytest.TempPathFactory, request: pytes
     try:
         stack.compose("--profile", "ingest", "build")
         stack.compose("up", "--detach")
-        stack.key = make_key(stack, "tester", "admin")
+        stack.key = stack.keys("create", "tester", "--scope", "admin").split()[-1]
         yield stack
     finally:
         if request.session.testsfailed:
@@ -152,19 +159,13 @@ def stack(export: Path, tmp_path_factory: pytest.TempPathFactory, request: pytes
         )
 
 
-def make_key(stack: Stack, name: str, scope: str) -> str:
-    """As docs/runbook.md says."""
-    arguments = ["keys", "create", name, "--scope", scope]
-    return stack.compose("run", "--rm", "-T", "--entrypoint", "marketlens", "keys", *arguments).split()[-1]
-
-
 def test_a_killed_ingest_goes_on(stack: Stack, export: Path) -> None:
     """An ingest that is killed on its way and started again leaves every photo of the export in the catalogue."""
     container = stack.compose("--profile", "ingest", "run", "--detach", "ingest").split()[-1]
     until(lambda: bool(stack.api().ready().photos))
     stack.run("docker", "kill", container)
     stack.run("docker", "rm", container)
-    said = stack.compose("--profile", "ingest", "run", "--rm", "-T", "ingest")
+    said = stack.ingest()
     stack.wait_until_well()
     photos = len((export / "Images.csv").read_text().splitlines()) - 1
     assert stack.api().ready().photos == photos, said
@@ -214,6 +215,80 @@ def test_secrets_are_in_files_alone(stack: Stack) -> None:
         assert secret not in told
 
 
+def test_all_is_well(stack: Stack) -> None:
+    """What the runbook asks says so, and what insights finds is what the API shows."""
+    assert httpx.get(f"http://{ADDRESS}:8080/readyz").status_code == 200
+    stack.ingest("doctor")
+    assert "finished" in stack.ingest("ingest", "status")
+    stack.ingest("insights")
+    until(lambda: stack.api().insights().photos == stack.api().ready().photos)
+
+
+def test_another_model(stack: Stack, export: Path, imagenet_model: Path) -> None:
+    """Built beside the live one, checked, promoted, ingested with, rolled back and dropped, while the API answers."""
+    imagenet_model.chmod(0o755)
+    copy = ("--entrypoint", "sh", "ingest", "-c", "mkdir -p /data/models && cp -r /new /data/models/")
+    stack.compose("--profile", "ingest", "run", "--rm", "-T", "--volume", f"{imagenet_model}:/new:ro", *copy)
+    old = stack.api().ready()
+    stack.ingest("index", "build", "--model", "/data/models/new")
+    stack.ingest("index", "check")
+    assert stack.api().ready().collection == old.collection
+    stack.ingest("index", "promote")
+    until(lambda: stack.api().ready().collection != old.collection)
+    new = stack.api().ready()
+    assert (new.photos, new.pending) == (old.photos, None)
+    assert new.model_fingerprint != old.model_fingerprint
+    test_a_photo_finds_its_listing(stack, export)
+    stack.environment["MARKETLENS_MODEL__PATH"] = "/data/models/new"  # as a line of .env would
+    stack.ingest()
+    del stack.environment["MARKETLENS_MODEL__PATH"]
+    stack.ingest("index", "rollback")
+    until(lambda: stack.api().ready() == old)
+    assert new.collection
+    stack.ingest("index", "drop", new.collection)
+    assert new.collection not in stack.ingest("index", "status")
+
+
+def test_a_key_is_changed(stack: Stack) -> None:
+    """A revoked key ends with the next request; the dashboard goes on with its new one."""
+    old = stack.dashboard_key()
+    assert {"dashboard", "tester"} <= set(stack.keys("list").split())
+    stack.keys("revoke", "dashboard")
+    with pytest.raises(ApiError) as refused:
+        Client(f"http://{ADDRESS}:8080", old).whoami()
+    assert refused.value.status == 401
+    stack.compose("run", "--rm", "-T", "keys")
+    stack.compose("restart", "dashboard")
+    stack.wait_until_well()
+    assert stack.dashboard_key() != old
+    test_the_dashboard_answers(stack)
+
+
+def test_prometheus_reads_both(stack: Stack) -> None:
+    """It finds the API with its own key, and Milvus; it takes the alerts."""
+    default = re.search(r"\${PROMETHEUS_IMAGE:-([^}]+)}", (ROOT / "docker-compose.yml").read_text())
+    assert default
+    image = os.environ.get("PROMETHEUS_IMAGE", default[1])
+    for look in ("inspect", "pull"):
+        if subprocess.run(["docker", "image", look, image], capture_output=True, check=False).returncode == 0:
+            break
+    else:
+        pytest.skip(f"{image} can neither be found here nor pulled: PROMETHEUS_IMAGE names another")
+    compose = ("--profile", "monitoring")
+    try:
+        stack.compose(*compose, "up", "--detach", "prometheus")
+        ask = (*compose, "exec", "-T", "prometheus", "promtool")
+        stack.compose(*ask, "check", "config", "/etc/prometheus/prometheus.yml")
+        up = (*ask, "query", "instant", "http://127.0.0.1:9090", "sum(up) by (job)")
+        until(
+            lambda: (
+                sorted(re.findall(r'job="(\w+)"} => 1 ', stack.compose(*up, check=False))) == ["marketlens", "milvus"]
+            )
+        )
+    finally:
+        stack.compose(*compose, "rm", "--stop", "--force", "prometheus")
+
+
 @pytest.fixture(scope="module")
 def kept(stack: Stack) -> dict[str, Any]:
     """What is stored, once a listing was put and a verdict given through the API."""
@@ -253,11 +328,10 @@ def test_nothing_is_lost_with_all_containers(stack: Stack, kept: dict[str, Any])
 
 def test_a_lost_milvus_comes_back_from_a_backup(stack: Stack, kept: dict[str, Any]) -> None:
     """As docs/runbook.md says: Milvus with its volume is gone, an empty one takes its place and is filled."""
-    ingest = ("--profile", "ingest", "run", "--rm", "-T", "ingest")
-    stack.compose(*ingest, "backup", "/data/backup")
+    stack.ingest("backup", "/data/backup")
     stack.compose("rm", "--stop", "--force", "milvus")
     stack.run("docker", "volume", "rm", f"{stack.environment['COMPOSE_PROJECT_NAME']}_milvus")
     stack.compose("up", "--detach")
-    stack.compose(*ingest, "restore", "/data/backup")
+    stack.ingest("restore", "/data/backup")
     stack.wait_until_well()
     assert stack.kept() == kept

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,8 @@ DIM = 2048
 # Of a file that is newer than that, nothing is concluded: it might change again within the clock's tick.
 AN_HOUR_AGO = time.time() - 3600
 CELLS = 26
+
+Connect = Callable[..., PhotoCollection]
 
 
 def marketlens(
@@ -162,6 +165,32 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real Milvus server: a container where a Docker engine answers, else the PyPI package."""
     with running_server(tmp_path_factory.mktemp("milvus")) as uri:
         yield uri
+
+
+@pytest.fixture(params=["lite", "server"])
+def milvus(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
+    """Where this test's own catalogue goes, on either store."""
+    return a_catalogue_of_its_own(request, tmp_path)
+
+
+def a_catalogue_of_its_own(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
+    if request.param == "lite":
+        return MilvusSettings(uri=str(tmp_path / "milvus.db"))
+    return MilvusSettings(uri=request.getfixturevalue("milvus_server"), alias=f"photos_{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def connect(milvus: MilvusSettings) -> Iterator[Connect]:
+    """Opens it; Lite gives one process several connections as well."""
+    opened: list[PhotoCollection] = []
+
+    def connect(index: IndexSettings | None = None) -> PhotoCollection:
+        opened.append(PhotoCollection.connect(milvus, index or IndexSettings(), consistency="Session"))
+        return opened[-1]
+
+    yield connect
+    for collection in opened:
+        collection.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ The container's image is that of docker-compose.yml, or MILVUS_IMAGE; the latter
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -127,15 +128,17 @@ class PackageServer:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nothing listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of this machine that nothing listens on, and that no connection takes while a server of theirs is away."""
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        for port in random.SystemRandom().sample(range(20_000, 32_000), 1_000):  # Linux gives out those from 32768 on
+            if len(found) == count:
+                break
+            one = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 def _docker_answers() -> bool:

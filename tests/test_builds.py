@@ -1,11 +1,8 @@
 """The contract of builds and the alias: one file, run on embedded Milvus Lite and on a real server."""
 
 import time
-import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, tzinfo
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,31 +12,11 @@ from catalog.collection import PhotoCollection
 from catalog.difference import compare, differing, require_same, suspects
 from catalog.errors import BuildRefused, CollectionMissing, CollectionReplaced, NotFound
 from catalog.filters import SearchFilter
-from catalog.settings import IndexSettings, MilvusSettings
+from catalog.settings import IndexSettings
+from tests.conftest import Connect
 from tests.test_collection import DIM, MODEL, stored, unit_vectors
 
 OTHER = "0c" * 32
-
-Connect = Callable[[], PhotoCollection]
-
-
-@pytest.fixture(params=["lite", "server"])
-def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connect]:
-    """Opens this test's own store; Lite gives one process several connections as well."""
-    if request.param == "lite":
-        milvus = MilvusSettings(uri=str(tmp_path / "milvus.db"))
-    else:
-        uri = request.getfixturevalue("milvus_server")
-        milvus = MilvusSettings(uri=uri, alias=f"photos_{uuid.uuid4().hex[:8]}")
-    opened: list[PhotoCollection] = []
-
-    def connect() -> PhotoCollection:
-        opened.append(PhotoCollection.connect(milvus, IndexSettings(), consistency="Session"))
-        return opened[-1]
-
-    yield connect
-    for collection in opened:
-        collection.close()
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,37 +32,11 @@ from catalog.filters import SearchFilter
 from catalog.listing import Listing, Page, Photo, Scored, StoredPhoto
 from catalog.records import FIELDS
 from catalog.settings import IndexSettings, MilvusSettings
+from tests.conftest import Connect, a_catalogue_of_its_own
 
 DIM = 32
 MODEL = "ab" * 32
 EVERYTHING = SearchFilter()
-
-Connect = Callable[..., PhotoCollection]
-
-
-@pytest.fixture(params=["lite", "server"])
-def milvus(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
-    """Where this test's own catalogue goes, on either store."""
-    return _place(request, tmp_path)
-
-
-def _place(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
-    if request.param == "lite":
-        return MilvusSettings(uri=str(tmp_path / "milvus.db"))
-    return MilvusSettings(uri=request.getfixturevalue("milvus_server"), alias=f"photos_{uuid.uuid4().hex[:8]}")
-
-
-@pytest.fixture
-def connect(milvus: MilvusSettings) -> Iterator[Connect]:
-    opened: list[PhotoCollection] = []
-
-    def connect(index: IndexSettings | None = None) -> PhotoCollection:
-        opened.append(PhotoCollection.connect(milvus, index or IndexSettings(), consistency="Session"))
-        return opened[-1]
-
-    yield connect
-    for collection in opened:
-        collection.close()
 
 
 @pytest.fixture
@@ -285,7 +258,7 @@ def four_listings(
 ) -> Iterator[PhotoCollection]:
     """For reading only: a server takes three seconds to make a collection."""
     collection = PhotoCollection.connect(
-        _place(request, tmp_path_factory.mktemp("four")), IndexSettings(), consistency="Session"
+        a_catalogue_of_its_own(request, tmp_path_factory.mktemp("four")), IndexSettings(), consistency="Session"
     )
     collection.ensure(MODEL, DIM)
     listings = [LEEDS, LONDON, NO_PRICE, FREE]

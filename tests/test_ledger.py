@@ -1,6 +1,7 @@
 """The ledger: a line for every row, which survives whatever happens to the run."""
 
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def test_no_more_runs_are_read_than_asked_for(tmp_path: Path, monkeypatch: pytes
     assert [run.run_id for run in ledger.runs(2)] == [ids[4], ids[3]]
     assert len(read) == 2
     assert len(ledger.runs()) == 5
+
+
+def test_runs_are_in_their_order_though_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest run is the one started last, within one second, or after the clock went back a year."""
+    ledger, now = Ledger(tmp_path), 1_800_000_000.0
+    started = []
+    for jump in (0, 0, -365 * 86_400, 0, 60):
+        now += jump
+        monkeypatch.setattr(time, "time", lambda moment=now: moment)
+        ledger.start(report := Report(export="e"))
+        started.append(report.run_id)
+    assert [run.run_id for run in ledger.runs()] == started[::-1]
+    assert ledger.find(started[-1]).folder.name == started[-1]
 
 
 def test_a_half_written_part_is_not_read(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_jumps(
     urls = PhotoUrls(KeyRing(tmp_path / "keys.json", public=False), 86_400)
     limit, watch = RateLimit("3/minute"), ClaimWatch()
     assert limit.item
-    ingest_export(export, embedder, photos)
+    runs = [ingest_export(export, embedder, photos).run_id]
     builds = [photos.builds.live().build]
     real, ahead = time.time, 0.0
 
@@ -52,18 +52,19 @@ def test_jumps(
         assert watch.is_alive("beat", time.monotonic())
         again = ingest_export(export, embedder, photos)
         assert (again.unchanged, again.photos) == (20, 20)
+        runs.append(again.run_id)
         signature = urls.url("l1-0").partition("signature=")[2]
         assert urls.holds("l1-0", signature)
         builds.append(new_build(photos).build)
     assert builds == sorted(set(builds))
-    assert len(Ledger(export.parent / "ledger").runs()) == 3
+    assert [run.run_id for run in Ledger(export.parent / "ledger").runs()] == runs[::-1]
     lost, doubled = lost_and_doubled(photos, ids_of(10))
     assert (lost, doubled) == (0, 0)
     record(
         "clock a year ahead, then two back",
         {
-            "promised": "claims compare no clocks; the newest build is the one made last",
-            "observed": "nothing embedded again, claims and rate limits as before, builds in their order",
+            "promised": "claims compare no clocks; the newest build and run are those made last",
+            "observed": "nothing embedded again, claims and rate limits as before, builds and runs in their order",
             "lost": lost,
             "doubled": doubled,
             "recovery": "by itself; addresses of photos given out before end early, answers have new ones",
