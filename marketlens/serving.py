@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Answers that have begun may end.
 _STOP_SECONDS = 20
+# Proxies and clients keep idle connections for a minute at most: when this side closes first, a request may be lost.
+IDLE_SECONDS = 75
 # A worker that imports torch on a busy machine says nothing for a while; one that hangs for longer is replaced.
 _PONG_SECONDS = 20
 
@@ -144,4 +146,5 @@ def _options(settings: Settings) -> dict[str, Any]:
         "access_log": False,  # ours has the request's id, its stages and its key, and no queries
         "server_header": False,
         "timeout_graceful_shutdown": _STOP_SECONDS,
+        "timeout_keep_alive": IDLE_SECONDS,
     }

@@ -4,6 +4,7 @@ The container's image is that of docker-compose.yml, or MILVUS_IMAGE; the latter
 """
 
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -73,7 +74,8 @@ class PackageServer:
         self._folder = folder
         ports = free_ports(len(_PORTS) + 2)
         self._options = [f"--{name}={port}" for name, port in zip(_PORTS, ports, strict=False)]
-        self.uri = f"http://127.0.0.1:{ports[_PORTS.index('proxy-port')]}"
+        self._port = ports[_PORTS.index("proxy-port")]
+        self.uri = f"http://127.0.0.1:{self._port}"
         # The embedded etcd keeps its ports to itself; without a file of its own, two servers meet on 2379 and 2380.
         self._etcd = folder / "etcd.yaml"
         peer, client = (f"http://127.0.0.1:{port}" for port in ports[-2:])
@@ -85,6 +87,9 @@ class PackageServer:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, again perhaps, on what it stored before."""
+        # A connection of the one that was killed may linger on the port for a minute: the package would take another.
+        while not _is_free(self._port):
+            time.sleep(0.2)
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._command, "--data", self._folder / "data", *self._options],
@@ -129,16 +134,17 @@ class PackageServer:
 
 def free_ports(count: int) -> list[int]:
     """Ports of this machine that nothing listens on, and that no connection takes while a server of theirs is away."""
-    found: list[int] = []
-    with contextlib.ExitStack() as held:
-        for port in random.SystemRandom().sample(range(20_000, 32_000), 1_000):  # Linux gives out those from 32768 on
-            if len(found) == count:
-                break
-            one = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                one.bind(("127.0.0.1", port))
-                found.append(port)
-    return found
+    ports = random.SystemRandom().sample(range(20_000, 32_000), 1_000)  # Linux gives out those from 32768 on
+    return list(itertools.islice(filter(_is_free, ports), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _docker_answers() -> bool:

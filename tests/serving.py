@@ -22,6 +22,7 @@ from catalog.settings import (
     VerdictSettings,
 )
 from embedding.embedder import Embedder
+from marketlens.serving import IDLE_SECONDS
 from search_api.app import create_app
 from tests.conftest import ingest_export
 
@@ -48,7 +49,11 @@ def serving(app: FastAPI) -> Iterator[str]:
     """Run the app in a thread of this process, behind a real socket; yields its address."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on a socket that uvicorn opens itself
-    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, timeout_graceful_shutdown=5))
+    # Connections are kept as `marketlens serve` keeps them.
+    config = uvicorn.Config(
+        app, access_log=False, log_config=None, timeout_graceful_shutdown=5, timeout_keep_alive=IDLE_SECONDS
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

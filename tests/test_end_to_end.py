@@ -1,12 +1,14 @@
 """The whole way through with the real ResNet50, as a user walks it: commands, processes, HTTP."""
 
 import csv
+import http.client
 import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -134,6 +136,17 @@ def test_a_photo_scaled_and_saved_again_still_finds_its_listing(up: tuple[str, s
         listings = [hit["listing_id"] for hit in response.json()["hits"]]
         found += row["product_id"] == listings[0] or row["id"] in photos[:1]
     assert found >= 0.9 * len(rows)
+
+
+def test_an_idle_connection_is_kept(up: tuple[str, str, Path]) -> None:
+    """A connection that was idle for longer than uvicorn's own five seconds takes another request."""
+    with closing(http.client.HTTPConnection(up[0].removeprefix("http://"), timeout=30)) as connection:
+        for seconds in (0, 7):
+            time.sleep(seconds)
+            connection.request("GET", "/livez")
+            connection.auto_open = 0  # were it closed, the second request would open another
+            answer = connection.getresponse()
+            assert (answer.status, len(answer.read()) > 0) == (200, True)
 
 
 @pytest.mark.usefixtures("up")
