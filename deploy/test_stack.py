@@ -17,9 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+from embedding.importing import import_model
 from search_api.client import ApiError, Client
 from search_api.schemas import Duplicate, PutListing, PutPhoto, PutVerdict, SearchRequest
-from tests.conftest import LISTINGS, jpeg, part_of_listings, picture
+from tests.conftest import LISTINGS, WEIGHTS, jpeg, part_of_listings, picture
 
 ROOT = Path(__file__).parents[1]
 # Another address of this machine: a stack that is in use here keeps its ports.
@@ -224,11 +225,13 @@ def test_all_is_well(stack: Stack) -> None:
     until(lambda: stack.api().insights().photos == stack.api().ready().photos)
 
 
-def test_another_model(stack: Stack, export: Path, imagenet_model: Path) -> None:
+def test_another_model(stack: Stack, export: Path, tmp_path: Path) -> None:
     """Built beside the live one, checked, promoted, ingested with, rolled back and dropped, while the API answers."""
-    imagenet_model.chmod(0o755)
+    model = tmp_path / "model"
+    import_model(model, WEIGHTS)
+    model.chmod(0o755)
     copy = ("--entrypoint", "sh", "ingest", "-c", "mkdir -p /data/models && cp -r /new /data/models/")
-    stack.compose("--profile", "ingest", "run", "--rm", "-T", "--volume", f"{imagenet_model}:/new:ro", *copy)
+    stack.compose("--profile", "ingest", "run", "--rm", "-T", "--volume", f"{model}:/new:ro", *copy)
     old = stack.api().ready()
     stack.ingest("index", "build", "--model", "/data/models/new")
     stack.ingest("index", "check")

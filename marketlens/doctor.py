@@ -51,7 +51,8 @@ def _dashboard(_: Settings) -> Iterator[Finding]:
     try:
         yield "streamlit", True, version("streamlit"), ""
     except importlib.metadata.PackageNotFoundError:
-        yield "streamlit", False, "not installed: there is no dashboard", 'pip install "marketlens[dashboard]"'
+        # As in the ingest's image, which needs none.
+        yield "streamlit", True, 'not installed, so no dashboard here: pip install "marketlens[dashboard]"', ""
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -6,11 +6,14 @@ import signal
 import socket
 import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from catalog.settings import Settings
+from marketlens import doctor
 from tests.conftest import COMMAND, MakeExport, jpeg, marketlens, picture
 from tests.milvus_server import free_ports
 
@@ -216,6 +219,18 @@ def test_doctor_looks_at_everything(tmp_path: Path, make_export: MakeExport, ran
     well = marketlens("doctor", "--model", random_model, cwd=tmp_path)
     assert well.returncode == 0, well.stdout
     assert "4 photos" in well.stdout
+
+
+def test_doctor_needs_no_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no Streamlit, as in the ingest's image, that is said and nothing is wrong."""
+    monkeypatch.setattr(doctor, "version", _missing)
+    [(what, well, found, _)] = doctor._dashboard(Settings())
+    assert (what, well) == ("streamlit", True)
+    assert "marketlens[dashboard]" in found
+
+
+def _missing(name: str) -> None:
+    raise metadata.PackageNotFoundError(name)
 
 
 def test_demo_on_ones_own_photos(tmp_path: Path, random_model: Path) -> None:
