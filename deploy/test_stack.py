@@ -28,6 +28,7 @@ ADDRESS = "127.0.0.77"
 CANARY = "root:canary-of-the-deploy-test"
 LASTING = ("milvus", "api", "dashboard")
 UP_SECONDS = 300.0
+INGEST = ("--profile", "ingest", "run", "--rm", "-T", "ingest")
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -53,7 +54,7 @@ class Stack:
 
     def ingest(self, *arguments: str) -> str:
         """A command of the ingest image, the export's ingest without one."""
-        return self.compose("--profile", "ingest", "run", "--rm", "-T", "ingest", *arguments)
+        return self.compose(*INGEST, *arguments)
 
     def keys(self, *arguments: str) -> str:
         return self.compose("run", "--rm", "-T", "--entrypoint", "marketlens", "keys", "keys", *arguments)
@@ -234,7 +235,8 @@ def test_another_model(stack: Stack, export: Path, tmp_path: Path) -> None:
     stack.compose("--profile", "ingest", "run", "--rm", "-T", "--volume", f"{model}:/new:ro", *copy)
     old = stack.api().ready()
     stack.ingest("index", "build", "--model", "/data/models/new")
-    stack.ingest("index", "check")
+    # Not fine-tuned, it is worse, and the check says so.
+    assert "Missed: the other photo of a listing" in stack.compose(*INGEST, "index", "check", check=False)
     assert stack.api().ready().collection == old.collection
     stack.ingest("index", "promote")
     until(lambda: stack.api().ready().collection != old.collection)
