@@ -42,27 +42,27 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark(
         "ingest",
-        "{listings} --photos 48 --large 0 --rounds 2 --without-ray",
+        "{listings} --photos 24 --large 0 --rounds 2 --without-ray",
         "{listings} --photos 300 --large 150 --rounds 3",
     ),
-    Benchmark("api", "{listings} --catalogue 100 --photos 40", "{listings} --photos 200"),
+    Benchmark("api", "{listings} --catalogue 100 --photos 24", "{listings} --photos 200"),
     Benchmark(
         "search",
-        "--photos 10000 --index IVF_FLAT --passing 100 10 1 --clients 4 --seconds 0.3",
+        "--photos 10000 --index IVF_FLAT --passing 100 1 --clients 4 --seconds 0.3",
         "--photos 10000 100000 --seconds 1",
     ),
     Benchmark(
         "peers",
-        "{listings} --embed 64 --photos 10000 --rounds 2 --seconds 0.3",
+        "{listings} --embed 32 --photos 5000 --rounds 2 --seconds 0.3",
         "{listings} --photos 10000 100000",
     ),
     Benchmark(
         "growth",
-        "--photos 1000 10000 --stores lite --rounds 2 --map 1000",
+        "--photos 1000 4000 --stores lite --rounds 1 --map 1000",
         "--photos 1000 10000 100000 1000000",
     ),
     Benchmark("insights", "--photos 10000 --map 1000 --rounds 2", "--photos 10000 100000 1000000 --seconds 15"),
-    Benchmark("server_size", "--rows 5000 --index IVF_FLAT --quiet 2 --rounds 2", "--rows 30000 60000 --rounds 3"),
+    Benchmark("server_size", "--rows 5000 --index IVF_FLAT --quiet 2 --rounds 1", "--rows 30000 60000 --rounds 3"),
     Benchmark("backup", "--rows 5000 --store lite --rounds 2", "--rows 20000 100000 --rounds 3"),
     Benchmark("scaling", "", ""),
 )

@@ -188,6 +188,7 @@ def embedder(seed: int) -> Embedder:
         name="synthetic",
         architecture=ArchitectureConfig(head=TwoPartHeadConfig(categories=1)),
         transform=TransformConfig(),
+        categories=["drawings"],
         parent="",
         licence="",
         fingerprint="5" * 64,
@@ -212,9 +213,13 @@ def show(store: str, runs: dict[int, list[Measured]], mapped: int) -> None:
     rows: list[list[Cell]] = []
     for name, by_size in found.items():
         cells: list[Cell] = [by_size.get(size, "") for size in runs]
-        first, *_, last = by_size.values() if len(by_size) > 1 else [figure([1.0])] * 2
-        grown = ratio(last, first) if len(by_size) > 1 else ""
-        rows.append([name, *cells, grown, exponent(list(by_size), list(by_size.values()))])
+        # What was measured at one size alone, or took no time that could be measured, has not grown.
+        if len(by_size) > 1 and all(value > 0 for one in by_size.values() for value in one.values):
+            first, *_, last = by_size.values()
+            cells += [ratio(last, first), exponent(list(by_size), list(by_size.values()))]
+        else:
+            cells += ["", ""]
+        rows.append([name, *cells])
     plots = [
         plot(f"Growth, {store}: time", "seconds", found, ("ingest, s", "insights, s", "of which neighbours, s")),
         plot(f"Growth, {store}: memory and disk", "MB", found, [name for name in names if name.endswith("MB")]),
