@@ -114,6 +114,18 @@ def test_without_the_real_export(tmp_path: Path) -> None:
     assert not by_name["peers"].needs_listings  # its finders need none
 
 
+def test_a_benchmark_runs(tmp_path: Path) -> None:
+    """The one that goes the whole way, ingest, searches and insights, with as few photos as it can."""
+    few = runner.Benchmark("growth", "--photos 40 --stores lite --rounds 1 --map 20", "")
+    section = runner.run(few, quick=True, listings=tmp_path)
+    assert section.problem == ""
+    assert section.seconds > 0
+    assert section.peak_mb > 100
+    [table] = section.tables
+    measured = [row[0] for row in table.rows]
+    assert {"ingest, s", "search, p50 ms", "insights, s", "disk, MB"} <= set(measured)
+
+
 def test_ways_take_turns() -> None:
     """No way is always the first after another."""
     assert rounds(["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a"]
