@@ -31,15 +31,20 @@ WeightsOption = Annotated[
 
 
 def main() -> None:
-    """Run the command; a user's mistake ends in a message, not in a traceback."""
+    """Run the command; a user's mistake, or too little memory, ends in a message, not in a traceback."""
     from catalog.errors import MarketlensError
 
     try:
         app()
-    except MarketlensError as error:
-        from marketlens.terminal import fail
+    except Exception as error:
+        from marketlens.terminal import fail, is_memory_short
 
-        sys.exit(fail(error))
+        if isinstance(error, MarketlensError):
+            sys.exit(fail(error))
+        if is_memory_short(error):
+            hint = "Give it more: embedding takes up to 2 GB. An ingest that is run again goes on where it was."
+            sys.exit(fail(MarketlensError(f"There is not enough memory: {error}", hint=hint)))
+        raise
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """What a person sees: progress bars, tables, errors without tracebacks."""
 
+import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -56,6 +58,13 @@ def fail(error: MarketlensError) -> int:
     if error.hint:
         console.print(Text("Hint:  ", style="bold") + Text(error.hint, style="default"))
     return EXIT_USAGE if isinstance(error, _USAGE_ERRORS) else EXIT_SURROUNDINGS
+
+
+def is_memory_short(error: Exception) -> bool:
+    """Whether memory was refused. Libraries say so with errors of their own, torch and ONNX Runtime in words alone."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return bool(re.search(r"allocate memory|out of memory|not enough memory", str(error), re.IGNORECASE))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The command as a user meets it: what went wrong, where, how to mend it, and never a traceback."""
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from catalog.settings import Settings
-from marketlens import doctor
+from marketlens import cli, doctor
 from tests.conftest import COMMAND, MakeExport, jpeg, marketlens, picture
 from tests.milvus_server import free_ports
 
@@ -219,6 +220,35 @@ def test_doctor_looks_at_everything(tmp_path: Path, make_export: MakeExport, ran
     well = marketlens("doctor", "--model", random_model, cwd=tmp_path)
     assert well.returncode == 0, well.stdout
     assert "4 photos" in well.stdout
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried 8 bytes"),
+        RuntimeError("unable to mmap 24699958 bytes from file </m/model.safetensors>: Cannot allocate memory (12)"),
+        Exception("[ONNXRuntimeError] : 1 : FAIL : BFCArena Failed to allocate memory for requested buffer of size 9"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However a library says it: status 3, words, no traceback; another error keeps its own."""
+
+    def refused() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", refused)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 3
+    assert "not enough memory" in capsys.readouterr().err
+    error = RuntimeError("something else")
+    with pytest.raises(RuntimeError, match="something else"):
+        cli.main()
 
 
 def test_doctor_needs_no_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
