@@ -1,12 +1,13 @@
 """How ingest, search and insights grow with the photos: time, memory, disk, and the exponent of each.
 
     .venv/bin/python -m benchmarks.growth [--photos 1000 10000 100000] [--stores lite server] [--rounds 3]
-        [--map 50000] [--compare 100000] [--settle 25]
+        [--once 100000] [--lite 100000] [--map 50000] [--compare 100000] [--settle 25]
 
 Drawings of 192 px are read and decoded; synthetic vectors of 512 dimensions around 520 looks stand in for the network,
 all else is done as ever: `marketlens ingest`, searches one after the other, `marketlens insights`. Ingest and searches
-share a process, insights have one of their own: memory is the most that each held. The exponent is the slope of
-least squares through the logarithms of all runs, with its standard error.
+share a process, insights have one of their own: memory is the most that each held. Sizes from `--once` on, which take
+minutes to an hour, run once, after all rounds of the others. The exponent is the slope of least squares through the
+logarithms of all runs, with its standard error.
 """
 
 import argparse
@@ -85,6 +86,8 @@ def main() -> None:
     parser.add_argument("--photos", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--stores", nargs="+", default=["lite", "server"], choices=["lite", "server"])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--once", type=int, default=100_000, help="from this size on a single round: it takes long")
+    parser.add_argument("--lite", type=int, default=100_000, help="no more in Milvus Lite, which is in the process")
     parser.add_argument("--map", type=int, default=50_000, help="most photos on the map of insights")
     parser.add_argument("--compare", type=int, default=100_000, help="no insights of more photos: hours at a million")
     parser.add_argument("--settle", type=float, default=25.0, help="seconds that a server may take its index over in")
@@ -96,8 +99,10 @@ def main() -> None:
             with milvus_server(folder / "server") if store == "server" else nullcontext("") as uri:
                 if store == "server" and not uri:
                     continue
-                runs: dict[int, list[Measured]] = {size: [] for size in exports}
-                order = [size for _ in range(arguments.rounds) for size in exports]
+                sizes = [size for size in exports if uri or size <= arguments.lite]
+                runs: dict[int, list[Measured]] = {size: [] for size in sizes}
+                order = [size for _ in range(arguments.rounds) for size in sizes if size < arguments.once]
+                order += [size for size in sizes if size >= arguments.once]
                 for number, size in track(list(enumerate(order)), store, console=Console(stderr=True)):
                     place = folder / f"{store}-{number}"
                     place.mkdir()
@@ -216,7 +221,8 @@ def show(store: str, runs: dict[int, list[Measured]], mapped: int) -> None:
         # What was measured at one size alone, or took no time that could be measured, has not grown.
         if len(by_size) > 1 and all(value > 0 for one in by_size.values() for value in one.values):
             first, *_, last = by_size.values()
-            cells += [ratio(last, first), exponent(list(by_size), list(by_size.values()))]
+            paired = figure(first.values[: len(last.values)])  # there may be fewer of the last
+            cells += [ratio(last, paired), exponent(list(by_size), list(by_size.values()))]
         else:
             cells += ["", ""]
         rows.append([name, *cells])

@@ -189,7 +189,7 @@ def doctor(uri: UriOption = None, model: ModelOption = None) -> None:
 @app.command()
 def demo(
     data: Annotated[Path | None, typer.Option(help="Your own: export, manifest or folder of photos.")] = None,
-    once: Annotated[bool, typer.Option("--once", help="Stop after the contact sheet.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End without API and dashboard.")] = False,
 ) -> None:
     """Ingest real product photos, search, draw a contact sheet, then run API and dashboard."""
     from marketlens.demo import run
