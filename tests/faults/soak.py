@@ -239,10 +239,10 @@ def plot(samples: list[tuple[float, ...]], answers: list[tuple[float, float]]) -
     in_minute = [took[took[:, 0] // 60 == minute, 1] for minute in minutes]
     figure, (top, middle, bottom) = plt.subplots(3, 1, sharex=True, figsize=(8, 6))
     top.plot(times / 60, memory / 1e6)
-    top.set(ylabel="RSS, MB", ylim=(0, None))
+    top.set(ylabel="RSS, MB", ylim=(0, 1.1 * memory.max() / 1e6))
     middle.plot(times / 60, files, label="open files")
     middle.plot(times / 60, threads, label="threads")
-    middle.set(ylim=(0, None))
+    middle.set(ylim=(0, 1.1 * max(files.max(), threads.max())))
     middle.legend()
     for share in (50, 99):
         bottom.plot([m + 0.5 for m in minutes], [np.percentile(one, share) for one in in_minute], label=f"p{share}")
