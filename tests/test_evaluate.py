@@ -9,6 +9,7 @@ import pytest
 
 from catalog.errors import ExportUnreadable, OutputFailed
 from catalog.exports import open_export
+from catalog.hosts import reader
 from embedding.checkpoint import TRAINED_ON, listing_hash
 from embedding.evaluate import Evaluation, evaluate
 from tests.conftest import MakeExport, marketlens, random_copy
@@ -20,7 +21,7 @@ def no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
 
 
 def run(models: list[Path], export: Path, out: Path) -> Evaluation:
-    return evaluate(models, open_export(export), out, max_bytes=10_000_000, progress=no_bar)
+    return evaluate(models, open_export(export), out, read=reader(10_000_000, 20), progress=no_bar)
 
 
 def test_trained_listings_are_left_out(random_model: Path, make_export: MakeExport, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 import embedding.prepared
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports import open_export
+from catalog.hosts import reader
 from embedding.balance import balance_model
 from embedding.card import ModelCard, read_card
 from embedding.checkpoint import listing_hash, load_model, load_weights, trained_on
@@ -52,8 +53,8 @@ def no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
     yield lambda _: None
 
 
-def prepared_from(export: Path, out: Path) -> Path:
-    prepare(open_export(export), out, seed=0, max_bytes=10_000_000, advance=lambda _: None)
+def prepared_from(export: Path, out: Path, seed: int = 0) -> Path:
+    prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
     return out
 
 
