@@ -104,12 +104,12 @@ def evaluate(models: list[Path], export: Export, out: Path, *, read: Read, progr
             hint="Give an export of other listings, or the one that the models' data sets were prepared from.",
         )
     results, pictures = [], {}
-    for folder, embedder, embedded in zip(models, embedders, held_out.embeddings, strict=True):
+    for name, embedder, embedded in zip(_names(models), embedders, held_out.embeddings, strict=True):
         embeddings = np.concatenate(embedded)
         measured = measure(photos, embeddings, embedder.classify(embeddings), embedder.card.categories)
         results.append(
             ModelFigures(
-                model=folder.name,
+                model=name,
                 fingerprint=embedder.fingerprint,
                 dim=embedder.dim,
                 figures=measured.figures(),
@@ -119,9 +119,9 @@ def evaluate(models: list[Path], export: Export, out: Path, *, read: Read, progr
             )
         )
         if "predicted" in measured.photos:
-            names = sorted({*embedder.card.categories, *photos["category"]})
-            pictures[f"confusion-{folder.name}.png"] = plots.confusion(
-                measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), names
+            categories = sorted({*embedder.card.categories, *photos["category"]})
+            pictures[f"confusion-{name.strip('/').replace('/', '-')}.png"] = plots.confusion(
+                measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), categories
             )
     evaluation = Evaluation(
         export=export.path,
@@ -133,6 +133,12 @@ def evaluate(models: list[Path], export: Export, out: Path, *, read: Read, progr
     )
     _save(evaluation, pictures, out)
     return evaluation
+
+
+def _names(models: list[Path]) -> list[str]:
+    """What tells the models apart: the names of their folders, or their paths where two have one name."""
+    names = [folder.name for folder in models]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in models]
 
 
 @dataclass(slots=True)
