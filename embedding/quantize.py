@@ -11,7 +11,7 @@ from more_itertools import take
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catalog.errors import ExportUnreadable
+from catalog.errors import ExportUnreadable, OutputFailed
 from catalog.exports import Export
 from catalog.hosts import Read
 from catalog.listing import Photo
@@ -60,7 +60,13 @@ def quantize_arithmetic(
     """
     refuse_existing(out)
     model, card = load_model(folder)
-    engine = OnnxEngine.load(folder, model, card.fingerprint)
+    try:
+        engine = OnnxEngine.load(folder, model, card.fingerprint)
+    except OSError as error:
+        raise OutputFailed(
+            f"{folder / ONNX}, which is what is calibrated, could not be made: {error}",
+            hint="Is there room, and is the folder writable? A copy of the folder will do.",
+        ) from error
     embedder = Embedder(card, engine)
     pixels = _some_photos(export, embedder, read, progress)
     with progress("Calibrating", len(pixels[::2])) as advance:
