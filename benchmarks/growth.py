@@ -36,6 +36,7 @@ from benchmarks.stores import in_ram, milvus_server, on_disk
 from catalog.collection import PhotoCollection
 from catalog.exports import open_export
 from catalog.filters import SearchFilter
+from catalog.hosts import reader
 from catalog.listing import Embeddings
 from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, InsightsSettings, MilvusSettings
@@ -164,7 +165,7 @@ def look(job: dict[str, object]) -> Measured:
     settings = InsightsSettings(folder=place / "insights", map_photos=mapped)
     started = time.perf_counter()
     with warnings.catch_warnings(action="ignore"):
-        summary, _ = look_at_all(photos, embedder(3), settings, max_photo_bytes=10_000_000, progress=quietly)
+        summary, _ = look_at_all(photos, embedder(3), settings, read=reader(10_000_000, 20), progress=quietly)
     seconds = time.perf_counter() - started
     photos.close()
     spent = summary.seconds

@@ -51,9 +51,9 @@ def host_of(uri: str) -> str:
 
 
 def name_of(location: str) -> str:
-    """The last part of a location, as a file's name."""
-    name = _without_query(location).rstrip("/").rpartition("/")[2]
-    return unquote(name) if is_http(location) else name
+    """The last part of a location, as a file's name: without a folder, also where its slashes are quoted."""
+    path = _without_query(location).rstrip("/")
+    return (unquote(path) if is_http(location) else path).rpartition("/")[2]
 
 
 def folder_of(location: str) -> str:

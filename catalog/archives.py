@@ -1,5 +1,6 @@
 """Files inside zip and tar archives, local or remote. They are read in place, and archives stay open between reads."""
 
+import lzma
 import os
 import posixpath
 import tarfile
@@ -21,7 +22,15 @@ OPEN_ARCHIVES = 4
 # How long a remote archive is taken for the one that was opened.
 _LOOK_AGAIN_SECONDS = 60
 # RuntimeError: encrypted; NotImplementedError: a compression that nobody knows.
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)
 _SAYS_UTF8 = 0x800
 
 T = TypeVar("T")

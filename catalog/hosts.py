@@ -2,13 +2,17 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from catalog.addresses import host_of
 from catalog.errors import HostFailed, PhotoUnusable
+from catalog.storage import read_photo
 
 FAILURES_IN_A_ROW = 5
+
+Read = Callable[[str], bytes]
+"""URI -> bytes of a photo. Raises PhotoUnusable."""
 
 
 class HostGate:
@@ -43,3 +47,14 @@ class HostGate:
             self._failures[host] = self._failures[host] + 1 if failed else 0
             if host and self._failures[host] >= FAILURES_IN_A_ROW:
                 self._given_up.add(host)
+
+
+def reader(max_bytes: int, seconds: float) -> Read:
+    """`read_photo` for one run, within which hosts that do not answer are given up. Safe for threads."""
+    hosts = HostGate()
+
+    def read(uri: str) -> bytes:
+        with hosts.asking(uri):
+            return read_photo(uri, max_bytes, seconds)
+
+    return read

@@ -209,8 +209,8 @@ class Ledger:
         for path in sorted(self._folder.glob(f"*/{RUN}"), reverse=True):
             try:
                 report = Report.model_validate_json(path.read_text())
-            except (OSError, ValidationError):
-                continue  # of another version; its rows are still there to be read
+            except (OSError, UnicodeDecodeError, ValidationError):
+                continue  # of another version, or damaged; its rows are still there to be read
             if report.state == "running":
                 try:
                     report = _as_it_stands(report, Run(path.parent))

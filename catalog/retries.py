@@ -51,7 +51,7 @@ def trouble(uri: str, error: BaseException) -> PhotoUnusable:
     """What an error means: nothing there, something unreadable, or a host in trouble."""
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, (aiohttp.ClientError, TimeoutError)):
         error = error.__cause__  # fsspec says so of every trouble over http
-    told = f"{uri} could not be read: {error or type(error).__name__}"
+    told = f"{uri} could not be read: {str(error) or type(error).__name__}"
     if isinstance(error, FileNotFoundError) or getattr(error, "status", None) in _GONE:
         return PhotoUnusable("missing", f"There is nothing at {uri}.")
     if isinstance(error, aiohttp.ClientResponseError):

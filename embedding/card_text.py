@@ -36,6 +36,8 @@ def describe(card: ModelCard) -> str:
         if (one := card.metrics.get(name))
     ]
     splits = [f"| {name} | {counts['listings']:,} | {counts['photos']:,} |" for name, counts in data.items()]
+    # Of the splits, not of the training. Models of earlier versions do not know it.
+    seed = card.training.get("data_seed")
     head, balanced = card.architecture.head, "balanced_from" in card.training
     lines = [
         f"# {card.name}",
@@ -53,8 +55,8 @@ def describe(card: ModelCard) -> str:
         "",
         "## Data",
         "",
-        "Split by listing and by group of near-identical photos, each category by the same shares, seed "
-        f"{arguments['seed']}.",
+        "Split by listing and by group of near-identical photos, each category by the same shares"
+        + (f", seed {seed}." if seed is not None else "."),
         "",
         "| split | listings | photos |",
         "|---|---|---|",

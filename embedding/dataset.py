@@ -19,9 +19,9 @@ from rich.table import Table
 
 from catalog.errors import ExportUnreadable, PhotoUnusable
 from catalog.exports import Export
+from catalog.hosts import Read
 from catalog.listing import Photo, Rejected
 from catalog.progress import Advance
-from catalog.storage import read_photo
 from embedding.folders import new_folder, refuse_existing
 from embedding.photos import open_photo
 from embedding.splits import assign_splits, listing_groups, near_identical_pairs
@@ -71,16 +71,17 @@ class _Seen:
     phash: NDArray[np.uint8]
 
 
-def prepare(export: Export, out: Path, *, seed: int, max_bytes: int, advance: Advance) -> DatasetReport:
+def prepare(export: Export, out: Path, *, seed: int, read: Read, advance: Advance) -> DatasetReport:
     """Write photos.parquet, categories.json, report.json and categories.png into a new folder.
 
     photos.parquet has a row per usable photo: photo_id, listing_id, title, category, subcategory, price, currency,
-    location, uri, sha256, phash, group, split. Raises ExportUnreadable, OutputFailed; no half-made folder stays.
+    location, listed_at, uri, sha256, phash, group, split. Raises ExportUnreadable, OutputFailed; no half-made folder
+    stays.
     """
     refuse_existing(out)
     seen: list[_Seen] = []
     rejected: list[Rejected] = []
-    for row in _look_at(export, max_bytes, advance):
+    for row in _look_at(export, read, advance):
         (rejected if isinstance(row, Rejected) else seen).append(row)  # type: ignore[arg-type]
     if not seen:
         raise ExportUnreadable(f"Not one photo of {export.path} can be used.", hint="Is it the right folder?")
@@ -91,12 +92,12 @@ def prepare(export: Export, out: Path, *, seed: int, max_bytes: int, advance: Ad
     return report
 
 
-def _look_at(export: Export, max_bytes: int, advance: Advance) -> Iterator[_Seen | Rejected]:
+def _look_at(export: Export, read: Read, advance: Advance) -> Iterator[_Seen | Rejected]:
     def look(row: Photo | Rejected) -> _Seen | Rejected:
         if isinstance(row, Rejected):
             return row
         try:
-            data = read_photo(row.uri, max_bytes)
+            data = read(row.uri)
             bits = imagehash.phash(open_photo(data, decode_side=_DECODE_SIDE)).hash
         except PhotoUnusable as error:
             return Rejected(row.row, row.photo_id, row.listing.listing_id, error.reason, error.message)

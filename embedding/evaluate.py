@@ -15,10 +15,10 @@ from rich.table import Table
 
 from catalog.errors import ExportUnreadable, PhotoUnusable
 from catalog.exports import Export
+from catalog.hosts import Read
 from catalog.index import Embeddings
 from catalog.listing import Photo
 from catalog.progress import Advance, Progress
-from catalog.storage import read_photo
 from embedding import plots
 from embedding.card import Figure
 from embedding.card_text import LABELS
@@ -86,7 +86,7 @@ class Evaluation(BaseModel):
         return Group(table, categories, *notes)
 
 
-def evaluate(models: list[Path], export: Export, out: Path, *, max_bytes: int, progress: Progress) -> Evaluation:
+def evaluate(models: list[Path], export: Export, out: Path, *, read: Read, progress: Progress) -> Evaluation:
     """Measure models and write evaluation.json and plots into a new folder.
 
     Raises ExportUnreadable, ModelMissing, ModelBroken, OutputFailed.
@@ -95,7 +95,7 @@ def evaluate(models: list[Path], export: Export, out: Path, *, max_bytes: int, p
     embedders = [Embedder.load(folder) for folder in models]
     known = frozenset[str]().union(*(trained_on(folder) for folder in models))
     with progress("Evaluating", export.photos) as advance:
-        held_out = _HeldOut.read(export, embedders, known, max_bytes, advance)
+        held_out = _HeldOut.read(export, embedders, known, read, advance)
     photos = pd.DataFrame(held_out.rows, columns=["photo_id", "listing_id", "category"])
     if not photos["listing_id"].duplicated().any():
         raise ExportUnreadable(
@@ -104,12 +104,12 @@ def evaluate(models: list[Path], export: Export, out: Path, *, max_bytes: int, p
             hint="Give an export of other listings, or the one that the models' data sets were prepared from.",
         )
     results, pictures = [], {}
-    for folder, embedder, embedded in zip(models, embedders, held_out.embeddings, strict=True):
+    for name, embedder, embedded in zip(_names(models), embedders, held_out.embeddings, strict=True):
         embeddings = np.concatenate(embedded)
         measured = measure(photos, embeddings, embedder.classify(embeddings), embedder.card.categories)
         results.append(
             ModelFigures(
-                model=folder.name,
+                model=name,
                 fingerprint=embedder.fingerprint,
                 dim=embedder.dim,
                 figures=measured.figures(),
@@ -119,9 +119,9 @@ def evaluate(models: list[Path], export: Export, out: Path, *, max_bytes: int, p
             )
         )
         if "predicted" in measured.photos:
-            names = sorted({*embedder.card.categories, *photos["category"]})
-            pictures[f"confusion-{folder.name}.png"] = plots.confusion(
-                measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), names
+            categories = sorted({*embedder.card.categories, *photos["category"]})
+            pictures[f"confusion-{name.strip('/').replace('/', '-')}.png"] = plots.confusion(
+                measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), categories
             )
     evaluation = Evaluation(
         export=export.path,
@@ -133,6 +133,12 @@ def evaluate(models: list[Path], export: Export, out: Path, *, max_bytes: int, p
     )
     _save(evaluation, pictures, out)
     return evaluation
+
+
+def _names(models: list[Path]) -> list[str]:
+    """What tells the models apart: the names of their folders, or their paths where two have one name."""
+    names = [folder.name for folder in models]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in models]
 
 
 @dataclass(slots=True)
@@ -150,7 +156,7 @@ class _HeldOut:
         export: Export,
         embedders: list[Embedder],
         known: frozenset[str],
-        max_bytes: int,
+        read: Read,
         advance: Advance,
     ) -> "_HeldOut":
         found = cls([], [[] for _ in embedders], set())
@@ -159,7 +165,7 @@ class _HeldOut:
                 photos = [row for row in batch if isinstance(row, Photo)]
                 new = [row for row in photos if listing_hash(row.listing.listing_id) not in known]
                 found.left_out |= {row.listing.listing_id for row in photos} - {row.listing.listing_id for row in new}
-                images = list(readers.map(lambda row: open_or_none(row, max_bytes), new))
+                images = list(readers.map(lambda row: open_or_none(row, read), new))
                 usable = [(row, image) for row, image in zip(new, images, strict=True) if image is not None]
                 found.rejected += len(batch) - len(photos) + len(new) - len(usable)
                 found.rows += [
@@ -176,10 +182,10 @@ class _HeldOut:
         return found
 
 
-def open_or_none(row: Photo, max_bytes: int) -> Image.Image | None:
+def open_or_none(row: Photo, read: Read) -> Image.Image | None:
     """A row's photo, upright; None where it cannot be used."""
     try:
-        return open_photo(read_photo(row.uri, max_bytes))
+        return open_photo(read(row.uri))
     except PhotoUnusable:
         return None
 

@@ -67,6 +67,7 @@ def finish(
     ).encode()
     facts = facts | {
         "data": _data_facts(data),
+        "data_seed": data.seed,
         "versions": {name: version(name) for name in ("torch", "torchvision", "pytorch-metric-learning")},
     }
     architecture = trainee.model.architecture

@@ -33,9 +33,9 @@ class OnnxEngine:
         from opening, and then every embedding is wrong.
         """
         path, stamp = folder / ONNX, folder / STAMP
-        if not path.exists() or not stamp.exists() or stamp.read_text() != _stamp(path, fingerprint):
+        if not path.exists() or not stamp.exists() or stamp.read_bytes() != _stamp(path, fingerprint):
             _export(model, path)
-            _replace(stamp, _stamp(path, fingerprint).encode())
+            _replace(stamp, _stamp(path, fingerprint))
         return cls(path)
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -44,9 +44,9 @@ class OnnxEngine:
         return embeddings
 
 
-def _stamp(path: Path, fingerprint: str) -> str:
+def _stamp(path: Path, fingerprint: str) -> bytes:
     with path.open("rb") as file:
-        return f"{fingerprint} {hashlib.file_digest(file, 'sha256').hexdigest()}\n"
+        return f"{fingerprint} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from catalog.errors import ExportUnreadable, PhotoUnusable
 from catalog.storage import read_photo
-from embedding.dataset import CATEGORIES, PHOTOS
+from embedding.dataset import CATEGORIES, PHOTOS, REPORT, DatasetReport
 from embedding.photos import open_photo
 from embedding.splits import Split
 
@@ -32,11 +32,12 @@ _MIN_LISTINGS_PER_WORD, _MAX_WORDS = 4, 5_000
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """photos.parquet and the category encoder of a folder that `marketlens prepare` made."""
+    """What is in a folder that `marketlens prepare` made: photos, the order of the encoder, the seed of the splits."""
 
     folder: Path
     photos: pd.DataFrame
     categories: list[str]
+    seed: int
 
     def split(self, name: Split) -> pd.DataFrame:
         """The photos of one split, in the order of the file."""
@@ -48,14 +49,15 @@ def read_prepared(folder: Path) -> Prepared:
     try:
         photos = pd.read_parquet(folder / PHOTOS)
         encoder: dict[str, int] = json.loads((folder / CATEGORIES).read_text())
+        report = DatasetReport.model_validate_json((folder / REPORT).read_text())
     except FileNotFoundError as error:
         raise ExportUnreadable(
-            f"{folder} is not a prepared data set: {PHOTOS} or {CATEGORIES} is not there.",
+            f"{folder} is not a prepared data set: {PHOTOS}, {CATEGORIES} or {REPORT} is not there.",
             hint=f"Make one: marketlens prepare EXPORT --out {folder}",
         ) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ExportUnreadable(f"The data set {folder} cannot be read: {error}", hint=_PREPARE_AGAIN) from error
-    return Prepared(folder, photos, sorted(encoder, key=encoder.__getitem__))
+    return Prepared(folder, photos, sorted(encoder, key=encoder.__getitem__), report.seed)
 
 
 def check_trainable(data: Prepared) -> None:

@@ -11,8 +11,9 @@ from more_itertools import take
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catalog.errors import ExportUnreadable
+from catalog.errors import ExportUnreadable, OutputFailed
 from catalog.exports import Export
+from catalog.hosts import Read
 from catalog.listing import Photo
 from catalog.progress import Progress
 from embedding.card import INT8_ONNX, ModelCard
@@ -50,7 +51,7 @@ def quantize_model(folder: Path, out: Path) -> ModelCard:
 
 
 def quantize_arithmetic(
-    folder: Path, out: Path, export: Export, *, max_bytes: int, progress: Progress
+    folder: Path, out: Path, export: Export, *, read: Read, progress: Progress
 ) -> tuple[ModelCard, Agreement]:
     """Save a model that calculates in int8, calibrated on photos of an export; its weights stay as they are stored.
 
@@ -59,9 +60,15 @@ def quantize_arithmetic(
     """
     refuse_existing(out)
     model, card = load_model(folder)
-    engine = OnnxEngine.load(folder, model, card.fingerprint)
+    try:
+        engine = OnnxEngine.load(folder, model, card.fingerprint)
+    except OSError as error:
+        raise OutputFailed(
+            f"{folder / ONNX}, which is what is calibrated, could not be made: {error}",
+            hint="Is there room, and is the folder writable? A copy of the folder will do.",
+        ) from error
     embedder = Embedder(card, engine)
-    pixels = _some_photos(export, embedder, max_bytes, progress)
+    pixels = _some_photos(export, embedder, read, progress)
     with progress("Calibrating", len(pixels[::2])) as advance:
         int8_onnx = to_int8(folder / ONNX, engine.input, pixels[::2], advance)
     card = card.model_copy(update={"name": out.name, "arithmetic": "int8"})
@@ -78,13 +85,13 @@ def _save(folder: Path, out: Path, weights: dict[str, Tensor], card: ModelCard, 
     return save_model(out, weights, card, {**files, **own})
 
 
-def _some_photos(export: Export, embedder: Embedder, max_bytes: int, progress: Progress) -> NDArray[np.uint8]:
+def _some_photos(export: Export, embedder: Embedder, read: Read, progress: Progress) -> NDArray[np.uint8]:
     photos = (row for row in export.rows() if isinstance(row, Photo))
     # Evenly over the export, which may be sorted by category.
     rows = take(2 * CALIBRATION, islice(photos, None, None, max(1, export.photos // (2 * CALIBRATION))))
     pixels = []
     with ThreadPoolExecutor(_READERS, "read") as readers, progress("Reading photos", len(rows)) as advance:
-        for image in readers.map(lambda row: open_or_none(row, max_bytes), rows):
+        for image in readers.map(lambda row: open_or_none(row, read), rows):
             if image is not None:
                 pixels.append(embedder.preprocess(image))
             advance(1)

@@ -73,10 +73,18 @@ def bulk_loading(
 def settle(collection: PhotoCollection, settings: BulkSettings, patience: Patience) -> bool:
     """Where a bulk load was begun, wait until what it imports can be looked up; whether there was one.
 
-    Until then a photo on its way in would be taken for one that is not there, and come twice.
+    Until then a photo on its way in would be taken for one that is not there, and come twice. Raises InvalidSetting
+    where the packages to ask with are not installed.
     """
     if not collection.note(NOTE):
         return False
-    patience(collection.bulk_load(settings).settle)
+    try:
+        load = collection.bulk_load(settings)
+    except ImportError as error:
+        raise InvalidSetting(
+            f"A bulk load of {collection.info().name} was cut off, and to end it {error.name or error} is needed.",
+            hint='pip install "marketlens[bulk]"',
+        ) from error
+    patience(load.settle)
     collection.set_note(NOTE, "")
     return True

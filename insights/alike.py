@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.errors import PhotoUnusable
+from catalog.hosts import Read
 from catalog.progress import Advance
-from catalog.storage import read_photo
 from embedding.photos import open_photo
 
 # Measured on real photos, see docs/insights.md: edits are above it, two shots of one scene below.
@@ -22,7 +22,7 @@ _EMPTY = 1.0  # fewer details are rounding
 _DECODE_SIDE = 128
 # What an edit may have cut off at the two ends of each axis, as shares of it.
 _CUTS = ((0, 0), (0.025, 0.025), (0.05, 0), (0, 0.05), (0.05, 0.05), (0.1, 0), (0, 0.1))
-_READERS, _BATCH = 4, 256
+READERS, _BATCH = 4, 256
 
 Small = NDArray[np.uint8]
 """A photo in grey, squeezed to 64 x 64: 4 KB."""
@@ -48,18 +48,18 @@ def likeness(one: Small, other: Small) -> float:
     return best
 
 
-def read_small(uris: Sequence[str], max_bytes: int, advance: Advance) -> Iterator[Small | None]:
+def read_small(uris: Sequence[str], read: Read, advance: Advance) -> Iterator[Small | None]:
     """Each photo, in order; None where it cannot be read."""
 
-    def read(uri: str) -> Small | None:
+    def small_or_none(uri: str) -> Small | None:
         try:
-            return small(open_photo(read_photo(uri, max_bytes), decode_side=_DECODE_SIDE))
+            return small(open_photo(read(uri), decode_side=_DECODE_SIDE))
         except PhotoUnusable:
             return None
 
-    with ThreadPoolExecutor(_READERS, "read") as readers:
+    with ThreadPoolExecutor(READERS, "read") as readers:
         for batch in chunked(uris, _BATCH):
-            yield from readers.map(read, batch)
+            yield from readers.map(small_or_none, batch)
             advance(len(batch))
 
 

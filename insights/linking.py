@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from catalog.hosts import Read
 from catalog.progress import Progress
 from embedding.card import Calibration
 from insights import alike
@@ -22,7 +23,7 @@ def same_item_cosine(curve: Calibration | None) -> float:
 
 
 def find_links(
-    seen: Snapshot, graph: Graph, curve: Calibration | None, max_bytes: int, progress: Progress
+    seen: Snapshot, graph: Graph, curve: Calibration | None, read: Read, progress: Progress
 ) -> tuple[list[Link], int]:
     """Links between photos, and how many photos could not be read: those are compared by their embeddings alone."""
     hashes = seen.photos["sha256"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
@@ -34,7 +35,7 @@ def find_links(
     rows = np.unique(pairs[cosines >= SAME_PHOTO_COSINE])
     uris = seen.photos["uri"].take(rows).to_pylist()
     with progress("Comparing pixels", len(uris)) as advance:
-        small = dict(zip(rows.tolist(), alike.read_small(uris, max_bytes, advance), strict=True))
+        small = dict(zip(rows.tolist(), alike.read_small(uris, read, advance), strict=True))
     for (a, b), cosine in zip(pairs.tolist(), cosines.tolist(), strict=True):
         one, other = small.get(a), small.get(b)
         if one is not None and other is not None and alike.likeness(one, other) >= alike.SAME_PHOTO:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from catalog.collection import PhotoCollection
+from catalog.hosts import Read
 from catalog.progress import Progress
 from catalog.settings import InsightsSettings
 from embedding.card import Calibration
@@ -45,7 +46,7 @@ def run(
     embedder: Embedder,
     settings: InsightsSettings,
     *,
-    max_photo_bytes: int,
+    read: Read,
     progress: Progress,
 ) -> tuple[Summary, Path]:
     """Look at the live collection; returns what was found, and where it was written.
@@ -74,7 +75,7 @@ def run(
             embedder.card.categories,
         )
     with stages("duplicates"):
-        links, unreadable = linking.find_links(seen, graph, embedder.card.calibration, max_photo_bytes, progress)
+        links, unreadable = linking.find_links(seen, graph, embedder.card.calibration, read, progress)
         groups, too_large = duplicates.groups(links, seen.listing)
     with stages("words"):
         words = TitleWords(seen.photos["title"].take(pa.array(seen.first_rows())).to_pylist())

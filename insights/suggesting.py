@@ -93,11 +93,13 @@ def suggestions(
 
     Two voices, each a share for every category, averaged over the listing's photos: the category head, and the
     neighbours. `certainty` is what their mean gives the suggested category, of what it gives that and the seller's
-    together; a little is added to both, so that a share of nothing at all is no certainty.
+    together; a little is added to both, so that a share of nothing at all is no certainty. Listings without a category
+    have the name '', which is never suggested.
     """
     places = {name: number for number, name in enumerate(head_categories)}
     known = np.array([name in places for name in categories])
     columns = [places[name] for name in categories if name in places]
+    named = np.array([name != "" for name in categories])
     found: list[Suggestion] = []
     for begin, end in blocks(first_rows(listing), len(listing), _BLOCK):
         near = _neighbour_shares(graph, category, slice(begin, end), len(categories))
@@ -106,7 +108,7 @@ def suggestions(
         if probabilities is not None:
             head[:, known] = probabilities[:, columns]
         voices = _Voices(head, near, known if probabilities is not None else np.zeros_like(known))
-        found += _suspects(begin, category[begin:end], listing[begin:end], voices, category, graph)
+        found += _suspects(begin, category[begin:end], listing[begin:end], voices, category, graph, named)
     return sorted(found, key=lambda one: (-one.certainty, one.listing_row))
 
 
@@ -125,14 +127,17 @@ def _suspects(
     photos: _Voices,
     category: NDArray[np.int32],
     graph: Graph,
+    named: NDArray[np.bool_],
 ) -> Iterator[Suggestion]:
     starts = first_rows(listing)
     listings = photos.by_listing(starts)
     mean, by_photo = listings.mean(own[starts]), photos.mean(own)
     at = np.arange(len(starts))
     sellers = mean[at, own[starts]]
-    others = mean.copy()
-    others[at, own[starts]] = -1
+    # Nobody is told to file a listing nowhere.
+    others = np.where(named, mean, 0)
+    others[at, own[starts]] = 0
+    # Where nothing speaks for another category, the best one may be the seller's: with a certainty of a half at most.
     best = others.argmax(axis=1)
     certainty = (others[at, best] + SMOOTHING) / (others[at, best] + sellers + 2 * SMOOTHING)
     ends = np.append(starts[1:], len(own))

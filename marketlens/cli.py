@@ -121,12 +121,12 @@ def insights(
 
     settings = load_settings(uri=uri, model=model, insights={"map_photos": map_photos})
     embedder, photos = open_catalogue(settings, must_exist=True)
+    from catalog.hosts import reader
     from insights.run import run
 
+    read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
     with closing(photos):
-        summary, path = run(
-            photos, embedder, settings.insights, max_photo_bytes=settings.ingest.max_photo_bytes, progress=progress
-        )
+        summary, path = run(photos, embedder, settings.insights, read=read, progress=progress)
     out.print(insights_table(summary))
     out.print(f"Insights: {path}", soft_wrap=True)
 
@@ -208,6 +208,7 @@ def prepare(
 ) -> None:
     """Make a data set for training: clean table, category encoder, splits without leaks, report."""
     from catalog.exports import open_export
+    from catalog.hosts import reader
 
     settings = load_settings()
     rows = open_export(export)
@@ -215,8 +216,9 @@ def prepare(
         from embedding import dataset
     from marketlens import terminal
 
+    read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
     with terminal.progress("Preparing", rows.photos) as advance:
-        report = dataset.prepare(rows, out, seed=seed, max_bytes=settings.ingest.max_photo_bytes, advance=advance)
+        report = dataset.prepare(rows, out, seed=seed, read=read, advance=advance)
     terminal.out.print(report.render())
     terminal.out.print(f"Data set: {out}", soft_wrap=True)
 
@@ -331,6 +333,7 @@ def evaluate(
     """Measure models side by side on listings that none of them was trained on."""
     from catalog.errors import InvalidSetting
     from catalog.exports import open_export
+    from catalog.hosts import reader
 
     *names, export = models
     if not names:
@@ -347,7 +350,7 @@ def evaluate(
         [Path(name) for name in names],
         rows,
         out,
-        max_bytes=settings.ingest.max_photo_bytes,
+        read=reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds),
         progress=terminal.progress,
     )
     terminal.out.print(result.render())
@@ -389,11 +392,11 @@ def model_quantize(
         card = quantize_model(model, out)
     else:
         from catalog.exports import open_export
+        from catalog.hosts import reader
 
-        max_bytes = load_settings().ingest.max_photo_bytes
-        card, agreement = quantize_arithmetic(
-            model, out, open_export(calibrate), max_bytes=max_bytes, progress=terminal.progress
-        )
+        settings = load_settings()
+        read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
+        card, agreement = quantize_arithmetic(model, out, open_export(calibrate), read=read, progress=terminal.progress)
         terminal.out.print(
             f"Cosine to the same model in floats, on {agreement.photos} other photos: {agreement.mean:.4f} on average, "
             f"{agreement.lowest:.4f} at the lowest.",

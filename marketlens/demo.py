@@ -14,6 +14,7 @@ from catalog.collection import PhotoCollection
 from catalog.errors import ExportUnreadable
 from catalog.exports import MANIFEST_COLUMNS, Export, open_export
 from catalog.filters import SearchFilter
+from catalog.hosts import reader
 from catalog.listing import Photo
 from catalog.report import Report
 from catalog.settings import Settings
@@ -50,8 +51,8 @@ def run(settings: Settings, data: Path | None) -> Settings:
         out.print(render(report))
         _search(export, model.embedder, photos)
         # Now: once the API runs, the embedded database is its own.
-        limit = settings.ingest.max_photo_bytes
-        summary, _ = run_insights(photos, model.embedder, settings.insights, max_photo_bytes=limit, progress=progress)
+        read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
+        summary, _ = run_insights(photos, model.embedder, settings.insights, read=read, progress=progress)
         out.print(insights_table(summary))
     return settings
 

@@ -81,10 +81,12 @@ def test_outside(root: str, path: str, reason: str) -> None:
     ("location", "folder", "name"),
     [
         ("https://h/d/m%20x.csv?key=a/b.zip#c", "https://h/d", "m x.csv"),
+        ("https://h/o/exports%2Fm.csv?alt=media", "https://h/o", "m.csv"),
+        ("https://h/o/..%2F%2Fhome%2Fme%2Fm.csv", "https://h/o", "m.csv"),
         ("s3://b/d/m?#.csv", "s3://b/d", "m?#.csv"),
         ("d/m?#%20.csv", "d", "m?#%20.csv"),
     ],
 )
 def test_place(location: str, folder: str, name: str) -> None:
-    """A key behind an address is part of neither the manifest's name nor its folder."""
+    """A key behind an address is part of neither the manifest's name nor its folder, and a name has no folder in it."""
     assert (folder_of(location), name_of(location)) == (folder, name)

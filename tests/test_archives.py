@@ -103,6 +103,21 @@ def test_no_archive(path: Path) -> None:
     assert reason(uri(path, "a.jpg")) == "unreadable"
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_member(tmp_path: Path, method: int) -> None:
+    """However a zip is compressed, a damaged member costs its own photo alone."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.jpg", os.urandom(1_000))
+        archive.writestr("b.jpg", b"b" * 1_000)
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"a.jpg") + len(b"a.jpg") + 4
+    data[begin : begin + 12] = b"\xff" * 12
+    path.write_bytes(data)
+    assert reason(uri(path, "a.jpg")) == "unreadable"
+    assert read_photo(uri(path, "b.jpg"), 10_000) == b"b" * 1_000
+
+
 def test_encrypted(tmp_path: Path) -> None:
     """An encrypted member is unreadable."""
     path = make(tmp_path / "a.zip", {"a.jpg": b"x"})

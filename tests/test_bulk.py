@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,6 +130,20 @@ def test_cut_off_while_the_server_imports(
     assert report.unchanged == (4 if go_on == "resume" else 8)
     ids = [photo_id for photo_id, _ in photos.ids()]
     assert len(ids) == len(set(ids)) == 16
+
+
+def test_cut_off_and_gone_on_with_where_the_extra_is_missing(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody can ask whether the import is done, nothing is ingested beside it: what to install is said."""
+    export = make_export(listings=2)
+    run(export, embedder, photos, bulk=False)
+    photos.set_note(NOTE, "under way")
+    monkeypatch.setitem(sys.modules, "catalog.bulk", None)
+    with pytest.raises(InvalidSetting, match="was cut off") as error:
+        run(export, embedder, photos, bulk=False)
+    assert "marketlens[bulk]" in error.value.hint
+    assert photos.note(NOTE)
 
 
 def test_an_answer_that_was_lost(

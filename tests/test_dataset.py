@@ -11,13 +11,14 @@ from PIL import Image
 
 from catalog.errors import ExportUnreadable, OutputFailed
 from catalog.exports import open_export
+from catalog.hosts import reader
 from embedding.dataset import DatasetReport, prepare
 from embedding.splits import assign_splits, listing_groups, near_identical_pairs
 from tests.conftest import LISTINGS, MakeExport, jpeg, marketlens, picture
 
 
 def run(export: Path, out: Path, seed: int = 0) -> tuple[pd.DataFrame, DatasetReport]:
-    report = prepare(open_export(export), out, seed=seed, max_bytes=10_000_000, advance=lambda _: None)
+    report = prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
     return pd.read_parquet(out / "photos.parquet"), report
 
 

@@ -120,9 +120,9 @@ def write_stale(path: Path) -> None:
     onnx.save(model, path)
 
 
-@pytest.mark.parametrize("kind", ["stale", "cut", "changed", "no-stamp"])
+@pytest.mark.parametrize("kind", ["stale", "cut", "changed", "no-stamp", "stamp"])
 def test_onnx_made_anew(copy: Path, random_model: Path, expected: NDArray[np.float32], kind: str) -> None:
-    """A model.onnx of other weights, cut short, or with changed bytes is made anew; nobody embeds with it."""
+    """A model.onnx of other weights, cut short, with changed bytes or a garbled stamp is made anew, and not used."""
     on_onnx(random_model)  # makes model.onnx where a GPU embeds otherwise
     if kind == "stale":
         write_stale(copy / "model.onnx")
@@ -136,6 +136,8 @@ def test_onnx_made_anew(copy: Path, random_model: Path, expected: NDArray[np.flo
         (copy / "model.onnx").write_bytes(whole)
     if kind != "no-stamp":
         shutil.copy(random_model / "model.onnx.stamp", copy)
+    if kind == "stamp":
+        (copy / "model.onnx.stamp").write_bytes(b"\x80\xff" * 50)
     assert np.allclose(on_onnx(copy).embed(PICTURES), expected, atol=1e-4)
     assert sorted(path.name for path in copy.iterdir()) == [
         "model.json",

@@ -9,9 +9,12 @@ import pytest
 
 from catalog.errors import ExportUnreadable, OutputFailed
 from catalog.exports import open_export
+from catalog.hosts import reader
 from embedding.checkpoint import TRAINED_ON, listing_hash
 from embedding.evaluate import Evaluation, evaluate
 from tests.conftest import MakeExport, marketlens, random_copy
+
+SHIPPED = Path(__file__).parents[1] / "models" / "marketlens-resnet50"  # has a category head
 
 
 @contextmanager
@@ -20,7 +23,7 @@ def no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
 
 
 def run(models: list[Path], export: Path, out: Path) -> Evaluation:
-    return evaluate(models, open_export(export), out, max_bytes=10_000_000, progress=no_bar)
+    return evaluate(models, open_export(export), out, read=reader(10_000_000, 20), progress=no_bar)
 
 
 def test_trained_listings_are_left_out(random_model: Path, make_export: MakeExport, tmp_path: Path) -> None:
@@ -34,6 +37,14 @@ def test_trained_listings_are_left_out(random_model: Path, make_export: MakeExpo
     assert [one.model for one in result.models] == ["first", "second"]
     assert result.models[0].figures == result.models[1].figures  # the same weights
     assert result.models[0].figures["recall_at_1"].queries == 10
+
+
+def test_folders_of_one_name(make_export: MakeExport, tmp_path: Path) -> None:
+    """Two models whose folders have one name are told apart by their paths, in table and plots alike."""
+    models = [random_copy(SHIPPED, tmp_path / place / "m") for place in ("old", "new")]
+    result = run(models, make_export(listings=4), tmp_path / "out")
+    assert [one.model for one in result.models] == [str(folder) for folder in models]
+    assert sorted(path.name[-9:] for path in (tmp_path / "out").glob("confusion-*")) == ["new-m.png", "old-m.png"]
 
 
 def test_nothing_left(random_model: Path, make_export: MakeExport, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 import pytest
 
 from catalog.errors import HostFailed, PhotoUnusable
-from catalog.hosts import FAILURES_IN_A_ROW, HostGate
+from catalog.hosts import FAILURES_IN_A_ROW, HostGate, reader
+from catalog.retries import ATTEMPTS
+from tests.web import Answer, Site
 
 SLOW, OTHER = "https://slow.example/a.jpg", "https://other.example/a.jpg"
 
@@ -62,3 +64,19 @@ def test_for_the_run() -> None:
             ask(gate, SLOW, failed())
     assert ask(gate, SLOW, None) == "host_unresponsive"
     assert ask(HostGate(), SLOW, None) == "read"
+
+
+@pytest.mark.usefixtures("pauses")
+def test_reader(site: Site) -> None:
+    """A run's reader asks a silent host for five photos, within its own time, and for no more; the next run's does."""
+    uris = [site.page(f"/{number}.jpg", Answer(body=site.silence)) for number in range(8)]
+    read = reader(1_000, 0.2)
+    reasons = []
+    for uri in uris:
+        with pytest.raises(PhotoUnusable) as error:
+            read(uri)
+        reasons.append(error.value.reason)
+    assert reasons == ["unreadable"] * FAILURES_IN_A_ROW + ["host_unresponsive"] * 3
+    assert len(site.asked) == FAILURES_IN_A_ROW * ATTEMPTS
+    site.page("/0.jpg", b"a photo")
+    assert reader(1_000, 0.2)(uris[0]) == b"a photo"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from catalog.hosts import reader
 from catalog.listing import Embeddings
 from embedding.photos import open_photo
 from insights import alike
@@ -75,7 +76,7 @@ def test_unreadable_photos_are_none(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     advanced: list[int] = []
     uris = [str(tmp_path / name) for name in ("gone.jpg", "good.jpg", "broken.jpg")]
-    read = list(alike.read_small(uris, 1_000_000, advanced.append))
+    read = list(alike.read_small(uris, reader(1_000_000, 20), advanced.append))
     assert [one is None for one in read] == [True, False, True]
     assert sum(advanced) == 3
 

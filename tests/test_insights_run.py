@@ -14,13 +14,14 @@ import pytest
 
 from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing, InsightsMissing, ModelMismatch, OutputFailed
-from catalog.exports import open_export
+from catalog.exports import MANIFEST_COLUMNS, open_export
+from catalog.hosts import FAILURES_IN_A_ROW, reader
 from catalog.listing import Photo
 from catalog.progress import Advance
 from catalog.settings import IndexSettings, InsightsSettings, MilvusSettings
 from embedding.card import Calibration
 from embedding.embedder import Embedder
-from insights import store
+from insights import alike, store
 from insights.run import run
 from insights.store import Insights
 from insights.summary import Summary
@@ -34,6 +35,7 @@ from tests.conftest import (
     picture,
     write_csv,
 )
+from tests.web import Answer, Site
 
 MODEL = Path(__file__).parents[1] / "models" / "marketlens-resnet50"
 
@@ -45,7 +47,7 @@ def quiet(_title: str, _total: int) -> Iterator[Advance]:
 
 def look(photos: PhotoCollection, embedder: Embedder, folder: Path, map_photos: int = 1_000) -> Insights:
     settings = InsightsSettings(folder=folder, map_photos=map_photos)
-    summary, path = run(photos, embedder, settings, max_photo_bytes=10_000_000, progress=quiet)
+    summary, path = run(photos, embedder, settings, read=reader(10_000_000, 0.2), progress=quiet)
     assert path == folder / summary.collection / store.SUMMARY
     return Insights.open(folder, summary.collection)
 
@@ -103,6 +105,26 @@ def test_a_scaled_repost_is_the_same_photo_and_an_unreadable_one_is_counted(
     assert {one["kind"] for one in group["links"] if "l9-0" in (one["photo_id_a"], one["photo_id_b"])} == {"same_item"}
     assert group["probability"] > 0.6
     assert found.summary.unreadable_photos == 1
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_host_that_fell_silent_is_given_up(
+    photos: PhotoCollection, embedder: Embedder, site: Site, tmp_path: Path
+) -> None:
+    """Not every photo of a host that was there at the ingest and is away now costs its own wait: five in a row do."""
+    names = [f"/{number}.jpg" for number in range(20)]
+    rows = []
+    for number, name in enumerate(names):
+        uri = site.page(name, jpeg(picture(1).resize((64 + number, 48 + number))))
+        rows.append([f"p{number}", f"l{number}", "Bed", "Home / Beds", "", "", "Leeds", uri])
+    write_csv(tmp_path / "m.csv", MANIFEST_COLUMNS, rows)
+    ingest_export(tmp_path / "m.csv", embedder, photos)
+    site.asked.clear()
+    for name in names:
+        site.page(name, Answer(body=site.silence))
+    found = look(photos, embedder, tmp_path / "insights")
+    assert found.summary.unreadable_photos == len(names)
+    assert FAILURES_IN_A_ROW <= len(set(site.asked)) < FAILURES_IN_A_ROW + alike.READERS
 
 
 def test_the_reader(photos: PhotoCollection, embedder: Embedder, make_export: MakeExport, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Wrong categories: who must be suspected, who must not."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
@@ -12,9 +13,13 @@ PHOTOS = 40
 
 
 def found(
-    looks: NDArray[np.int64], category: NDArray[np.int64], head: list[str] | None = None, sure: float = 0.9
+    looks: NDArray[np.int64],
+    category: NDArray[np.int64],
+    head: list[str] | None = None,
+    sure: float = 0.9,
+    names: list[str] = NAMES,
 ) -> list[Suggestion]:
-    """Ask about photos that look like kind `looks`, a listing each, filed in `category` (sorted)."""
+    """Ask about photos that look like kind `looks`, a listing each, filed in `category` (sorted) of `names`."""
     random = np.random.default_rng(0)
     embeddings = (np.eye(16)[looks] + random.normal(0, 0.05, (len(looks), 16))).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -29,7 +34,7 @@ def found(
         told[np.arange(len(block)), block[:, : len(head)].argmax(axis=1)] = sure
         return told
 
-    return suggestions(embeddings, numbers, listing, graph, NAMES, classify, head or [])
+    return suggestions(embeddings, numbers, listing, graph, names, classify, head or [])
 
 
 def filed(*wrong: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -59,6 +64,22 @@ def test_a_catalogue_in_order_has_no_suspects() -> None:
     """Neither with a head nor without one."""
     assert found(*filed(), NAMES) == []
     assert found(*filed()) == []
+
+
+@pytest.mark.parametrize("listings", [1, PHOTOS])
+def test_a_catalogue_of_one_category_has_no_suspects(listings: int) -> None:
+    """There is no other category to suggest, however little the head thinks of this one."""
+    alike = np.zeros(listings, np.int64)
+    for sure in (0.4, 0.9):
+        assert found(alike, alike, NAMES, sure, names=["Books"]) == []
+
+
+def test_no_category_is_never_suggested() -> None:
+    """What looks like listings without a category stays where it is; one of those can be told where it belongs."""
+    names = ["", "Phones", "Sofas"]
+    assert found(*filed((0, 1)), names=names) == []
+    (one,) = found(*filed((1, 0)), names=names)
+    assert (one.category, one.suggested) == (0, 1)
 
 
 def test_one_voice_alone_is_not_enough() -> None:

@@ -137,6 +137,18 @@ def test_a_damaged_part_is_named(tmp_path: Path, left: int) -> None:
         assert "without --resume" in failure.value.hint
 
 
+def test_a_report_that_is_no_text_hides_its_own_run_alone(tmp_path: Path) -> None:
+    """After a power cut a file may hold anything: the other runs are listed, and gone on with, all the same."""
+    ledger, report = Ledger(tmp_path), Report(export="e")
+    run = ledger.start(report)
+    report.state = "stopped"
+    run.save(report)
+    damaged = ledger.start(Report(export="e"))
+    (damaged.folder / "run.json").write_bytes(b"\x80\xff" * 50)
+    assert [run.run_id for run in ledger.runs()] == [report.run_id]
+    assert ledger.resume(Report(export="e")).folder.name == report.run_id
+
+
 def test_a_full_disk_leaves_the_report_of_before(tmp_path: Path) -> None:
     """A report that cannot be written does not take the run's last one with it, and with that the run."""
     ledger, report = Ledger(tmp_path), Report(export="e")

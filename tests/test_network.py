@@ -149,9 +149,10 @@ def test_no_tag(site: Site, pauses: list[float]) -> None:
     ],
 )
 def test_trouble_of_a_store(error: Exception, kind: type[PhotoUnusable], reason: str) -> None:
-    """An object store's refusals are for good, its other troubles may pass."""
+    """An object store's refusals are for good, its other troubles may pass; what it was is said of each."""
     found = trouble("s3://bucket/a.jpg", error)
     assert (type(found), found.reason) == (kind, reason)
+    assert not found.message.endswith(": ")
 
 
 def test_trouble_of_a_disk() -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from catalog.errors import ExportUnreadable, ModelBroken, OutputFailed
 from catalog.exports import open_export
+from catalog.hosts import reader
 from embedding.card import read_card
 from embedding.checkpoint import load_model
 from embedding.embedder import Embedder
@@ -82,7 +83,7 @@ def integers(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("int8")
     export = open_export(str(write_export(folder / "export", 40)))
     card, agreement = quantize_arithmetic(
-        random_model, folder / "model", export, max_bytes=1_000_000, progress=progress
+        random_model, folder / "model", export, read=reader(1_000_000, 20), progress=progress
     )
     assert (card.arithmetic, agreement.photos) == ("int8", 40)
     assert 0.9 < agreement.lowest <= agreement.mean < 1
@@ -121,9 +122,19 @@ def test_back_to_floats(integers: Path, random_model: Path, tmp_path: Path) -> N
     assert card.fingerprint == quantize_model(random_model, tmp_path / "same").fingerprint
 
 
+def test_unwritable_folder(random_model: Path, tmp_path: Path) -> None:
+    """Where model.onnx, from which calibration starts, cannot be written, that is said; no half model stays."""
+    model = Path(shutil.copytree(random_model, tmp_path / "m", ignore=shutil.ignore_patterns("*.onnx*")))
+    (model / "model.onnx.part").mkdir()
+    export = open_export(str(write_export(tmp_path / "export", 4)))
+    with pytest.raises(OutputFailed, match=r"m/model\.onnx"):
+        quantize_arithmetic(model, tmp_path / "out", export, read=reader(1_000_000, 20), progress=progress)
+    assert not (tmp_path / "out").exists()
+
+
 def test_too_few_photos(random_model: Path, tmp_path: Path) -> None:
     """A few photos tell no ranges: refused in words, and no model is made."""
     export = open_export(str(write_export(tmp_path / "export", 4)))
     with pytest.raises(ExportUnreadable, match="8 usable photos; 64 are needed"):
-        quantize_arithmetic(random_model, tmp_path / "out", export, max_bytes=1_000_000, progress=progress)
+        quantize_arithmetic(random_model, tmp_path / "out", export, read=reader(1_000_000, 20), progress=progress)
     assert not (tmp_path / "out").exists()

@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
@@ -229,6 +230,15 @@ def test_manifest_over_http(site: Site, tmp_path: Path, name: str) -> None:
     site.page("/d/images/%C3%BC%20%231.jpg", BODY)
     assert bodies(uri) == {"p1": BODY}
     assert photos(uri)["p1"].row.startswith(f"{name} row ")
+
+
+def test_quoted_slashes_lead_nowhere(site: Site, tmp_path: Path) -> None:
+    """A manifest's address says where to read, never where to write; stores quote the slashes of a key."""
+    manifest, mine = manifests(tmp_path)["m.csv"], tmp_path / "mine.csv"
+    mine.write_bytes(b"mine")
+    for name in (quote(str(mine), safe=""), "..%2Fmine.csv", "exports%2Fmine.csv?alt=media"):
+        assert photos(site.page(f"/o/{name}", manifest))["p1"].row.startswith("mine.csv row ")
+    assert mine.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet", "m.jsonl"])

@@ -17,8 +17,10 @@ from torch.nn.functional import cross_entropy
 import embedding.prepared
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports import open_export
+from catalog.hosts import reader
 from embedding.balance import balance_model
 from embedding.card import ModelCard, read_card
+from embedding.card_text import describe
 from embedding.checkpoint import listing_hash, load_model, load_weights, trained_on
 from embedding.dataset import prepare
 from embedding.embedder import Embedder
@@ -52,8 +54,8 @@ def no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
     yield lambda _: None
 
 
-def prepared_from(export: Path, out: Path) -> Path:
-    prepare(open_export(export), out, seed=0, max_bytes=10_000_000, advance=lambda _: None)
+def prepared_from(export: Path, out: Path, seed: int = 0) -> Path:
+    prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
     return out
 
 
@@ -123,6 +125,16 @@ def test_folder(trained: Path) -> None:
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert history["phase"].tolist() == [0, 0, 1, 1, 2, 2]
     assert history[["loss", "recall_at_1", "head_top_1"]].notna().all(axis=None)
+
+
+def test_seeds(weights: Path, tmp_path: Path) -> None:
+    """The card tells the seed that made the splits, not the one that trained: with it they can be made again."""
+    prepared = prepared_from(write_export(tmp_path / "export", listings=16), tmp_path / "prepared", seed=7)
+    card = run(prepared, tmp_path / "m", weights, quick(seed=3, epochs=0))
+    assert (card.training["data_seed"], card.training["arguments"]["seed"]) == (7, 3)
+    assert "shares, seed 7." in (tmp_path / "m" / "README.md").read_text()
+    card.training.pop("data_seed")
+    assert "shares." in describe(card)
 
 
 def test_no_photos_in_the_model_folder(trained: Path) -> None:

@@ -13,12 +13,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from setuptools import find_namespace_packages
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, text, update
 
 from catalog.errors import InvalidQuery, InvalidSetting, NotFound, OutputFailed, VerdictsUnavailable
 from catalog.verdicts import DecidedDuplicates, Duplicate, VerdictStore, WrongCategory
 from catalog.verdicts.database import Database
-from catalog.verdicts.tables import METADATA
+from catalog.verdicts.tables import METADATA, VERDICTS
 from tests.postgres_server import driver, new_database, running_postgres
 
 AT_ONCE = 8
@@ -116,6 +116,19 @@ def test_what_others_decide_is_seen(store: VerdictStore, url: str) -> None:
     other.withdraw(made.verdict_id)
     assert store.wrong_categories() == {}
     other.close()
+
+
+def test_what_was_begun_first_and_kept_last_is_seen(store: VerdictStore, url: str) -> None:
+    """PostgreSQL gives ids when a decision is begun: one may appear when a greater one was seen already."""
+    first, begun, _ = (store.decide(WrongCategory(f"l{number}", "a", "b"), "skip") for number in range(3))
+    store.withdraw(begun.verdict_id)
+    assert store.wrong_categories()[first.question.key] == "skip"
+    database = Database(url)
+    with database.writing() as connection:
+        those = update(VERDICTS).where(VERDICTS.c.id == first.verdict_id)
+        connection.execute(those.values(id=begun.verdict_id, decision="accept"))
+    database.close()
+    assert store.wrong_categories()[first.question.key] == "accept"
 
 
 def test_what_is_unchanged_is_read_once(store: VerdictStore) -> None:

@@ -31,7 +31,7 @@ class VerdictStore:
         """Nothing is opened yet. Raises InvalidSetting."""
         self._database = Database(url)
         self._reading = threading.Lock()
-        self._known: dict[Kind, tuple[tuple[int, int], Any]] = {}
+        self._known: dict[Kind, tuple[tuple[object, ...], Any]] = {}
 
     def migrate(self) -> None:
         """Bring the database up to date. Every other method does so too where this failed."""
@@ -126,7 +126,9 @@ class VerdictStore:
         mine = VERDICTS.c.kind == kind
         with self._reading, self._database.reading() as connection:
             # Before the rows: what is decided between the two is seen again, rather than missed.
-            version = connection.execute(select(func.max(VERDICTS.c.id), func.count()).where(mine)).one()
+            ids = VERDICTS.c.id
+            # The sum: of two that were begun together, the one with the smaller id may be kept last.
+            version = connection.execute(select(func.max(ids), func.count(), func.sum(ids)).where(mine)).one()
             known = self._known.get(kind)
             if known is None or known[0] != tuple(version):
                 known = tuple(version), make(list(connection.execute(select(VERDICTS).where(mine)).all()))
