@@ -61,14 +61,14 @@ def ingest(
             if target and not options.dry_run:
                 stack.enter_context(claimed(target, report))
                 target.begin_changes()
-            with _sink(target, settings, patience, options) as sink:
-                bring_up_to_date(engine, export, model, target, sink, settings, run, report, advance, patience)
-            if target:
-                _complete(target, run, report, patience, options)
+            with patience.ended_by_signals():
+                with _sink(target, settings, patience, options) as sink:
+                    bring_up_to_date(engine, export, model, target, sink, settings, run, report, advance, patience)
+                if target:
+                    _complete(target, run, report, patience, options)
             report.state = "finished"
         except KeyboardInterrupt:
             report.state = "stopped"
-            patience.stop.set()
             raise
         except BaseException:
             report.state = "failed"
