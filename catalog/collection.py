@@ -380,9 +380,13 @@ class PhotoCollection:
         free = replace(where, categories=(), subcategory="")
         fields = ("photo_id", "listing_id", "category")
         look = replace(self._first_reach(info, free, 1), photos=min(reach, MAX_TOP_K))
-        if exact:
-            look = replace(look, width="widest")
-        results = self._nearest(info, queries, free.expression(), look, fields)
+        if look.width == "scan":  # so few pass that a page compares them all
+            compared = self._compare(queries, free.expression(), look.photos)
+            results = [[(score, to_row(stored)) for score, stored in result] for result in compared]
+        else:
+            if exact:
+                look = replace(look, width="widest")
+            results = self._nearest(info, queries, free.expression(), look, fields)
         found = sorted((scored for result in results for scored in result), key=lambda scored: -scored[0])
         nearest = {row["photo_id"]: row for score, row in found if score >= min_score}
         listings = {(row["listing_id"], row["category"]) for row in islice(nearest.values(), reach)}

@@ -148,10 +148,19 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def start(self, report: Report) -> Run:
-        """Begin a run and give the report its id. Raises OutputFailed."""
-        report.run_id = f"{self._next_moment():{_MOMENT}}-{uuid.uuid4().hex[:6]}"
+    def identify(self, report: Report, *, resume: bool) -> None:
+        """Say in the report which run it will be: a new one, or that which `resume` goes on with. Writes nothing.
+
+        Raises InvalidSetting as `resume` does.
+        """
+        new = f"{self._next_moment():{_MOMENT}}-{uuid.uuid4().hex[:6]}"
+        report.run_id = self._stopped(report).run_id if resume else new
         report.host, report.process = socket.gethostname(), os.getpid()
+
+    def start(self, report: Report) -> Run:
+        """Begin the run that the report says it is, a new one where it says none. Raises OutputFailed."""
+        if not report.run_id:
+            self.identify(report, resume=False)
         folder = self._folder / report.run_id
         try:
             folder.mkdir(parents=True)
@@ -164,24 +173,26 @@ class Ledger:
     def resume(self, report: Report) -> Run:
         """Go on with the last run of this export that did not finish; the report takes over its counts.
 
-        Raises InvalidSetting where there is none, or where the export has changed since; LedgerBroken.
+        Raises InvalidSetting where there is none, where the export has changed since, or where photos went to another
+        collection; LedgerBroken.
         """
-        earlier = next((run for run in self._newest_first() if run.export == report.export), None)
-        if earlier is None or earlier.state == "finished":
-            raise InvalidSetting(
-                f"The ledger {self._folder} has no stopped run of {report.export}.",
-                hint="Run without --resume: what is stored already is neither read nor embedded again.",
-            )
-        if earlier.export_tag != report.export_tag:
-            raise InvalidSetting(
-                f"{report.export} has changed since the run {earlier.run_id} was stopped.", hint="Run without --resume."
-            )
+        earlier = self._stopped(report)
         run = Run(self._folder / earlier.run_id)
         report.run_id, report.started_at = earlier.run_id, earlier.started_at
         report.host, report.process = socket.gethostname(), os.getpid()
         run.save(report)
         run.count(report)
         return run
+
+    def note_killed(self, alive: Report) -> None:
+        """Call runs killed that seem to go on into the collection of this one, which has claimed it for itself.
+
+        Of a run in another container, or on another machine, nobody else can tell. Raises OutputFailed.
+        """
+        for report in self._newest_first():
+            if (report.state, report.collection) == ("running", alive.collection) and report.run_id != alive.run_id:
+                report.state = "killed"
+                Run(self._folder / report.run_id).save(report)
 
     def runs(self, limit: int | None = None) -> list[Report]:
         """Runs, newest first, those still going on or killed with the counts of their lines so far.
@@ -195,6 +206,26 @@ class Ledger:
         if _RUN_ID.fullmatch(run_id) and (self._folder / run_id / RUN).exists():
             return Run(self._folder / run_id)
         raise NotFound(f"There is no run {run_id!r} in the ledger {self._folder}.")
+
+    def _stopped(self, report: Report) -> Report:
+        """The last run of the report's export, which did not finish."""
+        earlier = next((run for run in self._newest_first() if run.export == report.export), None)
+        if earlier is None or earlier.state == "finished":
+            raise InvalidSetting(
+                f"The ledger {self._folder} has no stopped run of {report.export}.",
+                hint="Run without --resume: what is stored already is neither read nor embedded again.",
+            )
+        if earlier.export_tag != report.export_tag:
+            raise InvalidSetting(
+                f"{report.export} has changed since the run {earlier.run_id} was stopped.", hint="Run without --resume."
+            )
+        # Photos of rows that have their line are in the other one: they would be passed over, and missing in this one.
+        if earlier.collection != report.collection:
+            raise InvalidSetting(
+                f"The run {earlier.run_id} did not write to {report.collection}, which photos would go to now.",
+                hint="Run without --resume.",
+            )
+        return earlier
 
     def _next_moment(self) -> datetime:
         """Now, or a second after the newest run: ids are in order, whatever happens to the clock."""

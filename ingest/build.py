@@ -93,9 +93,11 @@ def fill(
     started = time.monotonic()
     name = build.info().name
     build.builds.reopen(name)
+    build.begin_changes()
     filler = _Filler(live, build, embedder, settings, report)
     try:
         for number in range(MAX_PASSES):
+            changed_at = live.changed_at()  # before the look at what there is: never later than what the build holds
             ids = suspects(live, build)
             with progress("Catching up" if number else "Building", len(ids)) as advance:
                 if not filler.bring_over(ids, advance):
@@ -106,6 +108,7 @@ def fill(
                 hint="Go on when no ingest is running: marketlens index build --resume",
             )
         build.flush()
+        build.end_changes(changed_at)
         build.builds.finish(name)
         report.finished = True
     finally:

@@ -34,7 +34,7 @@ def claimed(collection: PhotoCollection, report: Report) -> Iterator[None]:
     mine = {"run": report.run_id, "host": report.host, "process": report.process, "beat": 0}
     _write(collection, mine)
     time.sleep(_SETTLE_SECONDS)
-    if (other := _read(collection)) and other["run"] != report.run_id:
+    if (other := _read(collection)) and other != mine:  # two may want to go on with the same run
         raise _running(other)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(collection, mine, stop), daemon=True, name="claim")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.collection import PhotoCollection
-from catalog.errors import CollectionMissing, OutputFailed
+from catalog.errors import CollectionMissing, InvalidSetting, OutputFailed
 from catalog.exports import Export
 from catalog.ledger import Ledger, Run
 from catalog.progress import Advance
@@ -48,6 +48,11 @@ def ingest(
 
     Raises MarketlensError for what stops the run; ledger and report then hold what was confirmed before.
     """
+    if options.resume and options.dry_run:
+        raise InvalidSetting(
+            "--resume and --dry-run do not go together: a dry run is kept in no ledger, and goes on with none.",
+            hint="Leave --resume out: rows that are in Milvus count as unchanged.",
+        )
     patience = Patience(settings.wait_seconds, say)
     report.export_tag = export.digest()
     report.model_fingerprint = model.card.fingerprint
@@ -56,19 +61,23 @@ def ingest(
         report.collection = target.info().name if target else ""
         folder = stack.enter_context(tempfile.TemporaryDirectory()) if options.dry_run else settings.ledger
         ledger = Ledger(Path(folder))
+        ledger.identify(report, resume=options.resume)
+        if target and not options.dry_run:
+            # Before the ledger is written: the run to go on with may be alive, and its ledger cannot always tell.
+            stack.enter_context(claimed(target, report))
+            ledger.note_killed(report)
         run = ledger.resume(report) if options.resume else ledger.start(report)
         try:
-            if target and not options.dry_run:
-                stack.enter_context(claimed(target, report))
-                target.begin_changes()
-            with _sink(target, settings, patience, options) as sink:
-                bring_up_to_date(engine, export, model, target, sink, settings, run, report, advance, patience)
-            if target:
-                _complete(target, run, report, patience, options)
+            with patience.ended_by_signals():
+                if target and not options.dry_run:
+                    target.begin_changes()
+                with _sink(target, settings, patience, options) as sink:
+                    bring_up_to_date(engine, export, model, target, sink, settings, run, report, advance, patience)
+                if target:
+                    _complete(target, run, report, patience, options)
             report.state = "finished"
         except KeyboardInterrupt:
             report.state = "stopped"
-            patience.stop.set()
             raise
         except BaseException:
             report.state = "failed"

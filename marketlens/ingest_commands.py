@@ -82,6 +82,8 @@ def run(
             with progress("Ingesting", rows.photos) as advance:
                 ingest(do, rows, lazy, photos, settings.ingest, result, advance, say, options)
         finally:
+            if result.state == "running":
+                result.state = "failed"  # refused before it began
             # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
             if result.read:
                 out.print(render(result))

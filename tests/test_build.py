@@ -225,6 +225,31 @@ def test_changed_bytes_are_left_for_the_next_ingest(catalogue: PhotoCollection, 
     assert (report.embedded, report.unchanged) == (1, 15)
 
 
+def test_a_build_keeps_the_books(catalogue: PhotoCollection, embedder: Embedder, export: Path) -> None:
+    """A promoted build knows when its photos last changed and how many there are, whatever it was told before."""
+
+    def live() -> PhotoCollection:
+        return catalogue.at(catalogue.builds.live())
+
+    catalogue.end_changes(at=1_700_000_000)
+    info = new_build(catalogue, catalogue.info().fingerprint)
+    run(catalogue, info, None)
+    catalogue.builds.promote(catalogue.builds.describe(info.name))
+    assert (live().changed_at(), live().lost()) == (1_700_000_000, 0)
+    live().remove(["l0-0"])
+    assert live().lost() == 1
+    assert ingest_export(export, embedder, live()).photos == 16
+    catalogue.builds.rollback()
+    for name in ("Products.csv", "Images.csv"):
+        rows = [row for row in (export / name).read_text().splitlines() if ",l7," not in f"{row},"]
+        (export / name).write_text("\n".join(rows) + "\n")
+    assert ingest_export(export, embedder, live(), sync=True).removed == 2
+    live().end_changes(at=1_700_000_001)
+    run(catalogue, info, None)
+    catalogue.builds.promote(catalogue.builds.describe(info.name))
+    assert (live().count(), live().lost(), live().changed_at()) == (14, 0, 1_700_000_001)
+
+
 def test_beginning(catalogue: PhotoCollection, random_model: Path, tmp_path: Path) -> None:
     """A build notes its model's folder; a second one is refused until it is complete; resuming needs that model."""
     info, embedder = begin(catalogue, random_model, IndexSettings(), own=tmp_path)

@@ -53,14 +53,17 @@ def test_a_claim_of_the_dead_lapses(photos: PhotoCollection, host: str) -> None:
         assert json.loads(photos.note(CLAIM))["run"] == "next"
 
 
-def test_of_two_at_once_one_stays(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both saw no claim and wrote theirs: the one whose claim was overwritten gives way."""
+@pytest.mark.parametrize("theirs", [{"run": "other"}, {"process": 2}], ids=["two runs", "one run"])
+def test_of_two_at_once_one_stays(
+    photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, theirs: dict[str, object]
+) -> None:
+    """Both saw no claim and wrote theirs: the one whose claim was overwritten gives way, also where both resume one."""
     write = claim._write
 
     def overtaken(collection: PhotoCollection, mine: dict[str, object]) -> None:
         write(collection, mine)
-        write(collection, mine | {"run": "other"})
+        write(collection, mine | theirs)
 
     monkeypatch.setattr(claim, "_write", overtaken)
-    with pytest.raises(IngestRunning, match="other"), claimed(photos, run("mine")):
+    with pytest.raises(IngestRunning, match=r"other|process 2"), claimed(photos, run("mine")):
         pytest.fail("both run")

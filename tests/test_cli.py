@@ -148,6 +148,14 @@ def test_a_report_that_cannot_be_written_is_said_first(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_refused_ingest_is_not_said_to_run(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """Its report says that it failed, and the ledger has no run of it."""
+    result = marketlens("ingest", make_export(), "--model", random_model, "--resume", cwd=tmp_path)
+    failed(result, 2, "no stopped run", "without --resume")
+    assert json.loads((tmp_path / "data" / "report.json").read_text())["state"] == "failed"
+    assert "No run in data/ledger" in marketlens("ingest", "status", cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_ingest_goes_on_where_it_was(
     tmp_path: Path, make_export: MakeExport, random_model: Path, stop: signal.Signals

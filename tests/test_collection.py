@@ -203,6 +203,25 @@ def test_facets_count_listings_near_by(photos: PhotoCollection) -> None:
     assert photos.facets(vectors[8:9], chosen, reach=1) == {"Garden": 1}
 
 
+def test_facets_of_a_narrow_filter_are_whole(connect: Connect) -> None:
+    """The few that pass are all counted, as they all are on the pages, though they lie far from the query."""
+    photos = connect(IndexSettings(type="IVF_FLAT"))
+    photos.ensure(MODEL, DIM)
+    count, few = 2_000, 40
+    vectors = unit_vectors(count) / 4
+    vectors[:few, 0] -= 1
+    vectors[few:, 0] += 1
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    names = ["Home", "Garden"]
+    listings = [Listing(f"l{n}", "", names[n % 2], "", 1.0 if n < few else 100.0, "GBP", "") for n in range(count)]
+    photos.upsert([stored(n, listing) for n, listing in enumerate(listings)], vectors)
+    photos.flush()
+    photos.builds.finish(photos.info().name)
+    cheap = SearchFilter(price_max=1)
+    hits = photos.search(vectors[-1:], cheap, few).hits
+    assert (len(hits), photos.facets(vectors[-1:], cheap)) == (few, {"Home": 20, "Garden": 20})
+
+
 def test_ten_thousand_ids_to_leave_out(photos: PhotoCollection) -> None:
     """10,000 listings and 10,000 photos are left out of an answer in one request."""
     photos.upsert([stored(number) for number in range(20)], unit_vectors(20))

@@ -1,21 +1,25 @@
 """The ledger: a line for every row, which survives whatever happens to the run."""
 
+import json
 import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
 
+from catalog.claims import CLAIM
 from catalog.collection import PhotoCollection
-from catalog.errors import InvalidSetting, LedgerBroken, OutputFailed, StoreFailed
+from catalog.errors import IngestRunning, InvalidSetting, LedgerBroken, OutputFailed, StoreFailed
 from catalog.exports import open_export
 from catalog.ledger import Ledger, Line, Run
 from catalog.listing import Photo
 from catalog.report import Report
-from catalog.settings import IngestSettings
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.embedder import Embedder
+from ingest import claim
 from ingest.local import run_locally
 from ingest.lookup import look_up
 from ingest.patience import Patience
@@ -273,6 +277,90 @@ def test_a_changed_export_is_not_resumed(
         file.write("98,l0-9,l5\n")
     with pytest.raises(InvalidSetting, match="has changed"):
         start(export, embedder, photos, resume=True)
+
+
+def test_another_collection_is_not_resumed(
+    make_export: MakeExport,
+    embedder: Embedder,
+    photos: PhotoCollection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lines of photos that went to one database would leave them out of another, without a word."""
+    export = make_export(listings=10, photos_each=1)
+    with monkeypatch.context() as patch:
+        stop_after(photos, patch, 1)
+        start(export, embedder, photos)
+    other = PhotoCollection.connect(
+        MilvusSettings(uri=str(tmp_path / "other.db")), IndexSettings(), consistency="Session"
+    )
+    try:
+        with pytest.raises(InvalidSetting, match="did not write to photos_"):
+            start(export, embedder, other, resume=True)
+        assert start(export, embedder, other).written == other.count() == 10
+    finally:
+        other.close()
+
+
+def test_a_dry_run_does_not_resume(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no ledger, so it says that it cannot, not that nothing was stopped."""
+    export = make_export(listings=10, photos_each=1)
+    with monkeypatch.context() as patch:
+        stop_after(photos, patch, 1)
+        start(export, embedder, photos)
+    with pytest.raises(InvalidSetting, match="do not go together"):
+        start(export, embedder, photos, resume=True, dry_run=True)
+
+
+def test_a_run_that_is_alive_is_not_resumed(
+    make_export: MakeExport, embedder: Embedder, milvus_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run.json stays as it is; once its claim stands still, it is resumed, wherever its host has gone."""
+    monkeypatch.setattr(claim, "BEAT_SECONDS", 0.2)
+    settings = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
+    photos = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")
+    export = make_export(listings=10, photos_each=1)
+    try:
+        with monkeypatch.context() as patch:
+            stop_after(photos, patch, 2)
+            first = start(export, embedder, photos)
+        first.state, first.host = "running", "container-1"
+        path = export.parent / "ledger" / first.run_id / "run.json"
+        first.save(path)
+        before = path.read_text()
+        with claim.claimed(photos, first), pytest.raises(IngestRunning, match=f"{first.run_id} .* on container-1"):
+            start(export, embedder, photos, resume=True)
+        assert path.read_text() == before
+        photos.set_note(CLAIM, json.dumps({"run": first.run_id, "host": "container-1", "process": 1, "beat": 7}))
+        second = start(export, embedder, photos, resume=True)
+        assert (second.run_id, second.written, second.finished) == (first.run_id, 10, True)
+    finally:
+        photos.close()
+
+
+def test_a_run_of_another_host_does_not_go_on_for_ever(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """Killed with its container, it seems to run until the next one into its collection begins; then it was killed."""
+    export = make_export()
+    ledger = Ledger(export.parent / "ledger")
+    collection = ingest_export(export, embedder, photos).collection
+    left = [Report(export="e", collection=name) for name in (collection, "another")]
+    for report in left:
+        run = ledger.start(report)
+        report.host = "container-1"
+        run.save(report)
+        run.add(lines(1, 2))
+
+    def found() -> list[tuple[str, int]]:
+        runs = {run.run_id: (run.state, run.read) for run in ledger.runs()}
+        return [runs[report.run_id] for report in left]
+
+    assert found() == [("running", 2), ("running", 2)]
+    ingest_export(export, embedder, photos)
+    assert found() == [("killed", 2), ("running", 2)]
 
 
 def test_a_clock_set_back_dates_nothing_anew(

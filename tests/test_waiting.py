@@ -1,8 +1,11 @@
 """A Milvus that goes away in the middle of a run."""
 
+import os
+import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import catalog.collection
 from catalog.collection import PhotoCollection
 from catalog.errors import StoreFailed, StoreUnreachable
 from catalog.exports import open_export
@@ -18,6 +22,7 @@ from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from ingest.local import run_locally
 from ingest.run import Options, ingest
+from marketlens.terminal import sigterm_as_interrupt
 from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, ingest_export
 from tests.milvus_server import PackageServer
 from tests.proxy import Proxy, proxied
@@ -53,7 +58,13 @@ def line(milvus_server: str) -> Iterator[tuple[str, Proxy]]:
 
 
 def run(
-    export: Path, line: tuple[str, Proxy], alias: str, *, mend_after: float | None, wait: float
+    export: Path,
+    line: tuple[str, Proxy],
+    alias: str,
+    *,
+    mend_after: float | None,
+    wait: float,
+    hear: Callable[[str], None] = lambda _: None,
 ) -> tuple[Report, list[str]]:
     uri, proxy = line
     embedder = fake_embedder()
@@ -63,11 +74,14 @@ def run(
         MilvusSettings(uri=uri, alias=alias, timeout=2), IndexSettings(), consistency="Session"
     )
     report, said = Report(export=str(export)), []
+
+    def say(text: str) -> None:
+        said.append(text)
+        hear(text)
+
     try:
         model = LoadedModel(embedder)
-        ingest(
-            run_locally, open_export(export), model, photos, settings, report, lambda _: None, said.append, Options()
-        )
+        ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, say, Options())
     except StoreUnreachable:
         assert report.state == "failed"
     finally:
@@ -80,7 +94,7 @@ def count(milvus_server: str, alias: str) -> int:
         MilvusSettings(uri=milvus_server, alias=alias), IndexSettings(), consistency="Session"
     )
     try:
-        return photos.count()
+        return photos.count(strong=True)
     finally:
         photos.close()
 
@@ -102,6 +116,30 @@ def test_waiting_has_an_end(make_export: MakeExport, milvus_server: str, line: t
     assert report.written <= there < 40  # what was confirmed is there; what was under way may be
     (kept,) = Ledger(export.parent / "ledger").runs()
     assert (kept.state, kept.written) == ("failed", report.written)
+
+
+def test_a_signal_ends_the_waiting(
+    make_export: MakeExport,
+    milvus_server: str,
+    line: tuple[str, Proxy],
+    alias: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGTERM while Milvus is away is obeyed at once: the run was stopped, and says what was confirmed."""
+    monkeypatch.setattr(catalog.collection, "WRITE_SECONDS", 2.0)  # pymilvus tries as long to end an upsert under way
+    export, wait, asked = make_export(listings=20), 120, []
+
+    def stop(_: str) -> None:
+        if not asked:
+            asked.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with sigterm_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        run(export, line, alias, mend_after=None, wait=wait, hear=stop)
+    assert time.monotonic() - asked[0] < wait / 2
+    (kept,) = Ledger(export.parent / "ledger").runs()
+    assert kept.state == "stopped"
+    assert kept.written <= count(milvus_server, alias) < 40
 
 
 def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias: str) -> None:
