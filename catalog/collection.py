@@ -20,6 +20,7 @@ from catalog.filters import SearchFilter, one_of
 from catalog.grouping import GroupBy, Seen
 from catalog.index import Embeddings, check_embeddings
 from catalog.listing import Page, Scored, StoredPhoto
+from catalog.listing_change import ListingChange
 from catalog.milvus import WRITE_SECONDS, Milvus, no_catalogue, translated
 from catalog.planning import FEW_TO_FETCH, MAX_TOP_K, Reach, Sizes, first_reach, is_quantised, search_params
 from catalog.records import FIELDS, from_row, to_row
@@ -41,6 +42,7 @@ _ANSWER_BYTES = 40_000_000  # must stay under 64 MiB
 _ROW_BYTES = 600  # of a hit without its vector, with a long title
 _SIZE_SECONDS = 5.0
 _INFO_SECONDS = 2.0
+_STRONG = {"consistency_level": "Strong"}
 _SCAN_LAG_SECONDS = 1.0  # half of it measured, on a 2.3 server
 
 
@@ -171,53 +173,35 @@ class PhotoCollection:
                 expression = one_of("photo_id", photo_ids[start : start + UPSERT_ROWS])
                 self._client.delete(name, filter=expression, timeout=WRITE_SECONDS)
 
-    def replace_listing(
-        self, listing_id: str, photos: Sequence[StoredPhoto], embeddings: Embeddings
-    ) -> list[StoredPhoto]:
-        """Write a listing's photos with their embeddings (n, dim), then remove those that it had beside them.
-
-        Returns them as they are stored: where `listed_at` is unknown, it stays what it was. Raises IngestRunning, see
-        docs/decisions/0020; CollectionReplaced, ValueError, StoreFailed, StoreUnreachable.
-        """
-        if any(stored.photo.listing.listing_id != listing_id for stored in photos):
-            raise ValueError(f"not all of these photos belong to {listing_id!r}")
-        with self._single_change():
-            before = self._listing_rows(listing_id, consistency_level="Strong")
-            dates = [date for stored in before if (date := stored.photo.listing.listed_at) is not None]
-            dated = [_dated(stored, min(dates, default=int(time.time()))) for stored in photos]
-            self.upsert(dated, embeddings)
-            kept = {stored.photo.photo_id for stored in photos}
-            self.remove([stored.photo.photo_id for stored in before if stored.photo.photo_id not in kept])
-        return dated
-
-    def remove_listing(self, listing_id: str) -> int:
-        """Remove all photos of a listing; returns how many those were. Raises as `replace_listing`."""
-        with self._single_change():
-            before = [stored.photo.photo_id for stored in self._listing_rows(listing_id, consistency_level="Strong")]
-            self.remove(before)
-        return len(before)
-
     @contextmanager
-    def _single_change(self) -> Iterator[None]:
-        """A change that is no ingest's: `lost` and `changed_at` stay true."""
-        name = self._written_to()
-        if self._build and self.builds.live().name != name:
-            raise CollectionReplaced(f"The build {name} is not the live one any more.", hint="Try again.")
+    def change_listing(self, listing_id: str) -> Iterator[ListingChange]:
+        """Open a listing for one change, beside which this process makes no other: decide within by what is there.
+
+        Raises IngestRunning, see docs/decisions/0020; CollectionReplaced, StoreFailed, StoreUnreachable.
+        """
         with self._changing:
+            name = self._written_to()
+            if self._build and self.builds.live().name != name:
+                raise CollectionReplaced(f"The build {name} is not the live one any more.", hint="Try again.")
             if self._claims.is_alive(self.note(CLAIM), time.monotonic()):
                 raise IngestRunning(
                     "An ingest writes to this catalogue, and might undo this change.",
                     hint="Try again when it is done: `marketlens ingest status` shows the runs.",
                 )
-            counted = bool(self.note(_PHOTOS))
-            if counted:
-                self.begin_changes()
-            yield
-            # An ingest that never ended has left `lost` nothing to count from; another process may have by now.
-            if counted or self.note(_PHOTOS):
-                self.end_changes()
-            else:
-                self.set_note(_CHANGED, str(int(time.time())))
+            yield ListingChange(self, listing_id, self._listing_rows(listing_id, **_STRONG))
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Writes that are no ingest's: `lost` and `changed_at` stay true."""
+        was_counted = bool(self.note(_PHOTOS))
+        if was_counted:
+            self.begin_changes()
+        yield
+        # An ingest that never ended has left `lost` nothing to count from; another process may have by now.
+        if was_counted or self.note(_PHOTOS):
+            self.end_changes()
+        else:
+            self.set_note(_CHANGED, str(int(time.time())))
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """Photo id and listing id of everything that is stored, in no order. As fresh as categories."""
@@ -247,13 +231,14 @@ class PhotoCollection:
         for rows in self._scan((*FIELDS, "embedding"), batch_size=size):
             yield [from_row(row) for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
-    def stored(self, photo_ids: Sequence[str]) -> dict[str, StoredPhoto]:
-        """Look up photos by id; those that are not there are left out."""
-        return {row["photo_id"]: from_row(row) for row in self._get(photo_ids, FIELDS)}
+    def stored(self, photo_ids: Sequence[str], *, strong: bool = False) -> dict[str, StoredPhoto]:
+        """Look up photos by id; those that are not there are left out. `strong` as of `count`."""
+        return {row["photo_id"]: from_row(row) for row in self._get(photo_ids, FIELDS, strong=strong)}
 
-    def embeddings(self, photo_ids: Sequence[str]) -> Embeddings:
-        """Embeddings of these photos, in their order: (n, dim). Raises NotFound."""
-        found = {row["photo_id"]: row["embedding"] for row in self._get(photo_ids, ("photo_id", "embedding"))}
+    def embeddings(self, photo_ids: Sequence[str], *, strong: bool = False) -> Embeddings:
+        """Embeddings of these photos, in their order: (n, dim). `strong` as of `count`. Raises NotFound."""
+        rows = self._get(photo_ids, ("photo_id", "embedding"), strong=strong)
+        found = {row["photo_id"]: row["embedding"] for row in rows}
         if missing := [photo_id for photo_id in photo_ids if photo_id not in found]:
             raise NotFound(f"There is no photo {missing[0]!r}.")
         return np.asarray([found[photo_id] for photo_id in photo_ids], np.float32)
@@ -271,8 +256,8 @@ class PhotoCollection:
         raise NotFound(f"There is no listing {listing_id!r}.")
 
     def count(self, *, strong: bool = False) -> int:
-        """How many photos there are; `strong` counts what another process has just written to a server as well."""
-        return self._count("", **{"consistency_level": "Strong"} if strong else {})
+        """How many photos there are; `strong` sees what was just written to a server, by another process as well."""
+        return self._count("", **_STRONG if strong else {})
 
     def begin_changes(self) -> None:
         """Say that what is stored is changing, so that `lost` counts nothing."""
@@ -512,9 +497,12 @@ class PhotoCollection:
         rows = self._query(one_of("listing_id", [listing_id]), FIELDS, limit=MAX_TOP_K, **options)
         return sorted((from_row(row) for row in rows), key=lambda stored: stored.photo.photo_id)
 
-    def _get(self, photo_ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, Any]]:
+    def _get(self, photo_ids: Sequence[str], fields: Sequence[str], *, strong: bool = False) -> list[dict[str, Any]]:
+        if not photo_ids:
+            return []
         # Not client.get, which puts ids between single quotes as they are.
-        return self._query(one_of("photo_id", photo_ids), fields, limit=len(photo_ids)) if photo_ids else []
+        options = _STRONG if strong else {}
+        return self._query(one_of("photo_id", photo_ids), fields, limit=len(photo_ids), **options)
 
     def _count(self, expression: str, **options: str) -> int:
         return int(self._query(expression, ("count(*)",), **options)[0]["count(*)"])
@@ -566,13 +554,6 @@ def _open_again(
 def _cosine(score: float) -> float:
     # Rounding makes the cosine of a photo with itself a little more than 1 now and then.
     return min(max(float(score), -1.0), 1.0)
-
-
-def _dated(stored: StoredPhoto, listed_at: int) -> StoredPhoto:
-    listing = stored.photo.listing
-    if listing.listed_at is not None:
-        return stored
-    return replace(stored, photo=replace(stored.photo, listing=replace(listing, listed_at=listed_at)))
 
 
 def _compared(query: Embeddings, rows: list[dict[str, Any]]) -> list[tuple[float, dict[str, Any]]]:

@@ -32,19 +32,20 @@ R = TypeVar("R")
 
 def retried(uri: str, work: Callable[[], R]) -> R:
     """Do this, up to three times where the host's trouble may pass. Raises PhotoUnusable, of which HostFailed."""
+    return RETRYING(lambda: tried(uri, work))
 
-    def once() -> R:
-        try:
-            return work()
-        except PhotoUnusable:
-            raise
-        except Exception as error:
-            # Each object store's package has errors of its own; from this machine, others are mistakes of ours.
-            if host_of(uri) or isinstance(error, (OSError, ValueError)):
-                raise trouble(uri, error) from error
-            raise
 
-    return RETRYING(once)
+def tried(uri: str, work: Callable[[], R]) -> R:
+    """Do this once. Raises as `retried` does."""
+    try:
+        return work()
+    except PhotoUnusable:
+        raise
+    except Exception as error:
+        # Each object store's package has errors of its own; from this machine, others are mistakes of ours.
+        if host_of(uri) or isinstance(error, (OSError, ValueError)):
+            raise trouble(uri, error) from error
+        raise
 
 
 def trouble(uri: str, error: BaseException) -> PhotoUnusable:

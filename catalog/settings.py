@@ -135,6 +135,7 @@ class ApiSettings(Group):
     decode_seconds: Seconds = 10.0
     embed_seconds: Seconds = 10.0
     store_seconds: Seconds = 15.0
+    photo_seconds: Seconds = 15.0
     waiting: Count = 128
     keys: Path = Path("data/api-keys.json")
     photo_url_seconds: Annotated[int, Field(ge=3600)] = 86_400

@@ -7,17 +7,17 @@ from catalog.addresses import ARCHIVES, is_remote, protocol_of, split_member
 from catalog.archives import open_archive
 from catalog.errors import PhotoUnusable
 from catalog.network import NETWORK_SECONDS, SETTLED_SECONDS, ask_tag, download, fetch
-from catalog.retries import retried
+from catalog.retries import retried, tried
 
 MAX_TAG = 500
 
 
-def read_photo(uri: str, max_bytes: int, seconds: float = NETWORK_SECONDS) -> bytes:
-    """Read a photo's bytes, over the network in three attempts of at most `seconds` each.
+def read_photo(uri: str, max_bytes: int, seconds: float = NETWORK_SECONDS, *, patient: bool = True) -> bytes:
+    """Read a photo's bytes, over the network in three attempts of at most `seconds` each; in one unless `patient`.
 
     Raises PhotoUnusable (`missing`, `unreadable`, `too_large`, `empty`), of which HostFailed.
     """
-    data = retried(uri, lambda: _read(uri, max_bytes + 1, seconds))
+    data = (retried if patient else tried)(uri, lambda: _read(uri, max_bytes + 1, seconds))
     if len(data) > max_bytes:
         raise PhotoUnusable("too_large", f"{uri} has more than {max_bytes:,} bytes.")
     if not data:

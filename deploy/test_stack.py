@@ -255,13 +255,14 @@ def test_another_model(stack: Stack, export: Path, tmp_path: Path) -> None:
 
 
 def test_a_key_is_changed(stack: Stack) -> None:
-    """A revoked key ends with the next request; the dashboard goes on with its new one."""
+    """A revoked key ends with the next request; the dashboard goes on with its new one, and with another secret."""
     old = stack.dashboard_key()
     assert {"dashboard", "tester"} <= set(stack.keys("list").split())
     stack.keys("revoke", "dashboard")
     with pytest.raises(ApiError) as refused:
         Client(f"http://{ADDRESS}:8080", old).whoami()
     assert refused.value.status == 401
+    stack.keys("rotate-secret")
     stack.compose("run", "--rm", "-T", "keys")
     stack.compose("restart", "dashboard")
     stack.wait_until_well()

@@ -81,7 +81,7 @@ def _model_and_collection(settings: Settings) -> Iterator[Finding]:
         yield "Milvus", False, error.message, error.hint
         return
     try:
-        yield "Milvus", True, f"{settings.milvus.uri}: {photos.server_version()}", ""
+        yield "Milvus", True, f"{settings.milvus.shown}: {photos.server_version()}", ""
         yield from _catalogue(photos, fingerprint)
     finally:
         photos.close()

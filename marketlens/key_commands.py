@@ -45,6 +45,17 @@ def list_keys() -> None:
     out.print(table)
 
 
+@app.command("rotate-secret")
+def rotate() -> None:
+    """End every photo address that was handed out. Keys stay; services that run notice at once."""
+    from marketlens.terminal import out
+    from search_api.keys import rotate_secret
+
+    path = load_settings().api.keys
+    rotate_secret(path)
+    out.print(f"{path} has another secret: photo addresses made before are no longer good.", soft_wrap=True)
+
+
 @app.command()
 def revoke(name: NameArgument) -> None:
     """Take a key back. Services that run notice at once."""

@@ -19,6 +19,8 @@ from search_api.stages import Stage, full, within
 
 # Milvus answers a few at a time; more would only wait there instead of here, where they are counted.
 _STORE_THREADS = 16
+# What hosts of photos are asked at once. They wait for the network alone.
+_PHOTO_THREADS = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -109,11 +111,15 @@ class Batcher:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What an answer goes through: `decode` and `store` run functions, `embed` pixels."""
+    """What an answer goes through: `decode`, `store` and `photos` run functions, `embed` pixels.
+
+    `photos` reads what is in the catalogue from where it was ingested: a host that hangs holds these threads alone.
+    """
 
     decode: Stage
     embed: Batcher
     store: Stage
+    photos: Stage
     embedder: Embedder
 
     async def embed_photos(self, uploads: Sequence[bytes]) -> Embeddings:
@@ -126,7 +132,7 @@ class Stages:
 
 
 class StageFactory:
-    """Makes the stages of each model that the service loads. Threads that decode and ask the store are shared."""
+    """Makes the stages of each model that the service loads. All but the embedding's threads are shared."""
 
     def __init__(self, settings: ApiSettings, metrics: Metrics) -> None:
         self._settings = settings
@@ -134,13 +140,15 @@ class StageFactory:
         waiting = settings.waiting
         self._decode = Stage("decode", os.cpu_count() or 1, waiting, settings.decode_seconds, metrics)
         self._store = Stage("store", _STORE_THREADS, waiting, settings.store_seconds, metrics)
+        self._photos = Stage("photos", _PHOTO_THREADS, waiting, settings.photo_seconds, metrics)
 
     def of(self, embedder: Embedder) -> Stages:
         """The stages of one model."""
         batcher = Batcher(embedder, self._settings.waiting, self._settings.embed_seconds, self._metrics)
-        return Stages(self._decode, batcher, self._store, embedder)
+        return Stages(self._decode, batcher, self._store, self._photos, embedder)
 
     def close(self) -> None:
         """Let the threads end."""
         self._decode.close()
         self._store.close()
+        self._photos.close()

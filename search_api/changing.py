@@ -1,9 +1,12 @@
-"""One listing put or removed. Photos are kept, embedded and written in that order: no stored photo lacks its file."""
+"""One listing put or removed. A photo's file comes before its record and goes after it: no stored photo lacks its file.
+
+What is there is looked at while nobody else makes a change: what was seen before may be gone by the time of writing.
+"""
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,7 +43,6 @@ async def put_listing(
     Raises InvalidQuery, PhotoUnusable, ListingConflict, OutputFailed, and what writing raises.
     """
     _check(listing_id, wanted, len(uploads))
-    await live.stages.store.run(lambda: _before(listing_id, wanted, live))  # what does not fit is said at once
     cleaned = await _clean(wanted, uploads, live)
     pixels = [one.pixels for one in cleaned]
     embedded = await live.stages.embed.run(np.stack(pixels)) if pixels else np.empty((0, live.embedder.dim), np.float32)
@@ -51,10 +53,12 @@ async def remove_listing(listing_id: str, live: Live, folder: PhotoFolder) -> in
     """Take a listing out of the catalogue; returns how many photos it had. Raises NotFound and what writing raises."""
 
     def remove() -> int:
-        before = live.photos.listing_photos(listing_id)
-        count = live.photos.remove_listing(listing_id)
-        folder.drop(before)
-        return count
+        with live.photos.change_listing(listing_id) as change:
+            if not change.before:
+                raise NotFound(f"There is no listing {listing_id!r}.")
+            change.remove()
+            folder.drop(change.before)
+            return len(change.before)
 
     return await live.stages.store.run(remove)
 
@@ -71,22 +75,18 @@ def _check(listing_id: str, wanted: PutListing, uploads: int) -> None:
         )
 
 
-def _before(listing_id: str, wanted: PutListing, live: Live) -> dict[str, StoredPhoto]:
-    """The listing's photos as they are, by id. Raises ListingConflict; InvalidQuery for a photo that is not there."""
-    for photo_id, stored in live.photos.stored([photo.photo_id for photo in wanted.photos]).items():
+def _check_new(listing_id: str, wanted: PutListing, before: Container[str], live: Live) -> None:
+    """Whether photos that the listing does not have can become its own. Raises ListingConflict, InvalidQuery."""
+    new = [photo for photo in wanted.photos if photo.photo_id not in before]
+    for photo_id, stored in live.photos.stored([photo.photo_id for photo in new], strong=True).items():
         if (owner := stored.photo.listing.listing_id) != listing_id:
             raise ListingConflict(f"The photo {photo_id!r} belongs to the listing {owner!r}.")
-    try:
-        before = {stored.photo.photo_id: stored for stored in live.photos.listing_photos(listing_id)}
-    except NotFound:
-        before = {}
-    for photo in wanted.photos:
-        if not _is_sent(photo) and photo.photo_id not in before:
+    for photo in new:
+        if not _is_sent(photo):
             raise InvalidQuery(
                 f"The photo {photo.photo_id!r} is not stored, and did not come along.",
                 hint="Send it: as a file with `upload`, or as `photo_base64`.",
             )
-    return before
 
 
 async def _clean(wanted: PutListing, uploads: Sequence[bytes], live: Live) -> list[_Cleaned]:
@@ -113,19 +113,20 @@ def _write(
     live: Live,
     folder: PhotoFolder,
 ) -> tuple[list[StoredPhoto], bool]:
-    # As it is now: while photos were embedded, somebody else may have put this listing.
-    before = _before(listing_id, wanted, live)
     listing = _listing(listing_id, wanted)
     same = [photo.photo_id for photo in wanted.photos if not _is_sent(photo)]
-    new = [_keep(one, listing, folder) for one in cleaned]
-    photos = [replace(before[one], photo=replace(before[one].photo, listing=listing)) for one in same] + new
-    try:
-        vectors = np.concatenate([live.photos.embeddings(same), embedded]) if same else embedded
-        written = live.photos.replace_listing(listing_id, photos, vectors)
-    except BaseException:
-        folder.drop(stored for stored in new if stored.photo.uri not in _uris(before.values()))
-        raise
-    folder.drop(stored for stored in before.values() if stored.photo.uri not in _uris(photos))
+    with live.photos.change_listing(listing_id) as change:
+        before = {stored.photo.photo_id: stored for stored in change.before}
+        _check_new(listing_id, wanted, before, live)
+        new = [_keep(one, listing, folder) for one in cleaned]
+        photos = [replace(before[one], photo=replace(before[one].photo, listing=listing)) for one in same] + new
+        try:
+            vectors = np.concatenate([live.photos.embeddings(same, strong=True), embedded]) if same else embedded
+            written = change.write(photos, vectors)
+        except BaseException:
+            folder.drop(stored for stored in new if stored.photo.uri not in _uris(before.values()))
+            raise
+        folder.drop(stored for stored in before.values() if stored.photo.uri not in _uris(photos))
     return sorted(written, key=lambda stored: stored.photo.photo_id), not before
 
 

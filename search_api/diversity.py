@@ -8,13 +8,16 @@ from catalog.listing import Hit
 
 
 def diversify(hits: Sequence[Hit], limit: int, diversity: float) -> list[Hit]:
-    """Choose `limit` of the hits, whose embeddings are there, one by one, each near the query and unlike those before.
+    """Choose `limit` of the hits, one by one, each near the query and unlike those before.
 
+    Those without an embedding are passed over: their photos were removed while the search went on.
     Maximal marginal relevance: Carbonell and Goldstein, 1998, with lambda = 1 - diversity.
     """
-    if not hits:
+    there = [(hit, hit.embedding) for hit in hits if hit.embedding is not None]
+    if not there:
         return []
-    vectors = np.stack([hit.embedding for hit in hits if hit.embedding is not None])
+    hits = [hit for hit, _ in there]
+    vectors = np.stack([embedding for _, embedding in there])
     scores = np.array([hit.score for hit in hits])
     nearest_chosen = np.full(len(hits), -1.0)
     chosen: list[int] = []

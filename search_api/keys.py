@@ -40,10 +40,15 @@ class ApiKey(BaseModel):
 
 
 class KeyFile(BaseModel):
-    """The file. `secret` signs the addresses of photos."""
+    """The file. `secret` signs the addresses of photos: every process has to read the same."""
 
-    secret: str = Field(default_factory=lambda: secrets.token_urlsafe(_BYTES))
+    secret: str = Field(min_length=1)
     keys: list[ApiKey] = []
+
+    @classmethod
+    def new(cls) -> "KeyFile":
+        """One without keys."""
+        return cls(secret=_new_secret())
 
     @classmethod
     def read(cls, path: Path) -> "KeyFile":
@@ -103,6 +108,20 @@ def revoke_key(path: Path, name: str) -> None:
     file.write(path)
 
 
+def rotate_secret(path: Path) -> None:
+    """End all addresses of photos that were given out; keys stay. Raises NotFound, InvalidSetting, OSError."""
+    try:
+        file = KeyFile.read(path)
+    except FileNotFoundError as error:
+        # Not made here: from the moment that there is a file, the service needs keys.
+        raise NotFound(
+            f"There is no key file at {path}, and without one addresses of photos have no signature.",
+            hint="marketlens keys create NAME makes it.",
+        ) from error
+    file.secret = _new_secret()
+    file.write(path)
+
+
 class KeyRing:
     """The keys that the service knows. Follows the file, so that a revoked key ends at once. Safe for threads."""
 
@@ -111,7 +130,7 @@ class KeyRing:
         self._path = path
         self._reading = threading.Lock()
         self._seen: tuple[int, ...] = ()
-        self._file = KeyFile()
+        self._file = KeyFile.new()
         self.required = public
         """Whether a request needs a key: from the moment that there is a file, whatever becomes of it."""
         with suppress(FileNotFoundError):
@@ -165,7 +184,11 @@ def _read_or_new(path: Path) -> KeyFile:
     try:
         return KeyFile.read(path)
     except FileNotFoundError:
-        return KeyFile()
+        return KeyFile.new()
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(_BYTES)
 
 
 def _hash(token: str) -> str:

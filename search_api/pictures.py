@@ -14,6 +14,7 @@ from search_api.query import Picture
 from search_api.schemas import Box
 
 MAX_STORED_PHOTO_BYTES = 100_000_000
+_READ_SECONDS = 10.0
 _LARGEST_SIDE = 8 * DECODE_SIDE
 
 
@@ -31,9 +32,12 @@ def stored_picture(stored: StoredPhoto, box: Box | None = None) -> Picture:
 
 
 def read_stored(stored: StoredPhoto) -> bytes:
-    """Bytes of a photo of the catalogue, from where it was ingested. Raises NotFound when they are gone."""
+    """Bytes of a photo of the catalogue, from where it was ingested. Raises NotFound when they are gone.
+
+    Its host may hang: call it in the stage `photos`. One attempt, since somebody waits.
+    """
     try:
-        return read_photo(stored.photo.uri, MAX_STORED_PHOTO_BYTES)
+        return read_photo(stored.photo.uri, MAX_STORED_PHOTO_BYTES, _READ_SECONDS, patient=False)
     except PhotoUnusable as error:
         raise gone(stored.photo.photo_id) from error
 

@@ -90,7 +90,7 @@ class Resolver:
         stages = self._live.stages
         if picture.photo_id is None:
             return await stages.decode.run(lambda: open_part(picture.read(), picture.box))
-        data = await stages.store.run(picture.read)
+        data = await stages.photos.run(picture.read)
         try:
             return await stages.decode.run(lambda: open_part(data, picture.box))
         except PhotoUnusable as error:

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from catalog.collection import PhotoCollection
+from catalog.collection import Consistency, PhotoCollection
 from catalog.settings import (
     ApiSettings,
     IndexSettings,
@@ -27,10 +27,12 @@ from search_api.app import create_app
 from tests.conftest import ingest_export
 
 
-def make_app(export: Path, embedder: Embedder, lite: MilvusSettings, **settings: object) -> FastAPI:
+def make_app(
+    export: Path, embedder: Embedder, milvus: MilvusSettings, consistency: Consistency = "Session", **settings: object
+) -> FastAPI:
     """The service over an export that is ingested first; keys, ledger, insights and verdicts are kept beside it."""
     beside = export.parent
-    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    photos = PhotoCollection.connect(milvus, IndexSettings(), consistency=consistency)
     ingest_export(export, embedder, photos)
     return create_app(
         Settings(

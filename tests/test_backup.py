@@ -431,9 +431,13 @@ def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
     write_catalogue(here)
     with opened(here) as photos:
 
+        def put(_: int) -> None:
+            with photos.change_listing("new") as change:
+                change.write([stored(9_999, Listing("new"))], unit_vectors(1))
+
         @contextmanager
         def busy(_: str, __: int) -> Iterator[Advance]:
-            yield lambda _: photos.replace_listing("new", [stored(9_999, Listing("new"))], unit_vectors(1)) and None
+            yield put
 
         manifest = make_backup(photos, here, tmp_path / "backup", busy)
     assert manifest.changed_meanwhile

@@ -163,10 +163,10 @@ def test_an_engine_that_fails_once() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("name", ["decode", "store"])
+@pytest.mark.parametrize("name", ["decode", "store", "photos"])
 def test_threads_are_bounded_and_timed(name: str) -> None:
-    """Decoding and the store: so many at once, so many waiting, so long; what is cancelled while waiting never runs."""
-    stages, metrics = make(FakeEngine(), waiting=3, decode_seconds=0.3, store_seconds=0.3)
+    """So many at once, so many waiting, so long, in each stage with threads; what is cancelled meanwhile never runs."""
+    stages, metrics = make(FakeEngine(), waiting=3, decode_seconds=0.3, store_seconds=0.3, photo_seconds=0.3)
     stage = getattr(stages, name)
     go_on, ran = threading.Event(), []
 

@@ -5,7 +5,11 @@ import errno
 import io
 import json
 import resource
-from collections.abc import Iterator
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from catalog.collection import PhotoCollection
 from catalog.errors import OutputFailed
+from catalog.index import Embeddings
 from catalog.settings import MilvusSettings
 from embedding.embedder import Embedder
 from search_api.keeping import LONGEST_SIDE, PhotoFolder, clean
@@ -223,7 +229,6 @@ def test_a_file_that_cannot_be_deleted_is_said(
 
 def test_a_store_that_fails_leaves_no_file(client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When Milvus refuses the write, the photo that was kept for it goes again."""
-    from catalog.collection import PhotoCollection
     from catalog.errors import StoreUnreachable
 
     def fail(*_: object) -> None:
@@ -233,3 +238,69 @@ def test_a_store_that_fails_leaves_no_file(client: TestClient, folder: Path, mon
     answer = put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, jpeg(picture(1)))
     assert answer.status_code == 503
     assert kept(folder) == []
+
+
+def test_each_change_on_a_server_knows_of_the_one_before(
+    make_export: MakeExport, embedder: Embedder, milvus_server: str, folder: Path
+) -> None:
+    """Put, changed, put into another listing, removed, without a pause, where searches are a second behind."""
+    milvus = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid.uuid4().hex[:8]}")
+    app = make_app(make_export(listings=2), embedder, milvus, "Bounded", photos=folder)
+    with TestClient(app) as client:
+        for seed in (90, 91):
+            sent = {"photos": [{"photo_id": "p", "upload": 0}]}
+            assert put(client, "sofa", sent, jpeg(picture(seed))).status_code == 201
+            by_id = put(client, "sofa", {"price": 9, "photos": [{"photo_id": "p"}]})
+            assert (by_id.status_code, by_id.json()["price"]) == (200, 9)
+            assert put(client, "bed", sent, jpeg(picture(seed))).status_code == 409
+            assert len(kept(folder)) == 1
+            assert client.delete("/v1/listings/sofa").json()["photos"] == 1
+            assert (client.delete("/v1/listings/sofa").status_code, kept(folder)) == (404, [])
+
+
+@pytest.mark.parametrize("other", ["another photo", "removed"])
+def test_changes_at_once_leave_each_photo_its_file(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """While a price changes and the photo stays, another photo comes in its place, or the listing goes.
+
+    Whichever is last: what is stored has its file, and no file is left.
+    """
+    sent = {"photos": [{"photo_id": "p", "upload": 0}]}
+    assert put(client, "sofa", sent, jpeg(picture(90))).status_code == 201
+    looked, done, embeddings = threading.Event(), threading.Event(), PhotoCollection.embeddings
+
+    def pausing(self: PhotoCollection, photo_ids: Sequence[str], **options: bool) -> Embeddings:
+        looked.set()
+        done.wait(1)  # long enough for the other one, if nothing holds it off
+        return embeddings(self, photo_ids, **options)
+
+    monkeypatch.setattr(PhotoCollection, "embeddings", pausing)
+    with ThreadPoolExecutor(1) as pool:
+        by_id = pool.submit(put, client, "sofa", {"price": 9, "photos": [{"photo_id": "p"}]})
+        assert looked.wait(10)
+        if other == "removed":
+            assert client.delete("/v1/listings/sofa").status_code == 200
+        else:
+            assert put(client, "sofa", sent, jpeg(picture(91))).status_code == 200
+        done.set()
+        assert by_id.result().status_code == 200
+    left = client.app.state.catalogue.photos.stored(["p"]).values()
+    assert [str(path) for path in kept(folder)] == [stored.photo.uri for stored in left]
+
+
+def test_a_photo_becomes_one_listings_alone(client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two listings that bring a new photo of one id at the same moment, the second is refused."""
+    both, keep = threading.Barrier(2), PhotoFolder.keep
+
+    def pausing(self: PhotoFolder, photo_id: str, data: bytes) -> Path:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)  # for the other one to come as far, if nothing holds it off
+        return keep(self, photo_id, data)
+
+    monkeypatch.setattr(PhotoFolder, "keep", pausing)
+    sent = {"photos": [{"photo_id": "p", "upload": 0}]}
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(put, client, listing, sent, jpeg(picture(90))) for listing in ("sofa", "bed")]
+        assert sorted(one.result().status_code for one in asked) == [201, 409]
+    assert len(kept(folder)) == 1

@@ -230,6 +230,14 @@ def test_doctor_looks_at_everything(tmp_path: Path, make_export: MakeExport, ran
     assert "4 photos" in well.stdout
 
 
+def test_doctor_shows_no_password(milvus_server: str, tmp_path: Path) -> None:
+    """An address with name and password in it is shown without them."""
+    address = milvus_server.replace("//", "//shop:letmein@")
+    looked = marketlens("doctor", cwd=tmp_path, MARKETLENS_MILVUS__URI=address)
+    assert f"{milvus_server}: " in looked.stdout, looked.stderr
+    assert "letmein" not in looked.stdout + looked.stderr
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -12,9 +12,10 @@ from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from search_api.app import create_app
-from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture
-from tests.serving import serving
+from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
+from tests.serving import make_app, serving
 from tests.test_batching import GatedEngine
+from tests.web import Answer, Site
 
 
 @pytest.fixture
@@ -132,3 +133,36 @@ def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: 
         assert {answer.status_code for answer in answers} == {200, 503}
         assert {(answer.json()["code"], answer.headers["retry-after"]) for answer in refused} == {("overloaded", "1")}
         assert httpx.post(search, files={"photo": ("p", jpeg(picture(1)))}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/photos/p1/image", None),
+        ("POST", "/v1/search", {"photo_id": "p1", "box": {"x": 0, "y": 0, "width": 0.5, "height": 0.5}}),
+    ],
+    ids=["shown", "searched by a part"],
+)
+def test_a_host_of_photos_that_says_nothing(
+    site: Site, embedder: Embedder, lite: MilvusSettings, tmp_path: Path, method: str, path: str, body: object
+) -> None:
+    """However many wait for photos of a host that hangs, the service lives and answers searches that need none."""
+    header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
+    uris = [site.page(f"/{number}.jpg", jpeg(picture(number)), Answer(body=site.silence)) for number in range(3)]
+    write_csv(tmp_path / "m.csv", header, [[f"p{n}", f"l{n}", "T", "C", "", "", "", uri] for n, uri in enumerate(uris)])
+    app = make_app(tmp_path / "m.csv", embedder, lite, recall_seconds=0)
+    site.asked.clear()
+
+    async def ask(url: str) -> None:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            waiting = [asyncio.create_task(client.request(method, path, json=body)) for _ in range(60)]
+            await asyncio.to_thread(until, lambda: len(site.asked) >= 16)
+            for probe in ("/livez", "/readyz", "/healthcheck"):
+                assert (await client.get(probe, timeout=10)).status_code == 200
+            found = await client.post("/v1/search", json={"listing_id": "l1"}, timeout=10)
+            assert {hit["listing_id"] for hit in found.json()["hits"]} == {"l0", "l2"}
+            site.over.set()
+            assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {404}
+
+    with serving(app) as url:
+        asyncio.run(ask(url))

@@ -1,5 +1,7 @@
 """Maximal marginal relevance against its definition."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,12 @@ def test_few_or_none() -> None:
     """A page is never longer than what was found, and nothing gives nothing."""
     assert diversify([], 5, 0.5) == []
     assert len(diversify(hits(3), 5, 0.5)) == 3
+
+
+def test_what_was_removed_meanwhile_is_passed_over() -> None:
+    """A hit whose embedding could not be read any more leaves the page, and changes nothing among the others."""
+    found = hits(10)
+    gone = [replace(hit, embedding=None) if place in (0, 4) else hit for place, hit in enumerate(found)]
+    left = [hit for place, hit in enumerate(found) if place not in (0, 4)]
+    assert [hit.photo_id for hit in diversify(gone, 5, 0.5)] == by_definition(left, 5, 0.5)
+    assert diversify([replace(hit, embedding=None) for hit in found], 5, 0.5) == []

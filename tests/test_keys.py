@@ -17,7 +17,7 @@ from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Setting
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from search_api.deps import needs
-from search_api.keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key
+from search_api.keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key, rotate_secret
 from tests.conftest import MakeExport, ingest_export, marketlens
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what must be refused
@@ -138,15 +138,17 @@ def test_the_file_is_followed(make_client, keys: Path) -> None:
     assert client.get("/v1/categories").status_code == 401, "a lost file does not open the service"
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "without its secret"])
 def test_a_damaged_file_lets_nobody_in_and_ends_nothing(make_client, keys: Path, damage: str) -> None:
-    """A key file that is cut or lost under a service: 401 and a living probe, not 500; put back, its keys hold."""
+    """A key file that is damaged or lost under a service: 401 and a living probe, not 500; put back, its keys hold."""
     token = create_key(keys, "shop", "read")
     client = make_client()
     assert client.get("/v1/categories", headers=bearer(token)).status_code == 200
     aside = keys.rename(keys.with_suffix(".aside"))
     if damage == "cut":
         keys.write_bytes(aside.read_bytes()[:50])
+    if damage == "without its secret":
+        keys.write_text(KeyFile.read(aside).model_dump_json(exclude={"secret"}))
     assert client.get("/v1/categories", headers=bearer(token)).status_code == 401
     assert client.get("/livez").status_code == 200
     aside.replace(keys)
@@ -180,17 +182,47 @@ def test_photos_are_shown_to_who_has_their_address(make_client, keys: Path, monk
     assert client.get(f"{url}&size=100").headers["content-type"] == "image/jpeg"
     signature = parse_qs(urlsplit(url).query)["signature"][0]
     path, other_path = urlsplit(url).path, urlsplit(other).path
+    longer = client.app.state.photo_urls.url(f"{hits[0]['photo_id']}.b")  # an id that goes on after a dot
     for wrong in (
         path,
         f"{other_path}?signature={signature}",
         f"{path}?signature={signature[:-1]}",
         f"{path}?signature=.é",
+        f"{path}?signature=b.{parse_qs(urlsplit(longer).query)['signature'][0]}",
     ):
         assert client.get(wrong).status_code == 401
     assert client.get(path, headers=bearer(token)).status_code == 200
     assert client.get("/v1/categories", params={"signature": signature}).status_code == 401
     monkeypatch.setattr(search_api.photo_urls, "time", SimpleNamespace(time=lambda: time.time() + 3 * 3600))
     assert client.get(url).status_code == 401
+
+
+def test_addresses_end_with_their_secret(make_client, keys: Path) -> None:
+    """Another secret ends what was handed out, in a service that runs; what it hands out then holds, and keys stay."""
+    token = create_key(keys, "shop", "read")
+    client = make_client()
+
+    def address() -> str:
+        return client.get("/v1/listings/l1", headers=bearer(token)).json()["photos"][0]["photo_url"]
+
+    before = address()
+    assert client.get(before).status_code == 200
+    rotate_secret(keys)
+    assert client.get(before).status_code == 401
+    assert client.get(address()).status_code == 200
+
+
+def test_a_file_without_a_secret_is_refused(keys: Path) -> None:
+    """Each process, and each reading, would sign with a secret of its own: in words, when starting and for commands."""
+    create_key(keys, "shop", "read")
+    keys.write_text(KeyFile.read(keys).model_dump_json(exclude={"secret"}))
+    for start in (
+        lambda: KeyRing(keys, public=False),
+        lambda: create_key(keys, "other", "read"),
+        lambda: rotate_secret(keys),
+    ):
+        with pytest.raises(InvalidSetting, match="cannot be read as a file of API keys"):
+            start()
 
 
 def test_addresses_stay_alike_for_an_hour(make_client, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,12 +299,18 @@ def test_others_are_not_served_without_a_key(make_client, tmp_path: Path) -> Non
 
 
 def test_keys_by_command(tmp_path: Path) -> None:
-    """Made, listed, revoked; the key alone goes to stdout, so that a script can take it."""
+    """Made, listed, revoked; the key alone goes to stdout, so that a script can take it. The secret is changed."""
+    path = tmp_path / "data" / "api-keys.json"
+    assert marketlens("keys", "rotate-secret", cwd=tmp_path).returncode == 2
+    assert not path.exists(), "a key file that nobody asked for would close a service"
     made = marketlens("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
     token = made.stdout.strip()
     assert (made.returncode, len(token.split())) == (0, 1)
-    path = tmp_path / "data" / "api-keys.json"
     assert KeyRing(path, public=True).find(token).name == "shop"
+    before = KeyFile.read(path)
+    assert marketlens("keys", "rotate-secret", cwd=tmp_path).returncode == 0
+    after = KeyFile.read(path)
+    assert (after.keys, after.secret != before.secret) == (before.keys, True)
     listed = marketlens("keys", "list", cwd=tmp_path).stdout
     assert "shop" in listed
     assert "write" in listed

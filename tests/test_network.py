@@ -39,6 +39,13 @@ def test_tries_end(site: Site, pauses: list[float], status: int) -> None:
     assert isinstance(error, HostFailed)
 
 
+def test_no_second_try_while_somebody_waits(site: Site, pauses: list[float]) -> None:
+    """Who is not patient has one attempt, and learns the same."""
+    with pytest.raises(HostFailed):
+        read_photo(site.page("/a.jpg", Answer(503), BODY), 1_000_000, patient=False)
+    assert (len(site.asked), pauses) == (1, [])
+
+
 @pytest.mark.parametrize(
     ("status", "reason"), [(404, "missing"), (410, "missing"), (403, "unreadable"), (401, "unreadable")]
 )

@@ -154,6 +154,7 @@ def test_log_lines(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, 
     assert search["request_id"] == answer.headers["x-request-id"]
     assert search["ms"] >= search["decode_ms"] + search["embed_ms"] + search["store_ms"] > 0
     assert requests[1]["route"] == "/v1/photos/{photo_id:path}/image"
+    assert {"store_ms", "photos_ms", "decode_ms"} <= set(requests[1])
     assert any("unexpected error" in line["event"] and "RuntimeError" in line["exception"] for line in lines)
     for secret in (token, url.partition("signature=")[2], "JFIF"):
         assert secret not in json.dumps(lines)

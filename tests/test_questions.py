@@ -363,6 +363,8 @@ def test_similar_listings_have_pages(client: TestClient) -> None:
     second = client.get("/v1/listings/l4/similar", params={"limit": 5, "cursor": first["cursor"]}).json()
     assert ids(first) + ids(second) == ids(ask(client, listing_id="l4"))
     assert client.get("/v1/listings/nobody/similar").status_code == 404
+    too_long = client.get(f"/v1/listings/{'x' * 513}/similar")
+    assert (too_long.status_code, too_long.json()["code"]) == (422, "invalid_request")
 
 
 def test_an_answer_says_how_fresh_it_is_and_where_its_time_went(client: TestClient) -> None:

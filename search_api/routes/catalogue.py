@@ -1,6 +1,7 @@
 """The catalogue as a whole, and its photos."""
 
 import io
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -32,19 +33,26 @@ def categories(live: LiveDep) -> CategoriesResponse:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, **problems(404)},
 )
-def image(
+async def image(
     request: Request, photo_id: str, live: LiveDep, size: Annotated[int, Query(ge=32, le=1024)] = 512
 ) -> Response:
     """Show the photo as a JPEG, upright, its longer side at most `size` pixels, without the original's metadata."""
-    stored = live.photos.photo(photo_id)
+    stages = live.stages
+    stored = await stages.store.run(partial(live.photos.photo, photo_id))
     headers = {"Cache-Control": "private, max-age=3600", "ETag": f'"{stored.sha256}-{size}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
+    data = await stages.photos.run(partial(read_stored, stored))
     try:
-        picture = open_photo(read_stored(stored), decode_side=size)
+        shown = await stages.decode.run(partial(_small, data, size))
     except PhotoUnusable as error:
         raise gone(photo_id) from error
+    return Response(shown, media_type="image/jpeg", headers=headers)
+
+
+def _small(data: bytes, size: int) -> bytes:
+    picture = open_photo(data, decode_side=size)
     picture.thumbnail((size, size))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
-    return Response(buffer.getvalue(), media_type="image/jpeg", headers=headers)
+    return buffer.getvalue()

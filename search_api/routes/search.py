@@ -10,7 +10,7 @@ from search_api.deps import CatalogueDep, PhotoUrlDep, needs
 from search_api.finding import search_batch, search_one
 from search_api.openapi import body, problems
 from search_api.reading import Received, reader
-from search_api.schemas import MAX_LIMIT, BatchRequest, BatchResponse, SearchRequest, SearchResponse
+from search_api.schemas import MAX_LIMIT, BatchRequest, BatchResponse, Identity, SearchRequest, SearchResponse
 
 router = APIRouter(prefix="/v1", tags=["search"], dependencies=[Depends(needs("read"))])
 
@@ -63,7 +63,7 @@ async def batch(
 
 @router.get("/listings/{listing_id:path}/similar", responses=problems(404, 409))
 async def similar(
-    listing_id: str,
+    listing_id: Identity,
     catalogue: CatalogueDep,
     photo_url: PhotoUrlDep,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 20,

@@ -48,7 +48,7 @@ class SimilarImages(BaseModel):
 
 
 @router.get("/healthcheck")
-def healthcheck() -> Message:
+async def healthcheck() -> Message:
     """Whether the process answers: `/livez`."""
     return Message(message="API is up and running!")
 

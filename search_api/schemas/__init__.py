@@ -24,7 +24,7 @@ from search_api.schemas.catalogue import (
     RemovedResponse,
 )
 from search_api.schemas.changes import PutListing, PutPhoto
-from search_api.schemas.common import ListingFields, Problem
+from search_api.schemas.common import Identity, ListingFields, Problem
 from search_api.schemas.filters import MAX_EXCLUDED, Filter
 from search_api.schemas.insights import (
     MAX_PAGE,
@@ -125,6 +125,7 @@ __all__ = [
     "GroupBy",
     "Health",
     "HeatMap",
+    "Identity",
     "Include",
     "IngestRun",
     "InsightPhoto",
