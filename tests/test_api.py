@@ -244,10 +244,10 @@ def test_ready_when_a_search_works(client: TestClient) -> None:
     assert (client.head("/livez").status_code, client.head("/readyz").status_code) == (200, 200)
 
 
-def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings) -> None:
+def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> None:
     """Before the first ingest the service lives, is not ready, and says what to do."""
     photos = PhotoCollection.connect(lite, IndexSettings())
-    with TestClient(create_app(Settings(api=ApiSettings()), embedder, photos)) as client:
+    with TestClient(create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json")), embedder, photos)) as client:
         assert client.get("/livez").status_code == 200
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1))), client.get("/v1/categories")):
             assert (response.status_code, response.json()["code"]) == (503, "collection_missing")
@@ -258,7 +258,8 @@ def test_another_model_never_answers(export: Path, embedder: Embedder, lite: Mil
     """A service with another model than the collection's refuses instead of giving nonsense."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(export, embedder, photos)
-    with TestClient(create_app(Settings(api=ApiSettings()), fake_embedder("0f" * 32), photos)) as client:
+    settings = Settings(api=ApiSettings(keys=export.parent / "keys.json"))
+    with TestClient(create_app(settings, fake_embedder("0f" * 32), photos)) as client:
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1)))):
             assert (response.status_code, response.json()["code"]) == (503, "model_mismatch")
 
