@@ -254,7 +254,9 @@ def test_scopes(client: TestClient, photos: PhotoCollection, tmp_path: Path) -> 
 
 def test_activity(client: TestClient) -> None:
     """What happened between two looks: requests, errors, times, stages; probes and what came before not among them."""
-    read = client.app.state.activity.read
+    activity = client.app.state.activity
+    activity.close()  # or it would look by itself as well
+    read = activity.read
     for seed in range(3):
         client.post("/v1/search", files={"photo": ("p", jpeg(picture(seed)))})
     read(1_000)
