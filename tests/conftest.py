@@ -76,6 +76,31 @@ def marketlens(
     )
 
 
+RunHere = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunHere:
+    """As `marketlens`, in this process, without the seconds of a start: for what ends before a store is opened."""
+    from marketlens import cli
+
+    def run_here(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = ["marketlens", *map(str, arguments)]
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", command)
+            for name, value in {"COLUMNS": "200", **environment}.items():
+                patch.setenv(name, value)
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        status = ended.value.code or 0
+        assert isinstance(status, int)
+        return subprocess.CompletedProcess(command, status, *capsys.readouterr())
+
+    return run_here
+
+
 class FakeEngine:
     """26 x 26 average colours, centred, unit length, in 2,048 dimensions."""
 

@@ -18,7 +18,7 @@ from embedding.embedder import Embedder
 from search_api.app import create_app
 from search_api.deps import needs
 from search_api.keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key
-from tests.conftest import MakeExport, ingest_export, marketlens
+from tests.conftest import MakeExport, RunHere, ingest_export
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what must be refused
 UNAUTHORIZED = {"title": "Unauthorized", "status": 401, "code": "unauthorized"}
@@ -257,26 +257,26 @@ def test_loopback(host: str, public: bool) -> None:
     assert is_public(host) is public
 
 
-def test_others_are_not_served_without_a_key(make_client, tmp_path: Path) -> None:
+def test_others_are_not_served_without_a_key(make_client, tmp_path: Path, run_here: RunHere) -> None:
     """`serve` on a public address refuses to start without a key, and says how to make one; the app refuses too."""
     client = make_client(host=EVERYWHERE)
     assert client.get("/v1/categories").status_code == 401
-    result = marketlens("serve", "--host", EVERYWHERE, cwd=tmp_path)
+    result = run_here("serve", "--host", EVERYWHERE, cwd=tmp_path)
     assert result.returncode == 2
     assert "marketlens keys create" in result.stderr
 
 
-def test_keys_by_command(tmp_path: Path) -> None:
+def test_keys_by_command(tmp_path: Path, run_here: RunHere) -> None:
     """Made, listed, revoked; the key alone goes to stdout, so that a script can take it."""
-    made = marketlens("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
+    made = run_here("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
     token = made.stdout.strip()
     assert (made.returncode, len(token.split())) == (0, 1)
     path = tmp_path / "data" / "api-keys.json"
     assert KeyRing(path, public=True).find(token).name == "shop"
-    listed = marketlens("keys", "list", cwd=tmp_path).stdout
+    listed = run_here("keys", "list", cwd=tmp_path).stdout
     assert "shop" in listed
     assert "write" in listed
     assert token not in listed + path.read_text()
-    assert marketlens("keys", "revoke", "shop", cwd=tmp_path).returncode == 0
+    assert run_here("keys", "revoke", "shop", cwd=tmp_path).returncode == 0
     assert KeyRing(path, public=True).find(token) is None
-    assert marketlens("keys", "revoke", "shop", cwd=tmp_path).returncode == 2
+    assert run_here("keys", "revoke", "shop", cwd=tmp_path).returncode == 2

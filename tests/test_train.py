@@ -28,7 +28,7 @@ from embedding.prepared import PhotoDataset, TargetTable, read_prepared
 from embedding.recipes import ListingTrainee, SeedTrainee, whiten
 from embedding.train import TrainingArguments, train
 from embedding.transforms import train_transform
-from tests.conftest import COMMAND, LISTINGS, marketlens, picture, write_export
+from tests.conftest import COMMAND, LISTINGS, RunHere, marketlens, picture, write_export
 
 QUICK = TrainingArguments(
     recipe="listing",
@@ -487,13 +487,13 @@ def test_training_leaves_faiss_alone() -> None:
     assert index.search(np.eye(2, dtype=np.float32), 1, params=everything)[1].tolist() == [[0], [1]]
 
 
-def test_command(prepared: Path, tmp_path: Path) -> None:
+def test_command(prepared: Path, tmp_path: Path, run_here: RunHere) -> None:
     """Impossible arguments and folders end in a message, without a traceback."""
     for arguments, words in (
         (("--batch-size", 6), "--batch-size 6"),
         (("--weights", "none.safetensors"), "none.safetensors"),
     ):
-        done = marketlens("train", prepared, "--out", "m", *arguments, cwd=tmp_path)
+        done = run_here("train", prepared, "--out", "m", *arguments, cwd=tmp_path)
         assert done.returncode == 2
         assert words in done.stderr
         assert "Traceback" not in done.stderr
