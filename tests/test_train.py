@@ -28,7 +28,7 @@ from embedding.prepared import PhotoDataset, TargetTable, read_prepared
 from embedding.recipes import ListingTrainee, SeedTrainee, whiten
 from embedding.train import TrainingArguments, train
 from embedding.transforms import train_transform
-from tests.conftest import COMMAND, LISTINGS, RunHere, marketlens, picture, write_export
+from tests.conftest import COMMAND, RunHere, marketlens, picture, write_export
 
 QUICK = TrainingArguments(
     recipe="listing",
@@ -208,19 +208,6 @@ def test_batches_come_from_train_alone(prepared: Path) -> None:
             assert (np.unique(table.listing[batch], return_counts=True)[1] == 2).all()
         assert batches == _batches(QUICK, table, epoch)
     assert _batches(QUICK, table, 0) != _batches(QUICK, table, 1)
-
-
-def test_real_listings_do_not_leak(tmp_path: Path) -> None:
-    """On the real export, no photo of the test split is within 8 bits of pHash of one that is trained on."""
-    if not LISTINGS.exists():
-        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
-    photos = read_prepared(prepared_from(LISTINGS, tmp_path / "set")).photos
-    bits = np.stack([np.unpackbits(np.frombuffer(bytes.fromhex(one), np.uint8)) for one in photos["phash"]]).astype(int)
-    train_bits, test_bits = bits[photos["split"] == "train"], bits[photos["split"] == "test"]
-    assert len(test_bits) > 500
-    distances = test_bits.sum(axis=1)[:, None] + train_bits.sum(axis=1)[None] - 2 * test_bits @ train_bits.T
-    assert distances.min() > 8
-    assert photos.groupby("listing_id")["split"].nunique().max() == 1
 
 
 def test_resume_ends_where_an_unbroken_run_ends(prepared: Path, weights: Path, tmp_path: Path, trained: Path) -> None:
