@@ -18,7 +18,7 @@ from embedding.embedder import Embedder
 from search_api.app import create_app
 from search_api.deps import needs
 from search_api.keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key
-from tests.conftest import MakeExport, RunHere, ingest_export
+from tests.conftest import MakeExport, RunHere, ingest_export, marketlens
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what must be refused
 UNAUTHORIZED = {"title": "Unauthorized", "status": 401, "code": "unauthorized"}
@@ -158,15 +158,14 @@ def test_wrong_keys_take_no_longer(keys: Path) -> None:
     tokens = [create_key(keys, f"k{number}", "read") for number in range(50)]
     ring = KeyRing(keys, public=True)
 
-    def best(token: str) -> float:
-        spent = []
-        for _ in range(300):
-            started = time.perf_counter()
-            ring.find(token)
-            spent.append(time.perf_counter() - started)
-        return sorted(spent)[30]
+    def spent(token: str) -> float:
+        started = time.perf_counter()
+        ring.find(token)
+        return time.perf_counter() - started
 
-    times = [best(token) for token in (tokens[0], tokens[-1], "mlk_" + "A" * 43)]
+    # By turns, so that the machine is as busy for each of them, and the fastest, which nothing else held up.
+    asked = (tokens[0], tokens[-1], "mlk_" + "A" * 43)
+    times = [min(times) for times in zip(*([spent(token) for token in asked] for _ in range(300)), strict=True)]
     assert max(times) < 1.5 * min(times)
 
 
@@ -266,17 +265,17 @@ def test_others_are_not_served_without_a_key(make_client, tmp_path: Path, run_he
     assert "marketlens keys create" in result.stderr
 
 
-def test_keys_by_command(tmp_path: Path, run_here: RunHere) -> None:
+def test_keys_by_command(tmp_path: Path) -> None:
     """Made, listed, revoked; the key alone goes to stdout, so that a script can take it."""
-    made = run_here("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
+    made = marketlens("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
     token = made.stdout.strip()
     assert (made.returncode, len(token.split())) == (0, 1)
     path = tmp_path / "data" / "api-keys.json"
     assert KeyRing(path, public=True).find(token).name == "shop"
-    listed = run_here("keys", "list", cwd=tmp_path).stdout
+    listed = marketlens("keys", "list", cwd=tmp_path).stdout
     assert "shop" in listed
     assert "write" in listed
     assert token not in listed + path.read_text()
-    assert run_here("keys", "revoke", "shop", cwd=tmp_path).returncode == 0
+    assert marketlens("keys", "revoke", "shop", cwd=tmp_path).returncode == 0
     assert KeyRing(path, public=True).find(token) is None
-    assert run_here("keys", "revoke", "shop", cwd=tmp_path).returncode == 2
+    assert marketlens("keys", "revoke", "shop", cwd=tmp_path).returncode == 2
