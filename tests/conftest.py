@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -56,6 +57,9 @@ Connect = Callable[..., PhotoCollection]
 for name in [name for name in os.environ if name.upper().startswith("MARKETLENS_")]:
     if not name.upper().startswith("MARKETLENS_TEST_"):
         del os.environ[name]
+# Every run tries the same examples, so that one which fails can be looked at; other ones where that is asked for.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("default" if os.environ.get("MARKETLENS_TEST_RANDOM") else "same")
 # A shell starts what goes to the background deaf to Ctrl-C, and its children would be as deaf.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -123,7 +123,7 @@ def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: 
                 photo = jpeg(picture(1))
                 asked = [asyncio.create_task(client.post(search, files={"photo": ("p", photo)})) for _ in range(20)]
                 await asyncio.to_thread(engine.began.wait, 20)
-                await asyncio.sleep(0.5)
+                await asyncio.to_thread(until, lambda: "embed_full" in figures(url))
                 engine.go_on.set()
                 return await asyncio.gather(*asked)
 
