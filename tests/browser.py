@@ -148,6 +148,15 @@ def settle(page: Page) -> None:
     page.wait_for_selector(app)
 
 
+def wait_until(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait for what an action must bring about, then until the page stands still."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        page.wait_for_timeout(50)
+    settle(page)
+
+
 def each_look(page: Page, widths: Sequence[int] = (WIDE, NARROW), themes: Sequence[Theme] = THEMES) -> Iterator[str]:
     """Put the page into each width and theme, by the name of the look; at the end as it was."""
     before = page.viewport_size

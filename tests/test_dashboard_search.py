@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser, DashboardSite, Page, assert_accessible, settle, shoot, visit
+from tests.browser import Browser, DashboardSite, Page, assert_accessible, settle, shoot, visit, wait_until
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_upload_filter_more_like_this(page: Page, dashboard_site: DashboardSite)
     assert {row["category"] for row in exported(page)} == {category}
 
     press(page, "more", narrowed[1])
-    assert narrowed[1] not in tiles(page)
+    wait_until(page, lambda: narrowed[1] not in tiles(page))
     assert f"listing_id={narrowed[1]}" in page.url
     assert page.locator(f".st-key-example-{narrowed[1]}").get_by_text("Like", exact=True).is_visible()
     shoot(page, "search-examples")
@@ -84,11 +84,10 @@ def test_not_this_moves_away(page: Page, dashboard_site: DashboardSite) -> None:
     upload(page, photo(dashboard_site, 30))
     before = tiles(page)
     press(page, "less", before[1])
-    assert before[1] not in tiles(page)
+    wait_until(page, lambda: before[1] not in tiles(page))
     assert f"unlike={before[1]}" in page.url
     page.locator(f".st-key-forget-{before[1]} button").click()
-    settle(page)
-    assert tiles(page) == before
+    wait_until(page, lambda: tiles(page) == before)
 
 
 def test_a_part_of_a_photo(page: Page, dashboard_site: DashboardSite) -> None:
@@ -111,10 +110,8 @@ def test_a_part_of_a_photo(page: Page, dashboard_site: DashboardSite) -> None:
     page.wait_for_timeout(700)
     settle(page)
     page.keyboard.press("Escape")
-    page.wait_for_timeout(700)
-    settle(page)
-    assert page.get_by_role("button", name="Whole photo").is_hidden()
-    assert tiles(page) == whole
+    page.get_by_role("button", name="Whole photo").wait_for(state="hidden")
+    wait_until(page, lambda: tiles(page) == whole)
 
 
 def test_a_pasted_photo(page: Page, dashboard_site: DashboardSite) -> None:
