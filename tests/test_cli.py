@@ -198,6 +198,23 @@ def test_runs_are_listed(tmp_path: Path, make_export: MakeExport, random_model: 
     assert status.index("4 unchanged") < status.index("4 embedded")
 
 
+def test_search_narrows_and_sync_holds_back(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """`search` shows what passes its filters; `--sync` that would remove too much removes nothing and ends with 1."""
+    export, model = make_export(listings=6, photos_each=1), ("--model", random_model)
+    assert marketlens("ingest", export, *model, cwd=tmp_path).returncode == 0
+    search = ("search", export / "images" / "l0-0.jpg", *model)
+    garden = marketlens(*search, "--category", "Garden", "--location", "Leeds", cwd=tmp_path).stdout
+    assert [f"Thing {number}" in garden for number in range(6)] == [False, True] * 3
+    assert "No listing passes" in marketlens(*search, "--location", "York", cwd=tmp_path).stdout
+    images = export / "Images.csv"
+    images.write_text("".join(images.read_text().splitlines(keepends=True)[:2]))
+    synced = marketlens("ingest", export, "--sync", *model, cwd=tmp_path)
+    assert synced.returncode == 1
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    assert (report["photos"], report["read"]) == (6, 1)
+    assert report["sync_refused"] in synced.stdout
+
+
 def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path) -> None:
     """serve, dashboard and up do not start half."""
     with socket.socket() as taken:

@@ -17,7 +17,6 @@ from torch.nn.functional import cross_entropy
 import embedding.prepared
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports import open_export
-from embedding.balance import balance_model
 from embedding.card import ModelCard, read_card
 from embedding.checkpoint import listing_hash, load_model, load_weights, trained_on
 from embedding.dataset import prepare
@@ -486,10 +485,30 @@ def test_command(prepared: Path, tmp_path: Path, run_here: RunHere) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_measured_model_is_measured_anew_when_balanced(trained: Path, prepared: Path, tmp_path: Path) -> None:
-    """Another share of the kind part gives other figures and another calibration; what was trained stays."""
+def test_retrained_by_command(
+    trained: Path, prepared: Path, weights: Path, random_model: Path, tmp_path: Path, run_here: RunHere
+) -> None:
+    """`retrain` trains once more as the card of a measured model says; a model that was not trained is refused."""
+    given = ("retrain", trained, prepared, "--out", "again", "--weights", weights)
+    done = run_here(*given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "again")
+    assert f"Model {card.fingerprint[:12]} in again" in done.stdout
+    told = read_card(trained).training["arguments"]
+    assert card.training["arguments"].items() >= (told | {"twin": read_card(trained).fingerprint}).items()
+    refused = run_here("retrain", random_model, prepared, "--out", "other", cwd=tmp_path)
+    assert (refused.returncode, "was not made by marketlens train" in refused.stderr) == (3, True)
+
+
+def test_a_measured_model_is_measured_anew_when_balanced(
+    trained: Path, prepared: Path, tmp_path: Path, run_here: RunHere
+) -> None:
+    """By command: another share gives other figures and another calibration; what was trained stays."""
     before = read_card(trained)
-    card = balance_model(trained, prepared, 0.9, tmp_path / "kind", twin=None, progress=no_bar)
+    done = run_here("model", "balance", trained, prepared, "--kind-share", "0.9", "--out", "kind", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "kind")
+    assert f"Model {card.fingerprint[:12]} in kind." in done.stdout
     assert card.training["balanced_from"] == before.fingerprint
     assert card.metrics.keys() == before.metrics.keys()
     assert card.metrics["head_top_1"].mean == pytest.approx(before.metrics["head_top_1"].mean)
