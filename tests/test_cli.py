@@ -201,11 +201,12 @@ def test_runs_are_listed(tmp_path: Path, make_export: MakeExport, random_model: 
 def test_search_narrows_and_sync_holds_back(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
     """`search` shows what passes its filters; `--sync` that would remove too much removes nothing and ends with 1."""
     export, model = make_export(listings=6, photos_each=1), ("--model", random_model)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace('£2.00,"Leeds', '£2.00,"York'))
     assert marketlens("ingest", export, *model, cwd=tmp_path).returncode == 0
-    search = ("search", export / "images" / "l0-0.jpg", *model)
-    garden = marketlens(*search, "--category", "Garden", "--location", "Leeds", cwd=tmp_path).stdout
-    assert [f"Thing {number}" in garden for number in range(6)] == [False, True] * 3
-    assert "No listing passes" in marketlens(*search, "--location", "York", cwd=tmp_path).stdout
+    narrow = ("--category", "Garden", "--location", "Leeds")
+    found = marketlens("search", export / "images" / "l0-0.jpg", *narrow, *model, cwd=tmp_path).stdout
+    assert [number for number in range(6) if f"Thing {number}" in found] == [3, 5]
     images = export / "Images.csv"
     images.write_text("".join(images.read_text().splitlines(keepends=True)[:2]))
     synced = marketlens("ingest", export, "--sync", *model, cwd=tmp_path)
