@@ -1,4 +1,4 @@
-"""A site of real processes, real Chromium in front of it, its pictures under build/screens, and axe.
+"""A site of real processes, real Chromium in front of it, its pictures under build/screens if wanted, and axe.
 
 A test asks for the fixtures `dashboard_site` and `browser`:
 
@@ -61,8 +61,10 @@ def running_site(
 ) -> Iterator[DashboardSite]:
     """Ingest a part of the real listings with the shipped model, then run API and dashboard over them.
 
-    `spoil` changes the export before it is ingested; `commands` are run before anything serves.
+    `spoil` changes the export before it is ingested; `commands` are run before anything serves. Skips where no browser
+    would look at it, before the minutes that all this takes.
     """
+    require_chromium()
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     export = spread_listings(folder / "export", listings)
@@ -110,11 +112,16 @@ def running_dashboard(folder: Path, api: str, **environment: str) -> Iterator[st
         yield address
 
 
+def require_chromium() -> None:
+    """Skip the test where there is none."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
+
+
 @contextmanager
 def running_browser() -> Iterator[Browser]:
     """Chromium as Debian packages it."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
+    require_chromium()
     with playwright.sync_playwright() as api:
         browser = api.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
@@ -141,6 +148,15 @@ def settle(page: Page) -> None:
     page.wait_for_selector(app)
 
 
+def wait_until(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait for what an action must bring about, then until the page stands still."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        page.wait_for_timeout(50)
+    settle(page)
+
+
 def each_look(page: Page, widths: Sequence[int] = (WIDE, NARROW), themes: Sequence[Theme] = THEMES) -> Iterator[str]:
     """Put the page into each width and theme, by the name of the look; at the end as it was."""
     before = page.viewport_size
@@ -156,7 +172,12 @@ def each_look(page: Page, widths: Sequence[int] = (WIDE, NARROW), themes: Sequen
 
 
 def shoot(page: Page, name: str, *, widths: Sequence[int] = (WIDE, NARROW), themes: Sequence[Theme] = THEMES) -> None:
-    """Save the whole page under build/screens as NAME-WIDTH-THEME.png, then put it back as it was."""
+    """Save the whole page under build/screens as NAME-WIDTH-THEME.png, then put it back as it was.
+
+    For the eye alone, and most of a browser test's time: only where MARKETLENS_TEST_SCREENS is set.
+    """
+    if not os.environ.get("MARKETLENS_TEST_SCREENS"):
+        return
     SCREENS.mkdir(parents=True, exist_ok=True)
     for look in each_look(page, widths, themes):
         # Streamlit scrolls a part of the page, so the window is made as high as that part.

@@ -14,21 +14,23 @@ from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from search_api.app import create_app
-from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
+from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv, write_export
 from tests.serving import make_app
 
 PROBLEM = "application/problem+json"
 
 
-@pytest.fixture
-def export(make_export: MakeExport) -> Path:
-    """Ten listings of two photos, in the categories Home and Garden by turns, at £1 to £10."""
-    return make_export(listings=10, photos_each=2)
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten listings of two photos, in the categories Home and Garden by turns, at £1 to £10. For reading only."""
+    return write_export(tmp_path_factory.mktemp("api") / "export", 10)
 
 
-@pytest.fixture
-def client(export: Path, embedder: Embedder, lite: MilvusSettings) -> Iterator[TestClient]:
-    with TestClient(make_app(export, embedder, lite)) as client:
+@pytest.fixture(scope="module")
+def client(export: Path) -> Iterator[TestClient]:
+    """For reading only."""
+    lite = MilvusSettings(uri=str(export.with_name("milvus.db")))
+    with TestClient(make_app(export, fake_embedder(), lite, rate_limit="")) as client:
         yield client
 
 
@@ -218,22 +220,26 @@ def test_categories_are_counted(client: TestClient) -> None:
     ]
 
 
-def test_a_photo_is_shown_small_and_without_its_metadata(client: TestClient, export: Path) -> None:
+def test_a_photo_is_shown_small_and_without_its_metadata(
+    make_export: MakeExport, embedder: Embedder, lite: MilvusSettings
+) -> None:
     """The image route gives an upright JPEG of the size asked for; where a photo was taken stays with its owner."""
+    export = make_export(listings=1)
     exif = Image.Exif()
     exif[0x0112] = 6
     exif.get_ifd(0x8825)[1] = "N"  # GPS latitude
     (export / "images" / "l0-0.jpg").write_bytes(jpeg(picture(5, (400, 200)), exif=exif))
-    response = client.get("/v1/photos/l0-0/image", params={"size": 100})
-    image = Image.open(io.BytesIO(response.content))
-    assert (image.format, image.size) == ("JPEG", (50, 100))
-    assert not image.getexif()
-    tag = response.headers["etag"]
-    again = client.get("/v1/photos/l0-0/image", params={"size": 100}, headers={"If-None-Match": tag})
-    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
-    assert client.get("/v1/photos/l0-0/image", params={"size": 5_000}).status_code == 422
-    (export / "images" / "l0-1.jpg").unlink()
-    assert client.get("/v1/photos/l0-1/image").status_code == 404
+    with TestClient(make_app(export, embedder, lite)) as client:
+        response = client.get("/v1/photos/l0-0/image", params={"size": 100})
+        image = Image.open(io.BytesIO(response.content))
+        assert (image.format, image.size) == ("JPEG", (50, 100))
+        assert not image.getexif()
+        tag = response.headers["etag"]
+        again = client.get("/v1/photos/l0-0/image", params={"size": 100}, headers={"If-None-Match": tag})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert client.get("/v1/photos/l0-0/image", params={"size": 5_000}).status_code == 422
+        (export / "images" / "l0-1.jpg").unlink()
+        assert client.get("/v1/photos/l0-1/image").status_code == 404
 
 
 def test_ready_when_a_search_works(client: TestClient) -> None:
@@ -244,10 +250,10 @@ def test_ready_when_a_search_works(client: TestClient) -> None:
     assert (client.head("/livez").status_code, client.head("/readyz").status_code) == (200, 200)
 
 
-def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings) -> None:
+def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> None:
     """Before the first ingest the service lives, is not ready, and says what to do."""
     photos = PhotoCollection.connect(lite, IndexSettings())
-    with TestClient(create_app(Settings(api=ApiSettings()), embedder, photos)) as client:
+    with TestClient(create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json")), embedder, photos)) as client:
         assert client.get("/livez").status_code == 200
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1))), client.get("/v1/categories")):
             assert (response.status_code, response.json()["code"]) == (503, "collection_missing")
@@ -258,7 +264,8 @@ def test_another_model_never_answers(export: Path, embedder: Embedder, lite: Mil
     """A service with another model than the collection's refuses instead of giving nonsense."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(export, embedder, photos)
-    with TestClient(create_app(Settings(api=ApiSettings()), fake_embedder("0f" * 32), photos)) as client:
+    settings = Settings(api=ApiSettings(keys=export.parent / "keys.json"))
+    with TestClient(create_app(settings, fake_embedder("0f" * 32), photos)) as client:
         for response in (client.get("/readyz"), upload(client, jpeg(picture(1)))):
             assert (response.status_code, response.json()["code"]) == (503, "model_mismatch")
 

@@ -28,7 +28,7 @@ from embedding.embedder import Embedder
 from ingest.bulk import NOTE
 from ingest.local import run_locally
 from ingest.run import Options, ingest
-from tests.conftest import LoadedModel, MakeExport, marketlens, undated
+from tests.conftest import LoadedModel, MakeExport, RunHere, undated
 from tests.web import Site
 
 bulk = pytest.importorskip(
@@ -234,9 +234,11 @@ def test_jobs_of_newer_servers(site: Site) -> None:
         ({"MARKETLENS_MILVUS__URI": "http://127.0.0.1:9"}, "needs a place that the server reads from"),
     ],
 )
-def test_refused_first(tmp_path: Path, make_export: MakeExport, environment: dict[str, str], words: str) -> None:
+def test_refused_first(
+    tmp_path: Path, make_export: MakeExport, run_here: RunHere, environment: dict[str, str], words: str
+) -> None:
     """What cannot be done is said before anything is opened or made."""
-    result = marketlens("ingest", make_export(), "--bulk", cwd=tmp_path, **environment)
+    result = run_here("ingest", make_export(), "--bulk", cwd=tmp_path, **environment)
     assert result.returncode == 2
     assert words in result.stderr
     assert not (tmp_path / "data" / "milvus.db").exists()

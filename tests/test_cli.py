@@ -15,7 +15,7 @@ from PIL import Image
 
 from catalog.settings import Settings
 from marketlens import cli, doctor
-from tests.conftest import COMMAND, MakeExport, jpeg, marketlens, picture
+from tests.conftest import COMMAND, MakeExport, RunHere, jpeg, marketlens, picture
 from tests.milvus_server import free_ports
 
 
@@ -32,28 +32,35 @@ def failed(result: subprocess.CompletedProcess[str], status: int, *words: str) -
     [["ingest"], ["ingest", "x", "--max-rejected", "2"], ["search"], ["fly"], ["serve", "--port", "many"]],
     ids=" ".join,
 )
-def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
+def test_wrong_usage_is_2(tmp_path: Path, run_here: RunHere, arguments: list[str]) -> None:
     """Missing arguments, impossible options and unknown commands."""
-    failed(marketlens(*arguments, cwd=tmp_path), 2)
+    failed(run_here(*arguments, cwd=tmp_path), 2)
+
+
+def test_a_start_of_its_own(tmp_path: Path) -> None:
+    """Wrong usage, help and an error of ours, of the installed command itself; other tests ask in this process."""
+    failed(marketlens("fly", cwd=tmp_path), 2, "fly")
+    assert "ingest" in marketlens("--help", cwd=tmp_path).stdout
+    failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
 
 
 @pytest.mark.parametrize("arguments", [["ingest", "--help"], ["ingest", "run", "--help"]], ids=" ".join)
-def test_help_of_ingest_has_its_options(tmp_path: Path, arguments: list[str]) -> None:
+def test_help_of_ingest_has_its_options(tmp_path: Path, run_here: RunHere, arguments: list[str]) -> None:
     """The short form's help is that of the run, and it tells of the other command."""
-    result = marketlens(*arguments, cwd=tmp_path)
+    result = run_here(*arguments, cwd=tmp_path)
     assert result.returncode == 0
     for word in ("--resume", "--sync", "--engine", "--bulk", "marketlens ingest status"):
         assert word in result.stdout
 
 
-def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport) -> None:
+def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport, run_here: RunHere) -> None:
     """What is missing of an export is named, before a model or a store is looked for."""
-    failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
+    failed(run_here("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
     export = make_export()
     (export / "Images.csv").unlink()
-    failed(marketlens("ingest", export, cwd=tmp_path), 2, "no Images.csv", "manifest")
+    failed(run_here("ingest", export, cwd=tmp_path), 2, "no Images.csv", "manifest")
     (tmp_path / "m.csv").write_text("photo_id,title\n1,a\n")
-    failed(marketlens("ingest", tmp_path / "m.csv", cwd=tmp_path), 2, "listing_id, category")
+    failed(run_here("ingest", tmp_path / "m.csv", cwd=tmp_path), 2, "listing_id, category")
 
 
 def test_no_model_says_how_to_get_one(tmp_path: Path, make_export: MakeExport) -> None:
@@ -86,10 +93,11 @@ def test_no_milvus_at_the_address(tmp_path: Path, make_export: MakeExport, rando
     ],
 )
 def test_an_impossible_setting_is_named(
-    tmp_path: Path, make_export: MakeExport, random_model: Path, name: str, value: str
+    tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere, name: str, value: str
 ) -> None:
     """A setting with a wrong value is named as the environment variable that it is."""
-    result = marketlens("ingest", make_export(), "--model", random_model, cwd=tmp_path, **{f"MARKETLENS_{name}": value})
+    run = marketlens if value == "IVF_PQ" else run_here  # the store says that one
+    result = run("ingest", make_export(), "--model", random_model, cwd=tmp_path, **{f"MARKETLENS_{name}": value})
     failed(result, 2, f"MARKETLENS_{name}")
 
 
@@ -123,27 +131,27 @@ def test_a_catalogue_of_another_model(
     assert "model mismatch" in doctor.stdout
 
 
-def test_search_with_what_is_no_photo(tmp_path: Path, random_model: Path) -> None:
+def test_search_with_what_is_no_photo(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
     """A missing file, a text file, an empty catalogue: said before anything is made."""
-    failed(marketlens("search", "gone.jpg", "--model", random_model, cwd=tmp_path), 2, "gone.jpg")
+    failed(run_here("search", "gone.jpg", "--model", random_model, cwd=tmp_path), 2, "gone.jpg")
     (tmp_path / "text.jpg").write_text("no photo")
-    failed(marketlens("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
+    failed(run_here("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
     (tmp_path / "good.jpg").write_bytes(jpeg(picture(1)))
-    failed(marketlens("search", "good.jpg", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
+    failed(run_here("search", "good.jpg", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
     failed(
         marketlens("serve", "--model", random_model, "--port", free_ports(1)[0], cwd=tmp_path), 3, "marketlens ingest"
     )
     assert not (tmp_path / "data").exists()
     crossed = ("--price-min", "5", "--price-max", "1")
-    failed(marketlens("search", "good.jpg", *crossed, "--model", random_model, cwd=tmp_path), 2, "lowest price")
+    failed(run_here("search", "good.jpg", *crossed, "--model", random_model, cwd=tmp_path), 2, "lowest price")
 
 
 def test_a_report_that_cannot_be_written_is_said_first(
-    tmp_path: Path, make_export: MakeExport, random_model: Path
+    tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere
 ) -> None:
     """Nothing is embedded for a report that has nowhere to go."""
     (tmp_path / "taken.json").mkdir()
-    result = marketlens("ingest", make_export(), "--model", random_model, "--report", "taken.json", cwd=tmp_path)
+    result = run_here("ingest", make_export(), "--model", random_model, "--report", "taken.json", cwd=tmp_path)
     failed(result, 3, "taken.json")
     assert not (tmp_path / "data").exists()
 
@@ -184,18 +192,36 @@ def test_a_stopped_ingest_goes_on_where_it_was(
     assert second["written"] + second["unchanged"] == 200
 
 
-def test_runs_are_listed(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+def test_runs_are_listed(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
     """`ingest status` lists the runs with what they did; a dry run is none of them."""
     export = make_export(listings=2)
-    assert "No run in data/ledger" in marketlens("ingest", "status", cwd=tmp_path).stdout
+    assert "No run in data/ledger" in run_here("ingest", "status", cwd=tmp_path).stdout
     dry = marketlens("ingest", export, "--model", random_model, "--dry-run", cwd=tmp_path)
     assert dry.returncode == 0, dry.stderr
-    assert "No run in data/ledger" in marketlens("ingest", "status", cwd=tmp_path).stdout
+    assert "No run in data/ledger" in run_here("ingest", "status", cwd=tmp_path).stdout
     assert marketlens("ingest", export, "--model", random_model, cwd=tmp_path).returncode == 0
     assert marketlens("ingest", export, "--model", random_model, "--sync", cwd=tmp_path).returncode == 0
     status = marketlens("ingest", "status", cwd=tmp_path).stdout
     assert status.count(" finished │") == 2
     assert status.index("4 unchanged") < status.index("4 embedded")
+
+
+def test_search_narrows_and_sync_holds_back(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """`search` shows what passes its filters; `--sync` that would remove too much removes nothing and ends with 1."""
+    export, model = make_export(listings=6, photos_each=1), ("--model", random_model)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace('£2.00,"Leeds', '£2.00,"York'))
+    assert marketlens("ingest", export, *model, cwd=tmp_path).returncode == 0
+    narrow = ("--category", "Garden", "--location", "Leeds")
+    found = marketlens("search", export / "images" / "l0-0.jpg", *narrow, *model, cwd=tmp_path).stdout
+    assert [number for number in range(6) if f"Thing {number}" in found] == [3, 5]
+    images = export / "Images.csv"
+    images.write_text("".join(images.read_text().splitlines(keepends=True)[:2]))
+    synced = marketlens("ingest", export, "--sync", *model, cwd=tmp_path)
+    assert synced.returncode == 1
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    assert (report["photos"], report["read"]) == (6, 1)
+    assert report["sync_refused"] in synced.stdout
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path) -> None:
@@ -295,12 +321,10 @@ def test_demo_on_ones_own_photos(tmp_path: Path, random_model: Path) -> None:
     assert len(list((tmp_path / "data" / "insights").glob("*/insights.json"))) == 1  # for the dashboard's pages
 
 
-def test_a_model_is_not_overwritten(tmp_path: Path, random_model: Path) -> None:
+def test_a_model_is_not_overwritten(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
     """`model import` never replaces a folder; weights that are none are named."""
     weights = random_model.parent / "random.safetensors"
-    failed(
-        marketlens("model", "import", "--weights", weights, "--out", random_model, cwd=tmp_path), 3, "exists already"
-    )
+    failed(run_here("model", "import", "--weights", weights, "--out", random_model, cwd=tmp_path), 3, "exists already")
     (tmp_path / "w.safetensors").write_bytes(b"none")
-    failed(marketlens("model", "import", "--weights", "w.safetensors", cwd=tmp_path), 3, "w.safetensors")
+    failed(run_here("model", "import", "--weights", "w.safetensors", cwd=tmp_path), 3, "w.safetensors")
     assert not (tmp_path / "models").exists()

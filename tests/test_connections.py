@@ -1,8 +1,12 @@
 """What only a connection shows: slow and endless bodies, clients that leave."""
 
 import asyncio
+import signal
 import socket
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -13,6 +17,7 @@ from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Setting
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.conftest import MakeExport, fake_embedder, ingest_export, jpeg, picture, write_csv
+from tests.milvus_server import free_ports
 from tests.serving import make_app, serving
 from tests.test_batching import GatedEngine
 from tests.web import Answer, Site
@@ -113,6 +118,70 @@ def test_the_work_of_clients_that_left_is_dropped(photos: PhotoCollection, tmp_p
     assert engine.batches == [1, 1]
 
 
+SERVICE = """
+import sys, time
+from pathlib import Path
+import uvicorn
+from catalog.settings import MilvusSettings
+from embedding.embedder import Embedder
+from marketlens.serving import _options
+from tests.conftest import FakeEngine, fake_embedder
+from tests.serving import make_app
+
+folder = Path(sys.argv[1])
+
+class Held(FakeEngine):
+    def run(self, pixels):
+        (folder / "began").touch()
+        while not (folder / "go-on").exists():
+            time.sleep(0.02)
+        return super().run(pixels)
+
+app = make_app(
+    folder / "export", Embedder(fake_embedder().card, Held()), MilvusSettings(uri=str(folder / "milvus.db"))
+)
+uvicorn.run(app, **_options(app.state.settings) | {"port": int(sys.argv[2])})
+"""
+
+
+def test_sigterm_lets_answers_end(make_export: MakeExport, tmp_path: Path) -> None:
+    """Stopped with the options of `marketlens serve`: no new connection, and the answer that had begun comes."""
+    make_export(listings=4)
+    began, go_on = tmp_path / "began", tmp_path / "go-on"
+    go_on.touch()
+    port = free_ports(1)[0]
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen([sys.executable, "-c", SERVICE, tmp_path, str(port)], cwd=Path(__file__).parents[1])
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/readyz").is_success
+        except httpx.TransportError:
+            assert process.poll() is None
+            return False
+
+    def is_shut() -> bool:
+        with socket.socket() as new:
+            return new.connect_ex(("127.0.0.1", port)) != 0
+
+    try:
+        until(answers, 120)
+        go_on.unlink()
+        began.unlink()
+        with ThreadPoolExecutor(1) as pool:
+            photo = {"photo": ("p", jpeg(picture(1)))}
+            held = pool.submit(httpx.post, f"{url}/v1/search", files=photo, timeout=60)
+            until(began.exists)
+            process.terminate()
+            until(is_shut)
+            go_on.touch()
+            assert held.result().status_code == 200
+        assert process.wait(30) in {0, -signal.SIGTERM}
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: Path) -> None:
     """Under more uploads than may wait, every answer is right or a clean 503 with Retry-After, and it recovers."""
     engine = GatedEngine()
@@ -124,7 +193,7 @@ def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: 
                 photo = jpeg(picture(1))
                 asked = [asyncio.create_task(client.post(search, files={"photo": ("p", photo)})) for _ in range(20)]
                 await asyncio.to_thread(engine.began.wait, 20)
-                await asyncio.sleep(0.5)
+                await asyncio.to_thread(until, lambda: "embed_full" in figures(url))
                 engine.go_on.set()
                 return await asyncio.gather(*asked)
 

@@ -47,12 +47,13 @@ def test_near_identical_photos_stay_together(make_export: MakeExport, tmp_path: 
 
 
 def test_the_real_export_has_no_leak(tmp_path: Path) -> None:
-    """On real photos: no bytes and no perceptual hash nearer than nine bits in two splits."""
+    """On real photos: no listing, no bytes and no perceptual hash nearer than nine bits in two splits."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     photos, report = run(LISTINGS, tmp_path / "set")
     assert (len(photos), report.listings, len(report.rejected_rows)) == (4_305, 2_400, 0)
-    assert (photos.groupby("sha256")["split"].nunique() == 1).all()
+    for held_together in ("listing_id", "sha256"):
+        assert (photos.groupby(held_together)["split"].nunique() == 1).all()
     bits = np.unpackbits(np.array([list(bytes.fromhex(text)) for text in photos.phash], np.uint8), axis=1)
     split = photos.split.to_numpy()
     signs = bits.astype(np.int16) * 2 - 1

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from catalog.errors import ModelMissing
+from embedding import onnx_engine
 from embedding.checkpoint import load_model
 from embedding.embedder import Embedder
+from embedding.model import EmbeddingModel
 from embedding.onnx_engine import OnnxEngine
 from embedding.torch_engine import CudaEngine, TorchEngine
 from tests.conftest import DIM, FakeEngine, picture
@@ -37,8 +39,13 @@ def expected(random_model: Path) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def copy(random_model: Path, tmp_path: Path) -> Path:
-    """A model folder of one's own, with its model.onnx still to be made."""
+def copy(random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder of one's own, whose model.onnx is still to be made: the one that `random_model` had exported."""
+
+    def export(_: EmbeddingModel, path: Path) -> None:  # without the seconds of exporting it again
+        onnx_engine._replace(path, (random_model / "model.onnx").read_bytes())
+
+    monkeypatch.setattr(onnx_engine, "_export", export)
     return Path(shutil.copytree(random_model, tmp_path / "copy", ignore=shutil.ignore_patterns("*.onnx*")))
 
 
@@ -51,10 +58,12 @@ def test_engines_agree(random_model: Path, expected: NDArray[np.float32]) -> Non
     assert np.abs(found - expected).max() < apart / 50
 
 
-def test_gpu_path(random_model: Path, expected: NDArray[np.float32]) -> None:
-    """The way of a GPU (bfloat16 convolutions, compiled) gives embeddings that compare with those of a CPU."""
+def test_gpu_path(random_model: Path, expected: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of a GPU (bfloat16 convolutions, compiled there) gives embeddings that compare with those of a CPU."""
     model, card = load_model(random_model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":  # which nobody compiles for: half a minute
+        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     found = Embedder(card, CudaEngine(model, device)).embed(PICTURES)
     assert (found.dtype, found.shape) == (np.float32, expected.shape)
     assert (found * expected).sum(axis=1).min() >= 0.999

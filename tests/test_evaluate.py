@@ -12,7 +12,7 @@ from catalog.exports import open_export
 from catalog.hosts import reader
 from embedding.checkpoint import TRAINED_ON, listing_hash
 from embedding.evaluate import Evaluation, evaluate
-from tests.conftest import MakeExport, marketlens, random_copy
+from tests.conftest import MakeExport, RunHere, marketlens, random_copy
 
 SHIPPED = Path(__file__).parents[1] / "models" / "marketlens-resnet50"  # has a category head
 
@@ -80,8 +80,8 @@ def test_never_overwritten(random_model: Path, make_export: MakeExport, tmp_path
         run([random_model], make_export(), tmp_path)
 
 
-def test_wrong_arguments(tmp_path: Path) -> None:
+def test_wrong_arguments(tmp_path: Path, run_here: RunHere) -> None:
     """Without a model, or with one that is not there, the command says what it needs."""
-    done = marketlens("evaluate", "somewhere", cwd=tmp_path)
+    done = run_here("evaluate", "somewhere", cwd=tmp_path)
     assert done.returncode == 2
     assert "marketlens evaluate MODEL EXPORT" in done.stderr

@@ -175,8 +175,8 @@ def test_longest_id(tmp_path: Path) -> None:
 def test_stored_values_can_be_asked_for(tmp_path: Path, field: str) -> None:
     """Whatever category and location are stored can be filtered by afterwards, control characters or not."""
     (row,) = read(manifest(tmp_path, {field: "Ho\x01me"}))
-    if isinstance(row, Photo):
-        SearchFilter(categories=(row.listing.category,), location=row.listing.location).expression()
+    assert isinstance(row, Photo)
+    SearchFilter(categories=(row.listing.category,), location=row.listing.location).expression()
 
 
 def test_warnings(tmp_path: Path) -> None:

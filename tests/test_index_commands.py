@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torchvision.models import resnet50
 
 from embedding.importing import import_model
-from tests.conftest import COMMAND, MakeExport, marketlens
+from tests.conftest import COMMAND, MakeExport, RunHere, marketlens
 from tests.milvus_server import free_ports
 from tests.test_cli import failed
 
@@ -101,9 +101,9 @@ def test_other_index_parameters(tmp_path: Path, make_export: MakeExport, random_
     assert "HNSW" in marketlens("index", "status", cwd=tmp_path).stdout
 
 
-def test_mistakes(tmp_path: Path) -> None:
+def test_mistakes(tmp_path: Path, run_here: RunHere) -> None:
     """Without a catalogue every command says so, and none makes a database."""
     for arguments in (["status"], ["build"], ["check"], ["golden"], ["promote"], ["rollback"], ["drop", "x"]):
-        failed(marketlens("index", *arguments, cwd=tmp_path), 3, "marketlens ingest")
+        failed(run_here("index", *arguments, cwd=tmp_path), 3, "marketlens ingest")
     assert not (tmp_path / "data").exists()
-    failed(marketlens("index", "drop", cwd=tmp_path), 2)
+    failed(run_here("index", "drop", cwd=tmp_path), 2)

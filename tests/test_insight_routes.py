@@ -3,6 +3,7 @@
 import gzip
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from catalog.settings import MilvusSettings
 from embedding.embedder import Embedder
 from search_api.keys import create_key
 from search_api.map_rendering import map_response
-from tests.conftest import MakeExport
+from tests.conftest import MakeExport, fake_embedder, write_export
 from tests.insight_files import duplicate, suggestion, write_insights
 from tests.serving import make_app
 
@@ -34,12 +35,26 @@ DUPLICATES = [
 ]
 
 
-@pytest.fixture
-def client(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> Iterator[TestClient]:
+@contextmanager
+def looked_at(folder: Path) -> Iterator[TestClient]:
     """A service over ten listings of two photos that were looked at as a whole."""
-    app = make_app(make_export(listings=10, photos_each=2), embedder, lite, photos=tmp_path / "photos")
-    write_insights(tmp_path / "insights", stored(app), SUGGESTIONS, DUPLICATES)
+    export, lite = write_export(folder / "export", 10), MilvusSettings(uri=str(folder / "milvus.db"))
+    app = make_app(export, fake_embedder(), lite, photos=folder / "photos")
+    write_insights(folder / "insights", stored(app), SUGGESTIONS, DUPLICATES)
     with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    with looked_at(tmp_path) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """For reading only."""
+    with looked_at(tmp_path_factory.mktemp("insights")) as client:
         yield client
 
 
@@ -100,9 +115,9 @@ def test_another_run_is_followed(client: TestClient, tmp_path: Path) -> None:
     assert client.get("/v1/map").json()["made_at"] > before["made_at"]
 
 
-def test_the_map(client: TestClient) -> None:
+def test_the_map(reading: TestClient) -> None:
     """Photos that have a place, column by column, and an even sample of them where fewer are asked for."""
-    body = client.get("/v1/map").json()
+    body = reading.get("/v1/map").json()
     columns = body["columns"]
     assert {len(column) for column in columns.values()} == {10}
     assert set(columns["photo_id"]) == {f"l{number}-0" for number in range(10)}
@@ -111,22 +126,22 @@ def test_the_map(client: TestClient) -> None:
     assert (columns["y"][row], body["total_photos"]) == (0.1235, 20)
     assert {None, 0.123} == set(columns["confidence"])
     assert {None, "Home"} == set(columns["predicted_category"])
-    assert client.get(columns["photo_url"][row]).headers["content-type"] == "image/jpeg"
-    few = client.get("/v1/map", params={"limit": 3}).json()["columns"]
+    assert reading.get(columns["photo_url"][row]).headers["content-type"] == "image/jpeg"
+    few = reading.get("/v1/map", params={"limit": 3}).json()["columns"]
     assert len(few["x"]) == 3
     assert set(few["photo_id"]) < set(columns["photo_id"])
 
 
-def test_the_map_is_compressed_where_asked(client: TestClient) -> None:
+def test_the_map_is_compressed_where_asked(reading: TestClient) -> None:
     """The same body, smaller; and nothing where the asker has it already."""
-    plain = client.get("/v1/map", headers={"Accept-Encoding": "identity"})
+    plain = reading.get("/v1/map", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
-    with client.stream("GET", "/v1/map", headers={"Accept-Encoding": "gzip"}) as answer:
+    with reading.stream("GET", "/v1/map", headers={"Accept-Encoding": "gzip"}) as answer:
         raw = b"".join(answer.iter_raw())
     assert answer.headers["content-encoding"] == "gzip"
     assert plain.headers["vary"] == answer.headers["vary"] == "Accept-Encoding"
     assert gzip.decompress(raw) == plain.content
-    again = client.get("/v1/map", headers={"If-None-Match": plain.headers["etag"]})
+    again = reading.get("/v1/map", headers={"If-None-Match": plain.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
 
 
@@ -149,12 +164,12 @@ def test_the_map_is_rendered_once_while_its_addresses_hold(client: TestClient, m
     assert client.get(first).status_code == client.get(next_hour).status_code == 200
 
 
-def test_confusion_and_its_cells(client: TestClient) -> None:
+def test_confusion_and_its_cells(reading: TestClient) -> None:
     """Each cell of the matrix opens as many photos as it counts."""
-    body = client.get("/v1/insights/confusion").json()
+    body = reading.get("/v1/insights/confusion").json()
     assert (body["categories"], body["predicted_categories"]) == (["Garden", "Home"], ["Home"])
     for category, (count,) in zip(body["categories"], body["counts"], strict=True):
-        cell = client.get("/v1/insights/photos", params={"category": category, "predicted": "Home"}).json()
+        cell = reading.get("/v1/insights/photos", params={"category": category, "predicted": "Home"}).json()
         assert cell["total"] == len(cell["photos"]) == count > 0
         assert {one["category"] for one in cell["photos"]} == {category}
         assert {one["predicted_category"] for one in cell["photos"]} == {"Home"}
@@ -177,9 +192,9 @@ def test_outliers_page_by_page(client: TestClient) -> None:
     assert not any(photo_id.startswith("l3") for _, photo_id in seen)
 
 
-def test_a_suggestion_has_its_evidence(client: TestClient) -> None:
+def test_a_suggestion_has_its_evidence(reading: TestClient) -> None:
     """The listing as it is now, all its photos, the doubtful one first, and the neighbours with what they are."""
-    first = client.get("/v1/insights/suggestions", params={"limit": 1}).json()["suggestions"][0]
+    first = reading.get("/v1/insights/suggestions", params={"limit": 1}).json()["suggestions"][0]
     assert (first["listing_id"], first["category"], first["suggested_category"]) == ("l1", "Garden", "Home")
     assert (first["title"], first["price"], first["rank"]) == ("Thing 1", 2.0, 1)
     assert first["photo_urls"] == [f"/v1/photos/l1-{number}/image" for number in range(2)]
@@ -226,9 +241,9 @@ def test_what_is_so_no_longer_is_not_asked(client: TestClient) -> None:
     assert suggested(client, limit=1) == (["l0"], 3, 3)
 
 
-def test_a_group_of_duplicates(client: TestClient) -> None:
+def test_a_group_of_duplicates(reading: TestClient) -> None:
     """Its listings with the photos that they share, and in what they differ."""
-    first, _, third = client.get("/v1/insights/duplicates").json()["groups"]
+    first, _, third = reading.get("/v1/insights/duplicates").json()["groups"]
     assert (first["kind"], first["probability"], third["probability"]) == ("same_bytes", None, 0.75)
     assert [one["listing_id"] for one in first["listings"]] == ["l0", "l2", "l4"]
     assert [[photo["photo_id"] for photo in one["photos"]] for one in first["listings"]] == [
@@ -249,11 +264,11 @@ def test_prices_in_two_currencies_are_not_compared(client: TestClient) -> None:
     assert (group["price_low"], group["price_high"]) == (None, None)
 
 
-def test_duplicates_page_by_page(client: TestClient) -> None:
+def test_duplicates_page_by_page(reading: TestClient) -> None:
     """Each once, the end is told, and a kind by itself."""
-    assert grouped(client, limit=2) == ([["l0", "l2", "l4"], ["l5", "l7"]], 3, 2)
-    assert grouped(client, limit=2, after=2) == ([["l8", "l9"]], 3, None)
-    assert grouped(client, kind="same_item") == ([["l8", "l9"]], 1, None)
+    assert grouped(reading, limit=2) == ([["l0", "l2", "l4"], ["l5", "l7"]], 3, 2)
+    assert grouped(reading, limit=2, after=2) == ([["l8", "l9"]], 3, None)
+    assert grouped(reading, kind="same_item") == ([["l8", "l9"]], 1, None)
 
 
 def test_a_duplicate_is_asked_once(client: TestClient, tmp_path: Path) -> None:
@@ -304,18 +319,18 @@ def test_verdicts_listed_and_taken_back(client: TestClient) -> None:
         {"decision": "accept"},
     ],
 )
-def test_what_is_no_verdict(client: TestClient, put: object) -> None:
+def test_what_is_no_verdict(reading: TestClient, put: object) -> None:
     """A refusal that names what is wrong, and nothing is kept."""
-    answer = client.post("/v1/verdicts", json=put)
+    answer = reading.post("/v1/verdicts", json=put)
     assert answer.status_code == 422
     assert answer.json()["detail"]
-    assert client.get("/v1/verdicts").json()["total"] == 0
+    assert reading.get("/v1/verdicts").json()["total"] == 0
 
 
-def test_half_a_character_is_no_text(client: TestClient) -> None:
+def test_half_a_character_is_no_text(reading: TestClient) -> None:
     """A lone surrogate, which no database keeps."""
     body = b'{"question": {"kind": "duplicate", "listing_ids": ["\\ud800", "b"]}, "decision": "accept"}'
-    assert client.post("/v1/verdicts", content=body, headers={"Content-Type": "application/json"}).status_code == 422
+    assert reading.post("/v1/verdicts", content=body, headers={"Content-Type": "application/json"}).status_code == 422
 
 
 def test_searches_need_no_verdicts(

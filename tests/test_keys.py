@@ -18,7 +18,7 @@ from embedding.embedder import Embedder
 from search_api.app import create_app
 from search_api.deps import needs
 from search_api.keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key, rotate_secret
-from tests.conftest import MakeExport, ingest_export, marketlens
+from tests.conftest import MakeExport, RunHere, ingest_export, marketlens
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what must be refused
 UNAUTHORIZED = {"title": "Unauthorized", "status": 401, "code": "unauthorized"}
@@ -160,15 +160,14 @@ def test_wrong_keys_take_no_longer(keys: Path) -> None:
     tokens = [create_key(keys, f"k{number}", "read") for number in range(50)]
     ring = KeyRing(keys, public=True)
 
-    def best(token: str) -> float:
-        spent = []
-        for _ in range(300):
-            started = time.perf_counter()
-            ring.find(token)
-            spent.append(time.perf_counter() - started)
-        return sorted(spent)[30]
+    def spent(token: str) -> float:
+        started = time.perf_counter()
+        ring.find(token)
+        return time.perf_counter() - started
 
-    times = [best(token) for token in (tokens[0], tokens[-1], "mlk_" + "A" * 43)]
+    # By turns, so that the machine is as busy for each of them, and the fastest, which nothing else held up.
+    asked = (tokens[0], tokens[-1], "mlk_" + "A" * 43)
+    times = [min(times) for times in zip(*([spent(token) for token in asked] for _ in range(300)), strict=True)]
     assert max(times) < 1.5 * min(times)
 
 
@@ -289,11 +288,11 @@ def test_loopback(host: str, public: bool) -> None:
     assert is_public(host) is public
 
 
-def test_others_are_not_served_without_a_key(make_client, tmp_path: Path) -> None:
+def test_others_are_not_served_without_a_key(make_client, tmp_path: Path, run_here: RunHere) -> None:
     """`serve` on a public address refuses to start without a key, and says how to make one; the app refuses too."""
     client = make_client(host=EVERYWHERE)
     assert client.get("/v1/categories").status_code == 401
-    result = marketlens("serve", "--host", EVERYWHERE, cwd=tmp_path)
+    result = run_here("serve", "--host", EVERYWHERE, cwd=tmp_path)
     assert result.returncode == 2
     assert "marketlens keys create" in result.stderr
 

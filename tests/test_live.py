@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -71,9 +72,9 @@ def build(photos: PhotoCollection, fingerprint: str = OTHER) -> CollectionInfo:
 def start(
     stack: ExitStack, photos: PhotoCollection, load: live.LoadModel = load, embedder: Embedder | None = None
 ) -> TestClient:
-    return stack.enter_context(
-        TestClient(create_app(Settings(api=ApiSettings()), embedder or fake_embedder(), photos, load))
-    )
+    no_keys = Path(stack.enter_context(TemporaryDirectory())) / "keys.json"
+    settings = Settings(api=ApiSettings(keys=no_keys))
+    return stack.enter_context(TestClient(create_app(settings, embedder or fake_embedder(), photos, load)))
 
 
 @pytest.fixture

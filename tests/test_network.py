@@ -61,7 +61,7 @@ def test_no_second_try(site: Site, pauses: list[float], status: int, reason: str
     [
         ("7", 7, 7),
         ("3600", LONGEST_PAUSE, LONGEST_PAUSE),
-        (formatdate(time.time() + 3600, usegmt=True), LONGEST_PAUSE, LONGEST_PAUSE),
+        (formatdate(time.time() + 86_400, usegmt=True), LONGEST_PAUSE, LONGEST_PAUSE),
         ("soon", 0.5, 1.0),
     ],
     ids=["seconds", "an hour", "date", "nonsense"],

@@ -17,7 +17,7 @@ from embedding.embedder import Embedder
 from embedding.int8 import dequantize, quantize
 from embedding.quantize import quantize_arithmetic, quantize_model
 from marketlens.terminal import progress
-from tests.conftest import picture, write_export
+from tests.conftest import RunHere, picture, write_export
 
 
 def test_error_is_half_a_step() -> None:
@@ -113,6 +113,17 @@ def test_int8_file_is_the_model(integers: Path, tmp_path: Path, kind: str) -> No
         path.write_bytes(changed)
     with pytest.raises(ModelBroken, match="int8" if kind == "gone" else "fingerprint"):
         Embedder.load(copy)
+
+
+def test_by_command(random_model: Path, tmp_path: Path, run_here: RunHere) -> None:
+    """With --calibrate the model calculates in int8, and how near it comes to the floats is told."""
+    export = write_export(tmp_path / "export", 40)
+    done = run_here("model", "quantize", random_model, "--out", "fast", "--calibrate", export, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "fast")
+    assert card.arithmetic == "int8"
+    assert f"Model {card.fingerprint[:12]} in fast." in done.stdout
+    assert "on 40 other photos" in done.stdout
 
 
 def test_back_to_floats(integers: Path, random_model: Path, tmp_path: Path) -> None:

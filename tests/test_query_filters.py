@@ -13,10 +13,11 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from catalog.collection import PhotoCollection
 from catalog.listing import Listing, Photo, StoredPhoto
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings, VerdictSettings
 from search_api.app import create_app
 from search_api.schemas import MAX_EXCLUDED
 from tests.conftest import fake_embedder, picture
@@ -62,7 +63,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     photos.ensure(embedder.fingerprint, embedder.dim)
     stored = [StoredPhoto(Photo(f"{one.listing_id}-0", one, "/nowhere.jpg"), "", 0) for one in make_listings()]
     photos.upsert(stored, embedder.embed([picture(number) for number in range(COUNT)]))
-    with TestClient(create_app(Settings(api=ApiSettings()), embedder, photos)) as client:
+    own = Settings(
+        api=ApiSettings(keys=path / "keys.json"),
+        verdicts=VerdictSettings(url=SecretStr(f"sqlite:///{path / 'verdicts.db'}")),
+    )
+    with TestClient(create_app(own, embedder, photos)) as client:
         yield client
 
 

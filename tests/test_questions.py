@@ -15,28 +15,39 @@ from PIL import Image
 from catalog.settings import MilvusSettings
 from embedding.card import Calibration
 from embedding.embedder import Embedder
-from tests.conftest import FakeEngine, MakeExport, fake_embedder, jpeg, picture
+from tests.conftest import FakeEngine, MakeExport, fake_embedder, jpeg, picture, write_export
 from tests.serving import make_app
 
 CALIBRATION = Calibration(slope=20, intercept=-18, pairs=10, same_item_pairs=5)  # half at a cosine of 0.9
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def embedder() -> Embedder:
     embedder = fake_embedder()
     embedder.card.calibration = CALIBRATION
     return embedder
 
 
-@pytest.fixture
-def export(make_export: MakeExport) -> Path:
-    """Ten listings of two photos, in the categories Home and Garden by turns."""
-    return make_export(listings=10, photos_each=2)
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten listings of two photos, in the categories Home and Garden by turns. For reading only."""
+    return write_export(tmp_path_factory.mktemp("questions") / "export", 10)
+
+
+@pytest.fixture(scope="module")
+def client(export: Path, embedder: Embedder) -> Iterator[TestClient]:
+    """For reading only."""
+    lite = MilvusSettings(uri=str(export.with_name("milvus.db")))
+    with TestClient(make_app(export, embedder, lite, rate_limit="")) as client:
+        yield client
 
 
 @pytest.fixture
-def client(export: Path, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(make_app(export, embedder, lite, photos=tmp_path / "photos")) as client:
+def own_client(
+    make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path
+) -> Iterator[TestClient]:
+    """The same, to be changed."""
+    with TestClient(make_app(make_export(listings=10), embedder, lite, photos=tmp_path / "photos")) as client:
         yield client
 
 
@@ -140,21 +151,21 @@ def test_several_photos_find_what_is_near_to_any(client: TestClient) -> None:
     assert set(ids(ask(client, [jpeg(picture(2)), jpeg(picture(7))], limit=2))) == {"l2", "l7"}
 
 
-def test_a_box_is_a_search_by_that_part(client: TestClient) -> None:
+def test_a_box_is_a_search_by_that_part(own_client: TestClient) -> None:
     """The left half finds what is on the left, of an upload and of a stored photo; the box counts for the query_id."""
     both = side_by_side(3, 8)
     left, right = ({"x": x, "y": 0, "width": 0.5, "height": 1} for x in (0, 0.5))
-    assert ids(ask(client, [both], box=left, limit=1)) == ["l3"]
-    assert ids(ask(client, [both], box=right, limit=1)) == ["l8"]
+    assert ids(ask(own_client, [both], box=left, limit=1)) == ["l3"]
+    assert ids(ask(own_client, [both], box=right, limit=1)) == ["l8"]
     put = {"title": "Two in one", "photos": [{"photo_id": "both", "photo_base64": text(both)}]}
-    assert client.put("/v1/listings/two", json=put).status_code == 201
-    stored = ask(client, photo_id="both", box=right, limit=1)
+    assert own_client.put("/v1/listings/two", json=put).status_code == 201
+    stored = ask(own_client, photo_id="both", box=right, limit=1)
     assert ids(stored) == ["l8"]
-    assert ids(ask(client, query_id=stored["query_id"], limit=1)) == ["l8"]
+    assert ids(ask(own_client, query_id=stored["query_id"], limit=1)) == ["l8"]
     example = {"photo_id": "both", "box": left}
-    assert ids(ask(client, positives=[example, {"photo_id": "l3-0"}], limit=1, filter={"price_min": 0})) != ["l8"]
+    assert ids(ask(own_client, positives=[example, {"photo_id": "l3-0"}], limit=1, filter={"price_min": 0})) != ["l8"]
     for narrow in (0.01, 5e-324):  # the second is the smallest number above zero
-        assert "pixels of the photo" in refused(client, photo_id="both", box=left | {"width": narrow})
+        assert "pixels of the photo" in refused(own_client, photo_id="both", box=left | {"width": narrow})
 
 
 def test_examples_pull_and_push(client: TestClient) -> None:
@@ -223,14 +234,14 @@ def test_a_photo_sent_again_goes_on_from_its_cursor(client: TestClient) -> None:
     assert not set(ids(again)) & set(ids(first))
 
 
-def test_pages_neither_repeat_nor_skip_while_data_changes(client: TestClient) -> None:
+def test_pages_neither_repeat_nor_skip_while_data_changes(own_client: TestClient) -> None:
     """Listings that come and go between two pages push no other out of sight, and none is shown twice."""
-    first = ask(client, photo_id="l4-0", limit=4)
+    first = ask(own_client, photo_id="l4-0", limit=4)
     shown = ids(first)
-    assert client.delete(f"/v1/listings/{shown[1]}").status_code == 200
+    assert own_client.delete(f"/v1/listings/{shown[1]}").status_code == 200
     put = {"title": "Nearest of all", "photos": [{"photo_id": "new", "photo_base64": text(jpeg(picture(4)))}]}
-    assert client.put("/v1/listings/new", json=put).status_code == 201
-    second = ask(client, photo_id="l4-0", limit=50, cursor=first["cursor"])
+    assert own_client.put("/v1/listings/new", json=put).status_code == 201
+    second = ask(own_client, photo_id="l4-0", limit=50, cursor=first["cursor"])
     everything = {f"l{number}" for number in range(10)} - {"l4"}
     assert ids(second)[0] == "new"
     assert set(ids(second)) == everything - set(shown) | {"new"}

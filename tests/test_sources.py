@@ -39,6 +39,8 @@ def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["Bucket"]:
     """A bucket of one's own, reached as users reach theirs: through the environment."""
     from s3fs import S3FileSystem
 
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
     for name, value in {
         "AWS_ENDPOINT_URL": s3_address,
         "AWS_ACCESS_KEY_ID": "key",

@@ -18,7 +18,6 @@ import embedding.prepared
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports import open_export
 from catalog.hosts import reader
-from embedding.balance import balance_model
 from embedding.card import ModelCard, read_card
 from embedding.card_text import describe
 from embedding.checkpoint import listing_hash, load_model, load_weights, trained_on
@@ -30,7 +29,7 @@ from embedding.prepared import PhotoDataset, TargetTable, read_prepared
 from embedding.recipes import ListingTrainee, SeedTrainee, whiten
 from embedding.train import TrainingArguments, train
 from embedding.transforms import train_transform
-from tests.conftest import COMMAND, LISTINGS, marketlens, picture, write_export
+from tests.conftest import COMMAND, RunHere, marketlens, picture, write_export
 
 QUICK = TrainingArguments(
     recipe="listing",
@@ -220,19 +219,6 @@ def test_batches_come_from_train_alone(prepared: Path) -> None:
             assert (np.unique(table.listing[batch], return_counts=True)[1] == 2).all()
         assert batches == _batches(QUICK, table, epoch)
     assert _batches(QUICK, table, 0) != _batches(QUICK, table, 1)
-
-
-def test_real_listings_do_not_leak(tmp_path: Path) -> None:
-    """On the real export, no photo of the test split is within 8 bits of pHash of one that is trained on."""
-    if not LISTINGS.exists():
-        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
-    photos = read_prepared(prepared_from(LISTINGS, tmp_path / "set")).photos
-    bits = np.stack([np.unpackbits(np.frombuffer(bytes.fromhex(one), np.uint8)) for one in photos["phash"]]).astype(int)
-    train_bits, test_bits = bits[photos["split"] == "train"], bits[photos["split"] == "test"]
-    assert len(test_bits) > 500
-    distances = test_bits.sum(axis=1)[:, None] + train_bits.sum(axis=1)[None] - 2 * test_bits @ train_bits.T
-    assert distances.min() > 8
-    assert photos.groupby("listing_id")["split"].nunique().max() == 1
 
 
 def test_resume_ends_where_an_unbroken_run_ends(prepared: Path, weights: Path, tmp_path: Path, trained: Path) -> None:
@@ -499,22 +485,42 @@ def test_training_leaves_faiss_alone() -> None:
     assert index.search(np.eye(2, dtype=np.float32), 1, params=everything)[1].tolist() == [[0], [1]]
 
 
-def test_command(prepared: Path, tmp_path: Path) -> None:
+def test_command(prepared: Path, tmp_path: Path, run_here: RunHere) -> None:
     """Impossible arguments and folders end in a message, without a traceback."""
     for arguments, words in (
         (("--batch-size", 6), "--batch-size 6"),
         (("--weights", "none.safetensors"), "none.safetensors"),
     ):
-        done = marketlens("train", prepared, "--out", "m", *arguments, cwd=tmp_path)
+        done = run_here("train", prepared, "--out", "m", *arguments, cwd=tmp_path)
         assert done.returncode == 2
         assert words in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_a_measured_model_is_measured_anew_when_balanced(trained: Path, prepared: Path, tmp_path: Path) -> None:
-    """Another share of the kind part gives other figures and another calibration; what was trained stays."""
+def test_retrained_by_command(
+    trained: Path, prepared: Path, weights: Path, random_model: Path, tmp_path: Path, run_here: RunHere
+) -> None:
+    """`retrain` trains once more as the card of a measured model says; a model that was not trained is refused."""
+    given = ("retrain", trained, prepared, "--out", "again", "--weights", weights)
+    done = run_here(*given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "again")
+    assert f"Model {card.fingerprint[:12]} in again" in done.stdout
+    told = read_card(trained).training["arguments"]
+    assert card.training["arguments"].items() >= (told | {"twin": read_card(trained).fingerprint}).items()
+    refused = run_here("retrain", random_model, prepared, "--out", "other", cwd=tmp_path)
+    assert (refused.returncode, "was not made by marketlens train" in refused.stderr) == (3, True)
+
+
+def test_a_measured_model_is_measured_anew_when_balanced(
+    trained: Path, prepared: Path, tmp_path: Path, run_here: RunHere
+) -> None:
+    """By command: another share gives other figures and another calibration; what was trained stays."""
     before = read_card(trained)
-    card = balance_model(trained, prepared, 0.9, tmp_path / "kind", twin=None, progress=no_bar)
+    done = run_here("model", "balance", trained, prepared, "--kind-share", "0.9", "--out", "kind", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "kind")
+    assert f"Model {card.fingerprint[:12]} in kind." in done.stdout
     assert card.training["balanced_from"] == before.fingerprint
     assert card.metrics.keys() == before.metrics.keys()
     assert card.metrics["head_top_1"].mean == pytest.approx(before.metrics["head_top_1"].mean)

@@ -103,6 +103,11 @@ def test_verdicts(tmp_path: Path) -> None:
             store.duplicates()
         assert failure.value.hint
         store.close()
+    path.write_bytes(DAMAGES["emptied"](data))
+    store = VerdictStore(f"sqlite:///{path}")
+    store.migrate()
+    store.duplicates()  # a new one
+    store.close()
     record(
         "damaged database of verdicts",
         {
