@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import streamlit as st
+from pydantic import ValidationError
 
 from dashboard.question import Question
-from search_api.client import Client
+from search_api.client import ApiError, Client
 from search_api.schemas import SearchHit, SearchRequest, SearchResponse
+
+REFUSED = 422
 
 
 def fetch_answer(api: Client, question: Question) -> list[SearchResponse]:
@@ -19,7 +22,7 @@ def fetch_answer(api: Client, question: Question) -> list[SearchResponse]:
     kept = st.session_state.get("answer")
     if not kept or kept[0] != question.key:
         with st.spinner("Searching …"):
-            kept = (question.key, [api.search(question.search(), question.contents)])
+            kept = (question.key, [api.search(_first(question), question.contents)])
         st.session_state["answer"] = kept
     pages: list[SearchResponse] = kept[1]
     if st.session_state.pop("next-page", False):
@@ -35,6 +38,15 @@ def want_next_page() -> None:
 def every_hit(pages: Sequence[SearchResponse]) -> list[SearchHit]:
     """The hits of all pages."""
     return [hit for page in pages for hit in page.hits]
+
+
+def _first(question: Question) -> SearchRequest:
+    """The search. Raises ApiError for what the API would refuse, such as a place of more letters than it takes."""
+    try:
+        return question.search()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ApiError(f"The search cannot be asked: {wrong}.", "Change that filter.", status=REFUSED) from error
 
 
 def _next(question: Question, last: SearchResponse) -> SearchRequest:

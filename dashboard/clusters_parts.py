@@ -49,7 +49,7 @@ def draw_chosen(api: Client, columns: MapColumns, colouring: Colouring, points: 
     listings = len({columns.listing_id[point] for point in points})
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.subheader(f"{_many(len(points), 'photo')} of {_many(listings, 'listing')} chosen")
-        draw_csv_button([_row(columns, point) for point in points], "chosen-photos")
+        draw_csv_button(lambda: _rows(columns, points), "chosen-photos")
     st.html(category_counts_html(colouring.counts(points), colouring.by_label))
     if len(points) > MOST_TILES:
         st.caption(f"The first {MOST_TILES} are shown; the export has all.")
@@ -99,7 +99,7 @@ def draw_outliers(api: Client, looked: Looked, insights: InsightsResponse) -> No
     category = st.selectbox("Outliers of", names, key="outliers")
     found = api.insight_photos(category=category, outliers=True, limit=MOST_OUTLIERS)
     st.caption("Least like their category's other photos first; the score is the mean cosine with the nearest of them.")
-    draw_csv_button([photo.model_dump(exclude={"photo_url"}) for photo in found.photos], "outliers")
+    draw_csv_button(lambda: [photo.model_dump(exclude={"photo_url"}) for photo in found.photos], "outliers")
     draw_tiles([_outlier(api, photo) for photo in found.photos], [MORE_LIKE_THIS])
 
 
@@ -132,6 +132,6 @@ def _outlier(api: Client, photo: InsightPhoto) -> Tile:
     return Tile(photo.photo_id, photo.listing_id, address, photo.title, tuple(facts))
 
 
-def _row(columns: MapColumns, point: int) -> dict[str, object]:
+def _rows(columns: MapColumns, points: Sequence[int]) -> list[dict[str, object]]:
     kept = columns.model_dump(exclude={"photo_url"})
-    return {name: values[point] for name, values in kept.items()}
+    return [{name: values[point] for name, values in kept.items()} for point in points]

@@ -16,6 +16,9 @@ PHOTOS = 24
 def draw_confusion(api: Client) -> None:
     """Draw the matrix, and the photos of the cell that is chosen."""
     confusion = api.confusion()
+    if not confusion.predicted_categories:
+        st.info("The live model names no categories, so there is nothing to compare.", icon=":material/category:")
+        return
     draw_warning(confusion)
     with st.container(key="confusion-scroll"):
         st.altair_chart(

@@ -7,13 +7,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.decision_bar import IN_WORDS
+from dashboard.decision_bar import IN_WORDS, draw_problem
 from dashboard.exporting import as_csv
-from dashboard.notices import api_errors_shown
-from search_api.client import Client
+from search_api.client import ApiError, Client
 from search_api.schemas import MAX_PAGE, Decision, Kind, Verdict, WrongCategory
 
 SHOWN = MAX_PAGE
+NOT_FOUND = 404
+_PROBLEM = "withdrawal-problem"
 COLUMNS: dict[str, Any] = {
     "verdict_id": st.column_config.NumberColumn("Verdict", format="%d"),
     "decided_at": st.column_config.DatetimeColumn("Decided (UTC)", format="D MMM YYYY, HH:mm"),
@@ -28,6 +29,7 @@ COLUMNS: dict[str, Any] = {
 
 def draw_decided(api: Client, kind: Kind) -> None:
     """Draw the verdicts of a kind, newest first."""
+    draw_problem(st.session_state.pop(_PROBLEM, None), "Not every verdict was withdrawn.")
     decision = st.segmented_control(
         "Decision", list(IN_WORDS), format_func=IN_WORDS.__getitem__, key="decision", bind="query-params"
     )
@@ -53,8 +55,10 @@ def draw_count(shown: int, total: int) -> None:
 def draw_table(verdicts: Sequence[Verdict]) -> list[int]:
     """Draw a row for each listing of each verdict; return the ids of the verdicts chosen."""
     frame = verdicts_frame(verdicts)
+    # Streamlit keeps the places of the rows chosen: another list is another table, on which nothing is chosen yet.
+    key = f"verdicts-{hash(tuple(verdict.verdict_id for verdict in verdicts))}"
     event = st.dataframe(
-        frame, hide_index=True, column_config=COLUMNS, key="verdicts", on_select="rerun", selection_mode="multi-row"
+        frame, hide_index=True, column_config=COLUMNS, key=key, on_select="rerun", selection_mode="multi-row"
     )
     return sorted({int(number) for number in frame["verdict_id"].iloc[event["selection"]["rows"]]})
 
@@ -73,18 +77,26 @@ def draw_export(api: Client, kind: Kind, decision: Decision | None) -> None:
 
 
 def draw_withdrawal(api: Client, verdict_ids: Sequence[int]) -> None:
-    """Offer to take verdicts back."""
-    pressed = st.button(
+    """Offer to take verdicts back: those that were chosen when the button was drawn, whatever is listed since."""
+    st.button(
         f"Withdraw {len(verdict_ids)}" if verdict_ids else "Withdraw",
         key="withdraw",
         icon=":material/undo:",
         disabled=not verdict_ids,
+        on_click=withdraw,
+        args=(api, verdict_ids),
     )
-    if pressed:
-        with api_errors_shown():
-            for verdict_id in verdict_ids:
-                api.withdraw(verdict_id)
-            st.rerun()
+
+
+def withdraw(api: Client, verdict_ids: Sequence[int]) -> None:
+    """Take verdicts back. One that is gone already, by a second press or by somebody else, is no problem."""
+    for verdict_id in verdict_ids:
+        try:
+            api.withdraw(verdict_id)
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                st.session_state[_PROBLEM] = error
+                return
 
 
 def every_verdict(api: Client, kind: Kind, decision: Decision | None) -> Iterator[Verdict]:

@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.reviewing import Queue
+from search_api.client import ApiError
 from search_api.schemas import Decision, DuplicateGroup, Suggestion
 
 # C and R are Streamlit's own.
@@ -44,12 +45,12 @@ def draw_undo(queue: Queue[Any]) -> None:
     )
 
 
-def draw_problem(queue: Queue[Any]) -> None:
-    """Say why the last decision was not kept."""
-    if queue.problem is None:
+def draw_problem(problem: ApiError | None, sentence: str = "The verdict was not kept.") -> None:
+    """Say why what was pressed last was not done, if so."""
+    if problem is None:
         return
     with st.container(border=True, key="verdict-problem"):
-        st.error("The verdict was not kept.", icon=":material/error:")
-        st.text(queue.problem.detail)
-        if queue.problem.hint:
-            st.text(queue.problem.hint)
+        st.error(sentence, icon=":material/error:")
+        st.text(problem.detail)
+        if problem.hint:
+            st.text(problem.hint)

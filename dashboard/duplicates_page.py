@@ -1,5 +1,6 @@
 """Duplicates: listings that show the same, in groups, the surest first."""
 
+from contextlib import suppress
 from functools import partial
 
 import streamlit as st
@@ -11,7 +12,7 @@ from dashboard.fetching import connect
 from dashboard.freshness import draw_freshness
 from dashboard.notices import api_errors_shown
 from dashboard.reviewing import Fetch, Queue, groups_of
-from search_api.client import Client
+from search_api.client import ApiError, Client
 from search_api.schemas import DuplicateGroup, DuplicateKind
 
 GROUPS = 10
@@ -64,7 +65,7 @@ def draw_review(api: Client, queue: Queue[DuplicateGroup]) -> None:
         with st.container(horizontal=True, key="decision-bar", vertical_alignment="center", gap="small"):
             draw_undo(queue)
             st.text(f"{queue.remaining:,} left. Accept: these listings are duplicates.")
-        draw_problem(queue)
+        draw_problem(queue.problem)
         if not groups:
             draw_end()
         for place, group in enumerate(groups):
@@ -80,8 +81,17 @@ def draw_pager(queue: Queue[DuplicateGroup]) -> None:
             key="next",
             icon=":material/arrow_forward:",
             disabled=not queue.has_more_than(GROUPS),
-            on_click=lambda: go_to(queue.first(GROUPS)[-1].rank),
+            on_click=turn_page,
+            args=(queue,),
         )
+
+
+def turn_page(queue: Queue[DuplicateGroup]) -> None:
+    """Begin after the groups in sight. Verdicts draw those anew, not the pager: perhaps none is left by now."""
+    with suppress(ApiError):  # the page asks again, and says what is wrong
+        groups = queue.first(GROUPS)
+        if groups:
+            go_to(groups[-1].rank)
 
 
 def page_in_link() -> int | None:

@@ -2,19 +2,21 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
-# A spreadsheet takes a cell that begins so for a formula, and titles are sellers' words.
+# A spreadsheet takes a cell that begins so for a formula, and titles and categories are sellers' words.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def draw_csv_button(rows: Sequence[Mapping[str, object]], name: str, label: str = "Export as CSV") -> None:
-    """Draw a button that saves rows with equal columns as NAME.csv."""
+def draw_csv_button(
+    rows: Callable[[], Sequence[Mapping[str, object]]], name: str, label: str = "Export as CSV"
+) -> None:
+    """Draw a button that saves rows with equal columns as NAME.csv; they are made when it is pressed."""
     st.download_button(
         label,
-        as_csv(rows),
+        lambda: as_csv(rows()),
         file_name=f"{name}.csv",
         mime="text/csv",
         icon=":material/download:",
@@ -28,8 +30,8 @@ def as_csv(rows: Sequence[Mapping[str, object]]) -> bytes:
     text = io.StringIO()
     if rows:
         writer = csv.writer(text)
-        writer.writerow(rows[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in rows)
+        writer.writerow(map(_cell, rows[0]))
+        writer.writerows(map(_cell, row.values()) for row in rows)
     return text.getvalue().encode("utf-8-sig")
 
 

@@ -42,5 +42,6 @@ def draw_matrix(
     )
     st.altair_chart(chart, alt=f"Heat map: {value} by {rows} and {columns}")
     draw_csv_button(
-        [{rows: name} | dict(zip(names, row, strict=True)) for name, row in zip(names, matrix, strict=True)], value
+        lambda: [{rows: name} | dict(zip(names, row, strict=True)) for name, row in zip(names, matrix, strict=True)],
+        value,
     )

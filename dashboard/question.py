@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboard.asked import Asked
-from search_api.schemas import Box, ExplainRequest, SearchRequest
+from search_api.schemas import MAX_EXAMPLES, Box, ExplainRequest, SearchRequest
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,31 @@ class Question:
         return (self.asked, *((photo.key, repr(photo.box)) for photo in self.photos))
 
     @property
+    def liked(self) -> tuple[str, ...]:
+        """The listings wanted that count: no more than a search takes, the last ones."""
+        return self.asked.listing_id[-MAX_EXAMPLES:]
+
+    @property
+    def unliked(self) -> tuple[str, ...]:
+        """The listings not wanted that count, likewise."""
+        return self.asked.unlike[-MAX_EXAMPLES:]
+
+    @property
+    def used(self) -> tuple[Photo, ...]:
+        """The photos that count: all, or as examples, beside listings or by their parts, what there is room for."""
+        are_examples = self.liked or any(photo.box for photo in self.photos)
+        return self.photos[: MAX_EXAMPLES - len(self.liked)] if are_examples else self.photos
+
+    @property
+    def left_out(self) -> int:
+        """How many photos and listings do not count."""
+        given = (self.photos, self.asked.listing_id, self.asked.unlike)
+        return sum(map(len, given)) - sum(map(len, (self.used, self.liked, self.unliked)))
+
+    @property
     def contents(self) -> list[bytes]:
         """The photos to send along."""
-        return [photo.content for photo in self.photos]
+        return [photo.content for photo in self.used]
 
     def search(self) -> SearchRequest:
         """Put it as a search, with counts per category."""
@@ -50,12 +72,12 @@ class Question:
 
     def _source(self) -> dict[str, Any]:
         return self._positives() | (
-            {"negatives": [{"listing_id": listing_id} for listing_id in self.asked.unlike]} if self.asked.unlike else {}
+            {"negatives": [{"listing_id": listing_id} for listing_id in self.unliked]} if self.unliked else {}
         )
 
     def _positives(self) -> dict[str, Any]:
         """One photo, photos of one thing or one listing where it can be: those have a probability."""
-        liked, boxes = self.asked.listing_id, [photo.box for photo in self.photos]
+        liked, boxes = self.liked, [photo.box for photo in self.used]
         if not liked and not any(boxes):
             return {}
         if not liked and len(boxes) == 1:

@@ -8,10 +8,10 @@ from streamlit.typing import UploadedFile
 from dashboard.asked import Asked
 from dashboard.components import draw_crop, take_pasted_photos
 from dashboard.examples import forget_example, forget_examples_of_before, start_again, uploader_key, want
-from dashboard.question import Photo
+from dashboard.question import Photo, Question
 from dashboard.tiles import PHOTO_PIXELS, listing_facts
 from search_api.client import Client
-from search_api.schemas import MAX_UPLOADS
+from search_api.schemas import MAX_EXAMPLES, MAX_UPLOADS
 
 EXAMPLE_PIXELS = 240
 LISTING_PIXELS = 150
@@ -45,6 +45,15 @@ def draw_examples(api: Client, asked: Asked, uploads: Sequence[UploadedFile]) ->
         for listing_id in asked.unlike:
             _draw_listing(api, listing_id, "Not like")
     return photos
+
+
+def draw_left_out(question: Question) -> None:
+    """Say how much of what is shown does not count, if any."""
+    if question.left_out:
+        st.warning(
+            f"A search takes {MAX_EXAMPLES} examples of what is wanted and {MAX_EXAMPLES} of what is not. "
+            f"Left out: {question.left_out}, the listings that were chosen first and the last photos."
+        )
 
 
 def _draw_upload(place: int, upload: UploadedFile) -> Photo:

@@ -6,12 +6,13 @@ from dashboard.answers import fetch_answer
 from dashboard.asked import Asked
 from dashboard.fetching import connect
 from dashboard.link import put_in_link, take_over_link
-from dashboard.notices import api_errors_shown
+from dashboard.notices import AWAY, api_errors_shown
 from dashboard.question import Question
 from dashboard.search_filters import draw_filters
-from dashboard.search_inputs import draw_examples, draw_inputs
+from dashboard.search_inputs import draw_examples, draw_inputs, draw_left_out
 from dashboard.search_results import draw_answer, draw_invitation
 from dashboard.why import draw_why
+from search_api.client import ApiError
 
 
 def main() -> None:
@@ -23,7 +24,14 @@ def main() -> None:
     with api_errors_shown():
         asked = put_in_link(Asked)
         question = Question(asked, draw_examples(api, asked, uploads))
-        pages = fetch_answer(api, question)
+        draw_left_out(question)
+        try:
+            pages = fetch_answer(api, question)
+        except ApiError as error:
+            # What is refused for a filter can be mended by that filter alone.
+            if error.status not in AWAY:
+                draw_filters(api, asked, [])
+            raise
         draw_filters(api, asked, pages)
         if not pages:
             draw_invitation(asked)

@@ -67,7 +67,7 @@ def _draw_heading(hits: Sequence[SearchHit], answer: SearchResponse) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="heading"):
         many = "1 listing" if len(hits) == 1 else f"{len(hits):,} listings, nearest first"
         st.caption(f"{many} · {_timings_in_words(answer.timings_ms)}")
-        draw_csv_button([_row(rank, hit) for rank, hit in enumerate(hits, start=1)], "hits")
+        draw_csv_button(lambda: [_row(rank, hit) for rank, hit in enumerate(hits, start=1)], "hits")
 
 
 def _timings_in_words(timings: Timings) -> str:

@@ -49,7 +49,7 @@ def draw_review(api: Client, queue: Queue[Suggestion]) -> None:
     with api_errors_shown():
         upcoming = queue.first(2)
         draw_bar(queue, upcoming)
-        draw_problem(queue)
+        draw_problem(queue.problem)
         if not upcoming:
             draw_end()
             return

@@ -48,6 +48,8 @@ def dashboard_command(settings: DashboardSettings, max_upload_bytes: int) -> lis
         "server.headless": "true",
         "server.maxUploadSize": str(max_upload_bytes // 1_000_000),
         "client.toolbarMode": "minimal",
+        # A traceback is for the log, which has it either way.
+        "client.showErrorDetails": "none",
         "browser.gatherUsageStats": "false",
         # Streamlit's own red is too pale to be read, on white and on itself.
         "theme.light.primaryColor": "#1d5fa6",

@@ -49,7 +49,8 @@ class _Address:
     def __init__(self, url: str, key: str, seconds: float, public_url: str) -> None:
         self.url = url.rstrip("/")
         self.public_url = public_url.rstrip("/") or self.url
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        # httpx takes a text for ASCII; what else was typed for a key is for the API to refuse.
+        self._headers = httpx.Headers({"Authorization": f"Bearer {key}"} if key else {}, encoding="utf-8")
         self._timeout = httpx.Timeout(seconds, connect=min(5.0, seconds))
 
     def photo_address(self, photo_url: str, size: int) -> str:

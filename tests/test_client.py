@@ -13,6 +13,7 @@ from catalog.settings import MilvusSettings
 from embedding.embedder import Embedder
 from search_api import schemas
 from search_api.client import ApiError, AsyncClient, Client
+from search_api.keys import create_key
 from search_api.schemas import PutListing, PutPhoto, SearchRequest
 from tests.conftest import FakeEngine, MakeExport, jpeg, picture
 from tests.insight_files import duplicate, suggestion, write_insights
@@ -85,6 +86,18 @@ def test_a_wrong_address_is_no_traceback(address: str) -> None:
     """A slip in the setting is told like an API that is down."""
     with pytest.raises(ApiError, match="No answer from the API"):
         Client(address).ready()
+
+
+@pytest.mark.parametrize("key", ["mlk_wrong", "schlüssel", "ключ"])
+def test_a_wrong_key_is_the_apis_to_refuse(
+    key: str, make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path
+) -> None:
+    """Whatever is given for a key can be sent, and is refused in the API's words."""
+    create_key(tmp_path / "keys.json", "ann", "read")
+    app = make_app(make_export(), embedder, lite)
+    with serving(app) as address, Client(address, key) as api, pytest.raises(ApiError, match="API key") as caught:
+        api.categories()
+    assert caught.value.status == 401
 
 
 def test_nobody_listening() -> None:

@@ -8,7 +8,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from catalog.settings import MilvusSettings
+from catalog.settings import DashboardSettings, MilvusSettings
+from marketlens.processes import dashboard_command
+from search_api.keys import create_key
 from tests.conftest import MakeExport, fake_embedder, jpeg, picture
 from tests.milvus_server import free_ports
 from tests.serving import make_app, serving
@@ -106,6 +108,75 @@ def test_an_unknown_listing_is_said() -> None:
     app.run()
     assert not app.exception
     assert any("nobody" in text.value for text in app.text)
+
+
+@pytest.mark.usefixtures("api")
+def test_more_examples_than_a_search_takes() -> None:
+    """Beside 33 photos a listing can still be wanted: the answer is there, and what was left out for it is said."""
+    app = page()
+    app.query_params["listing_id"] = "l4"
+    app.run()
+    for _ in range(33):
+        app.file_uploader[0].upload("p.jpg", jpeg(picture(4)), "image/jpeg")
+    app.run()
+    assert len(tiles(app)) == 9
+    assert any("Left out: 2" in warning.value for warning in app.warning)
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize("place", ["x" * 1_001, "Leeds\x07"])
+def test_a_filter_that_is_refused_can_be_taken_off(place: str) -> None:
+    """A filter that nobody can search by is told in words, and is there to be changed."""
+    app = page()
+    app.query_params["listing_id"] = "l4"
+    app.query_params["location"] = place
+    app.run()
+    assert not app.exception
+    assert app.error
+    app.text_input(key="location").set_value("").run()
+    assert not app.error
+    assert len(tiles(app)) == 9
+
+
+def test_a_key_of_any_letters_is_refused_in_words(
+    make_export: MakeExport, lite: MilvusSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that could never be one is refused as every wrong one is, and the next that is typed lets in."""
+    keys = tmp_path / "keys.json"
+    key = create_key(keys, "ann", "read")
+    with serving(make_app(make_export(), fake_embedder(), lite, keys=keys)) as address:
+        monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", address)
+        st.cache_data.clear()
+        app = log_in(page().run(), "schlüssel")
+        assert not app.exception
+        assert app.error
+        app = log_in(app, key)
+        assert not app.error
+        assert any("ann (read)" in text.value for text in app.sidebar.text)
+
+
+def log_in(app: AppTest, key: str) -> AppTest:
+    app.text_input(key="key_typed").set_value(key)
+    return next(button for button in app.button if button.label == "Log in").click().run()
+
+
+def test_an_error_that_nobody_foresaw(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page says that there was one and shows nothing of it; what the process writes has all of it."""
+    command = dashboard_command(DashboardSettings(), 1_000_000)
+    options = dict(part.removeprefix("--").split("=") for part in command if part.startswith("--"))
+    before = st.get_option("client.showErrorDetails")
+    st.set_option("client.showErrorDetails", options["client.showErrorDetails"])
+    try:
+        app = AppTest.from_string("raise RuntimeError('unheard')").run()
+    finally:
+        st.set_option("client.showErrorDetails", before)
+    (shown,) = app.exception
+    assert "has encountered an error" in shown.message
+    assert "unheard" not in shown.message
+    assert not shown.stack_trace
+    written = "".join(capsys.readouterr())
+    assert "RuntimeError" in written
+    assert "unheard" in written
 
 
 @pytest.mark.usefixtures("api")

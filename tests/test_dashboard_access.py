@@ -30,10 +30,11 @@ def test_login(browser: Browser, make_export: MakeExport, lite: MilvusSettings, 
         shoot(page, "login")
         assert_accessible(page)
 
-        page.get_by_label("API key").fill("mlk_wrong")
-        page.keyboard.press("Enter")
-        settle(page)
-        assert page.get_by_role("alert").is_visible()
+        for wrong in ("mlk_wrong", "schlüssel"):
+            page.get_by_label("API key").fill(wrong)
+            page.keyboard.press("Enter")
+            settle(page)
+            assert page.get_by_role("alert").is_visible()
 
         page.get_by_label("API key").fill(key)
         page.keyboard.press("Enter")

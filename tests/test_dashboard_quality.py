@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
+from search_api.schemas import ConfusionResponse
 from tests.browser import Browser, Page, assert_accessible, settle, shoot, visit
 from tests.review_site import ReviewSite
 
@@ -63,6 +66,20 @@ def test_curves_can_be_looked_at(page: Page) -> None:
     assert min(widths) > 300
     shoot(page, "quality-curves")
     assert_accessible(page)
+
+
+def test_a_model_that_names_no_categories() -> None:
+    """Without a category head there is nothing to confuse, and that is said."""
+    confusion = ConfusionResponse(categories=["Home"], predicted_categories=[], counts=[[]], trained_on=3)
+
+    def script(api: object) -> None:
+        from dashboard.confusion import draw_confusion
+
+        draw_confusion(api)
+
+    app = AppTest.from_function(script, args=(SimpleNamespace(confusion=lambda: confusion),)).run()
+    assert not app.exception
+    assert "names no categories" in app.info[0].value
 
 
 def test_live_recall_needs_an_admin_key(page: Page, reader_dashboard: str, browser: Browser) -> None:

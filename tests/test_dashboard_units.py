@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 
 from dashboard.asked import Asked
 from dashboard.categories import category_counts_html
 from dashboard.chosen import Chosen, inside
+from dashboard.clusters_parts import draw_chosen
 from dashboard.colouring import colour_by
 from dashboard.exporting import as_csv
 from dashboard.looked import Looked
 from dashboard.question import Photo, Question
 from dashboard.tiles import price_in_words
-from search_api.schemas import Box, Example, Filter, MapColumns, Negative, Source
+from search_api.client import Client
+from search_api.schemas import MAX_EXAMPLES, Box, Example, Filter, MapColumns, Negative, Source
 
 
 @pytest.mark.parametrize(
@@ -129,10 +132,29 @@ def test_one_price_for_all_is_one_step() -> None:
 
 
 def test_an_export_holds_no_formula() -> None:
-    """A title that a spreadsheet would run is taken as text; the rest is as it was."""
-    rows = [{"title": '=HYPERLINK("x")', "price": -1.5, "note": 'a,b\n"c" é'}]
+    """A title that a spreadsheet would run is taken as text, and so is a category over a column; the rest stays."""
+    rows = [{"title": '=HYPERLINK("x")', "price": -1.5, "note": 'a,b\n"c" é', "@Home": 1}]
     (read,) = csv.DictReader(io.StringIO(as_csv(rows).decode("utf-8-sig")))
-    assert read == {"title": '\'=HYPERLINK("x")', "price": "-1.5", "note": 'a,b\n"c" é'}
+    assert read == {"title": '\'=HYPERLINK("x")', "price": "-1.5", "note": 'a,b\n"c" é', "'@Home": "1"}
+
+
+def test_a_large_part_of_the_map_is_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choosing thousands of photos copies nothing of the map; their export copies it once, and has them all."""
+    ids = [f"p{number}" for number in range(5_000)]
+    mapped, copies, files = columns(photo_id=ids, listing_id=ids, photo_url=ids), [], []
+    dump = MapColumns.model_dump
+
+    def counted(map_columns: MapColumns, **options: Any) -> dict[str, Any]:
+        copies.append(map_columns)
+        return dump(map_columns, **options)
+
+    monkeypatch.setattr(MapColumns, "model_dump", counted)
+    monkeypatch.setattr(st, "download_button", lambda _, data, **__: files.append(data))
+    draw_chosen(Client("http://api.example"), mapped, colour_by(mapped, "category"), range(len(ids)))
+    assert not copies
+    exported = csv.DictReader(io.StringIO(files[0]().decode("utf-8-sig")))
+    assert [row["photo_id"] for row in exported] == ids
+    assert len(copies) == 1
 
 
 PHOTO = Photo("k", "p.jpg", "image/jpeg", b"...")
@@ -160,6 +182,30 @@ def test_what_is_searched_by(question: Question, source: dict[str, Any]) -> None
     given = {name: getattr(asked, name) for name in Source.model_fields if name in asked.model_fields_set}
     assert given == source
     assert asked.filter.exclude_listing_ids == [*question.asked.listing_id, *question.asked.unlike]
+
+
+LISTINGS = tuple(f"l{number}" for number in range(MAX_EXAMPLES + 1))
+PHOTOS = (PHOTO,) * (MAX_EXAMPLES + 1)
+
+
+@pytest.mark.parametrize(
+    ("question", "left_out"),
+    [
+        (Question(Asked(), PHOTOS), 0),  # photos of one thing are no examples
+        (Question(Asked(), (replace(PHOTO, box=BOX), *PHOTOS[1:])), 1),
+        (Question(Asked(listing_id=("a",)), PHOTOS), 2),
+        (Question(Asked(listing_id=LISTINGS), (PHOTO,)), 2),
+        (Question(Asked(unlike=LISTINGS), (PHOTO,)), 1),
+    ],
+)
+def test_no_more_is_asked_than_a_search_takes(question: Question, left_out: int) -> None:
+    """However much is chosen, a search can be asked: the listings chosen last count, and no photo is sent in vain."""
+    asked = question.search()
+    examples = asked.positives or [Example(upload=place) for place in range(len(question.photos))]
+    assert [one.upload for one in examples if not one.listing_id] == list(range(len(question.contents)))
+    assert [one.listing_id for one in examples if one.listing_id] == list(question.asked.listing_id[-MAX_EXAMPLES:])
+    assert [one.listing_id for one in asked.negatives] == list(question.asked.unlike[-MAX_EXAMPLES:])
+    assert question.left_out == left_out
 
 
 def test_category_names_cannot_carry_html() -> None:
