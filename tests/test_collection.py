@@ -205,7 +205,7 @@ def test_facets_count_listings_near_by(photos: PhotoCollection) -> None:
 
 def test_facets_of_a_narrow_filter_are_whole(connect: Connect) -> None:
     """The few that pass are all counted, as they all are on the pages, though they lie far from the query."""
-    photos = connect(IndexSettings(type="IVF_FLAT"))
+    photos = connect(IndexSettings(type="IVF_FLAT", nprobe=8))
     photos.ensure(MODEL, DIM)
     count, few = 2_000, 40
     vectors = unit_vectors(count) / 4
@@ -217,6 +217,8 @@ def test_facets_of_a_narrow_filter_are_whole(connect: Connect) -> None:
     photos.upsert([stored(n, listing) for n, listing in enumerate(listings)], vectors)
     photos.flush()
     photos.builds.finish(photos.info().name)
+    if not photos.is_lite:
+        time.sleep(25)  # so long it compares everything, as in test_a_small_catalogue_is_searched_in_full
     cheap = SearchFilter(price_max=1)
     hits = photos.search(vectors[-1:], cheap, few).hits
     assert (len(hits), photos.facets(vectors[-1:], cheap)) == (few, {"Home": 20, "Garden": 20})

@@ -122,7 +122,7 @@ SERVICE = """
 import sys, time
 from pathlib import Path
 import uvicorn
-from catalog.settings import MilvusSettings
+from catalog.settings import ApiSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from marketlens.serving import _options
 from tests.conftest import FakeEngine, fake_embedder
@@ -140,7 +140,7 @@ class Held(FakeEngine):
 app = make_app(
     folder / "export", Embedder(fake_embedder().card, Held()), MilvusSettings(uri=str(folder / "milvus.db"))
 )
-uvicorn.run(app, **_options(app.state.settings) | {"port": int(sys.argv[2])})
+uvicorn.run(app, **_options(Settings(api=ApiSettings(port=int(sys.argv[2])))))
 """
 
 
