@@ -11,8 +11,9 @@ MINUTES ?= 60
 demo: .venv/installed
 	$(BIN)/marketlens demo $(ARGS)
 
+# Two at a time: half of the suite is waiting. A file stays with one process, which has what its tests share.
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # Kills, full disks, clocks, networks, damaged files: minutes, some of them as root. Tells docs/reliability.md.
 test-faults: .venv/installed
