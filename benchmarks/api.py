@@ -21,7 +21,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain, pairwise
 from pathlib import Path
@@ -135,67 +134,9 @@ def directly(embedder: Embedder, photos: PhotoCollection, uploads: Sequence[byte
 
 def clients(port: int, files: Sequence[Path], count: int) -> tuple[float, list[dict[str, float]]]:
     """Upload the photos from so many clients; the seconds that it took, and what each answer said and took."""
-    command = [sys.executable, "-m", "benchmarks.api", "clients", str(port), str(count), *map(str, files)]
+    command = [sys.executable, "-m", "benchmarks.uploads", str(port), str(count), str(LIMIT), *map(str, files)]
     answer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return answer["seconds"], answer["answers"]
-
-
-def upload_all(port: int, count: int, files: Sequence[str]) -> None:
-    """What the process of the clients does."""
-    requests = [request_of(Path(file).read_bytes()) for file in files]
-    answers: list[dict[str, float]] = []
-    todo = iter(requests)
-    taking = threading.Lock()
-
-    def client() -> None:
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while True:
-                with taking:
-                    request = next(todo, None)
-                if request is None:
-                    return
-                started = time.perf_counter()
-                connection.sendall(request)
-                body = read_answer(connection)
-                total = 1000 * (time.perf_counter() - started)
-                stages = json.loads(body)["timings_ms"]
-                answers.append({"total": total, "overhead": total - stages["embed"] - stages["search"]})
-
-    started = time.perf_counter()
-    with ThreadPoolExecutor(count) as threads:
-        for done in [threads.submit(client) for _ in range(count)]:
-            done.result()  # raises where an answer was wrong
-    print(json.dumps({"seconds": time.perf_counter() - started, "answers": answers}))
-
-
-def request_of(photo: bytes) -> bytes:
-    """A whole request, as curl -F sends it."""
-    body = (
-        b'--XX\r\nContent-Disposition: form-data; name="photo"; filename="p.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-        + photo
-        + b'\r\n--XX\r\nContent-Disposition: form-data; name="request"\r\n\r\n'
-        + json.dumps({"limit": LIMIT}).encode()
-        + b"\r\n--XX--\r\n"
-    )
-    head = (
-        "POST /v1/search HTTP/1.1\r\nHost: x\r\n"
-        f"Content-Type: multipart/form-data; boundary=XX\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def read_answer(connection: socket.socket) -> bytes:
-    """The body of one answer, which must be a good one."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += connection.recv(65536)
-    head, _, body = data.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200"), data
-    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    while len(body) < length:
-        body += connection.recv(65536)
-    return body
 
 
 def show(
@@ -226,7 +167,4 @@ def show(
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["clients"]:
-        upload_all(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
-    else:
-        main()
+    main()

@@ -42,6 +42,9 @@ _AWAY = (
 )
 # gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
 _RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
+# pymilvus asks every 10 seconds whether the other side lives. Milvus Lite is in this process, and its server takes some
+# minutes of that without data for abuse: it ends the connection, and the call that takes so long begins again.
+_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
 
 
 # Every error is translated below; these would print a traceback for each as well.
@@ -144,7 +147,7 @@ def _open_lite(milvus: MilvusSettings, index: IndexSettings) -> MilvusClient:
                 f"{path} is a file, but a Milvus Lite database is a folder.", hint="Choose another --uri."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        return MilvusClient(milvus.uri)
+        return MilvusClient(milvus.uri, grpc_options=_NO_PINGS)
     except (MilvusException, OSError) as error:
         holder = lock_holder(path)
         if holder is not None:

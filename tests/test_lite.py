@@ -62,3 +62,35 @@ def test_drop_index_files(tmp_path: Path) -> None:
 def test_free_bytes(tmp_path: Path) -> None:
     """Disk space is told for a database that is still to be made, too."""
     assert free_bytes(tmp_path / "none" / "deeper" / "milvus.db") > 0
+
+
+IDLE = """
+import sys, time
+from catalog import milvus
+from catalog.settings import IndexSettings, MilvusSettings
+if sys.argv[2] == "pinging":
+    milvus._NO_PINGS = {}
+connection = milvus.Milvus.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings())
+connection.client.list_collections()
+time.sleep(12)
+connection.client.list_collections()
+connection.close()
+"""
+
+
+def test_an_idle_connection_is_left_alone(tmp_path: Path) -> None:
+    """Lite's server ends the connection of a client that asks every 10 seconds whether it lives: ours never asks."""
+    pings = {}
+    for way in ("pinging", "ours"):
+        done = subprocess.run(
+            [sys.executable, "-c", IDLE, tmp_path / f"{way}.db", way],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"GRPC_VERBOSITY": "debug", "GRPC_TRACE": "http_keepalive"},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        pings[way] = done.stderr.count("Finish keepalive ping")
+    assert pings["pinging"] > 0, "gRPC tells pings in other words now"
+    assert pings["ours"] == 0
