@@ -37,7 +37,8 @@ Consistency = Literal["Bounded", "Session"]
 UPSERT_ROWS = 1_000  # a message must stay under 64 MiB; 1,000 rows of 2,048 dimensions are 8
 _PHOTOS = "photos"  # the property that says how many there were after the last change
 _CHANGED = "changed_at"
-_RECORDS = 4_000  # without their embeddings
+_SCANNED = 10_000  # records in a batch: Lite sorts all photos for each
+_VECTORS = 4_000  # the same with embeddings: pymilvus makes an object of 32 bytes of each number
 _ANSWER_BYTES = 40_000_000  # must stay under 64 MiB
 _ROW_BYTES = 600  # of a hit without its vector, with a long title
 _SIZE_SECONDS = 5.0
@@ -216,19 +217,17 @@ class PhotoCollection:
 
     def records(self) -> Iterator[list[StoredPhoto]]:
         """Everything that is stored, batch by batch, in no order. As fresh as categories."""
-        for rows in self._scan(FIELDS, batch_size=_RECORDS):
+        for rows in self._scan(FIELDS, batch_size=_SCANNED):
             yield [from_row(row) for row in rows]
 
     def vectors(self) -> Iterator[tuple[list[str], Embeddings]]:
         """Photo ids and embeddings (n, dim) of everything that is stored, batch by batch. As fresh as categories."""
-        for rows in self._scan(("photo_id", "embedding"), batch_size=UPSERT_ROWS):
+        for rows in self._scan(("photo_id", "embedding"), batch_size=self._vectors_at_once()):
             yield [row["photo_id"] for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
     def rows(self) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:
         """Everything that is stored, with embeddings (n, dim), batch by batch, in no order. As fresh as categories."""
-        # Lite walks all rows for each batch.
-        size = min(_RECORDS, _ANSWER_BYTES // (_ROW_BYTES + 4 * self.info().dim))
-        for rows in self._scan((*FIELDS, "embedding"), batch_size=size):
+        for rows in self._scan((*FIELDS, "embedding"), batch_size=self._vectors_at_once()):
             yield [from_row(row) for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
     def stored(self, photo_ids: Sequence[str], *, strong: bool = False) -> dict[str, StoredPhoto]:
@@ -516,6 +515,9 @@ class PhotoCollection:
                 **{"consistency_level": self._consistency, "timeout": self._settings.timeout, **options},
             )
         return rows
+
+    def _vectors_at_once(self) -> int:
+        return min(_VECTORS, _ANSWER_BYTES // (_ROW_BYTES + 4 * self.info().dim))
 
     def _scan(self, fields: Sequence[str], expression: str = "", *, batch_size: int) -> Iterator[list[dict[str, Any]]]:
         with translated(self._settings.shown):
