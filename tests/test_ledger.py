@@ -206,18 +206,6 @@ def test_a_run_that_ends_while_it_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     assert ([row.photo_id for row in rows], total) == (["p1"], 1)
 
 
-def stop_after(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-    upsert, calls = photos.upsert, []
-
-    def refuse(*arguments: object) -> None:
-        calls.append(1)
-        if len(calls) > batches:
-            raise StoreFailed("disk full")
-        upsert(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(photos, "upsert", refuse)
-
-
 def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: bool) -> Report:
     report = Report(export=str(export))
     settings = IngestSettings(batch_size=3, ledger=export.parent / "ledger", wait_seconds=0)
@@ -231,6 +219,21 @@ def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: 
     return report
 
 
+def start_stopped(export: Path, embedder: Embedder, photos: PhotoCollection, batches: int) -> Report:
+    """A run whose store refuses everything after so many batches."""
+    upsert, calls = photos.upsert, []
+
+    def refuse(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) > batches:
+            raise StoreFailed("disk full")
+        upsert(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photos, "upsert", refuse)
+        return start(export, embedder, photos)
+
+
 def test_resume_goes_on_with_the_same_run(
     make_export: MakeExport,
     embedder: Embedder,
@@ -239,9 +242,7 @@ def test_resume_goes_on_with_the_same_run(
 ) -> None:
     """Rows that have their line are not even looked at; the report ends as that of one whole run."""
     export = make_export(listings=10, photos_each=1)
-    with monkeypatch.context() as patch:
-        stop_after(photos, patch, 2)
-        first = start(export, embedder, photos)
+    first = start_stopped(export, embedder, photos, 2)
     assert (first.written, photos.count()) == (6, 6)
     looked_up: list[str] = []
     stored = photos.stored
@@ -265,14 +266,10 @@ def test_nothing_to_resume(make_export: MakeExport, embedder: Embedder, photos: 
     assert len(Ledger(export.parent / "ledger").runs()) == 1
 
 
-def test_a_changed_export_is_not_resumed(
-    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_export_is_not_resumed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
     """Lines of an export that reads otherwise now would hide its new rows."""
     export = make_export(listings=10, photos_each=1)
-    with monkeypatch.context() as patch:
-        stop_after(photos, patch, 1)
-        start(export, embedder, photos)
+    start_stopped(export, embedder, photos, 1)
     with (export / "Images.csv").open("a") as file:
         file.write("98,l0-9,l5\n")
     with pytest.raises(InvalidSetting, match="has changed"):
@@ -284,13 +281,10 @@ def test_another_collection_is_not_resumed(
     embedder: Embedder,
     photos: PhotoCollection,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lines of photos that went to one database would leave them out of another, without a word."""
     export = make_export(listings=10, photos_each=1)
-    with monkeypatch.context() as patch:
-        stop_after(photos, patch, 1)
-        start(export, embedder, photos)
+    start_stopped(export, embedder, photos, 1)
     other = PhotoCollection.connect(
         MilvusSettings(uri=str(tmp_path / "other.db")), IndexSettings(), consistency="Session"
     )
@@ -302,14 +296,10 @@ def test_another_collection_is_not_resumed(
         other.close()
 
 
-def test_a_dry_run_does_not_resume(
-    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dry_run_does_not_resume(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
     """It has no ledger, so it says that it cannot, not that nothing was stopped."""
     export = make_export(listings=10, photos_each=1)
-    with monkeypatch.context() as patch:
-        stop_after(photos, patch, 1)
-        start(export, embedder, photos)
+    start_stopped(export, embedder, photos, 1)
     with pytest.raises(InvalidSetting, match="do not go together"):
         start(export, embedder, photos, resume=True, dry_run=True)
 
@@ -323,9 +313,7 @@ def test_a_run_that_is_alive_is_not_resumed(
     photos = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")
     export = make_export(listings=10, photos_each=1)
     try:
-        with monkeypatch.context() as patch:
-            stop_after(photos, patch, 2)
-            first = start(export, embedder, photos)
+        first = start_stopped(export, embedder, photos, 2)
         first.state, first.host = "running", "container-1"
         path = export.parent / "ledger" / first.run_id / "run.json"
         first.save(path)
