@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "marketlens-resnet50"
 SCREENS = ROOT / "build" / "screens"
 CHROMIUM = Path("/usr/bin/chromium")
-START_SECONDS = 120
+START_SECONDS = 300
 WIDE, NARROW = 1280, 390
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
@@ -131,7 +131,7 @@ def running_browser() -> Iterator[Browser]:
 def visit(browser: Browser, address: str, *, width: int = WIDE, theme: Theme = "light") -> Page:
     """Open a page in a browser session of its own and wait until it stands still."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     page.goto(address)
     settle(page)
     return page
@@ -150,7 +150,7 @@ def settle(page: Page) -> None:
 
 def wait_until(page: Page, holds: Callable[[], bool]) -> None:
     """Wait for what an action must bring about, then until the page stands still."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline, "it never came to hold"
         page.wait_for_timeout(50)

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torchvision.models import resnet50
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 import catalog.retries
 from catalog.collection import PhotoCollection
@@ -65,6 +67,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class OneProcess(LoadFileScheduling):
+    """A process for each file, and one for the dashboard's together: the sites they share take minutes to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "dashboard" if "test_dashboard" in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneProcess:
+    return OneProcess(config, log)
+
+
 def marketlens(
     *arguments: object, cwd: Path, command: Sequence[object] = (COMMAND,), **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -76,7 +90,7 @@ def marketlens(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
 
 

@@ -25,7 +25,7 @@ from testcontainers.community.milvus import MilvusContainer
 
 _COMPOSE = (Path(__file__).parents[1] / "docker-compose.yml").read_text()
 DEFAULT_IMAGE = re.search(r"\$\{MILVUS_IMAGE:-([^}]+)\}", _COMPOSE)[1]  # type: ignore[index]
-READY_SECONDS = 120
+READY_SECONDS = 300
 _PORTS = (
     "etcd-port",
     "root-coord-port",
@@ -95,7 +95,8 @@ class PackageServer:
                 [self._command, "--data", self._folder / "data", *self._options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"ETCD_CONFIG_PATH": str(self._etcd)},
+                # Asked to stop, a query node waits half an hour for another one to take over. There is none.
+                env=os.environ | {"ETCD_CONFIG_PATH": str(self._etcd), "COMMON_GRACEFULSTOPTIMEOUT": "1"},
                 start_new_session=True,
             )
         if wait:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.milvus_server import free_ports
 
-READY_SECONDS = 60
+READY_SECONDS = 300
 
 
 @contextmanager

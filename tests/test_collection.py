@@ -262,7 +262,7 @@ def test_one_listing_is_replaced_and_removed(photos: PhotoCollection) -> None:
         change.write([stored(2)], vectors[:1])
     assert (photos.count(), photos.lost()) == (1, 0)
     photos.remove(["p2"])  # no change that was said: to `lost` it is a loss
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not photos.lost() and time.monotonic() < deadline:  # a server counts what was a moment ago
         time.sleep(0.2)
     assert photos.lost() == 1
@@ -467,7 +467,7 @@ def test_categories_count_listings_and_photos(photos: PhotoCollection) -> None:
     """Every root category is counted once per listing and once per photo, largest first."""
     listings = [LEEDS, LONDON, NO_PRICE, FREE, LEEDS]
     photos.upsert([stored(number, listing) for number, listing in enumerate(listings)], unit_vectors(5))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     # A 2.3 server's iterators see what is more than a second old.
     while sum(size.photos for size in photos.categories()) < 5 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -480,7 +480,7 @@ def test_a_sample_is_spread_and_keeps_rows_together(photos: PhotoCollection) -> 
     """A sample has no photo twice, and each photo comes with its own embedding."""
     vectors = unit_vectors(30)
     photos.upsert([stored(number) for number in range(30)], vectors)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(photos.sample(100)[0]) < 30 and time.monotonic() < deadline:  # as above
         time.sleep(0.2)
     sample, embeddings = photos.sample(10)

@@ -92,7 +92,7 @@ def up(catalogue: Path, imagenet_model: Path) -> Iterator[tuple[str, str, Path]]
     with log.open("wb") as file:
         process = subprocess.Popen([COMMAND, "up"], cwd=catalogue, env=environment, stdout=file, stderr=file)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while "Ctrl-C stops both" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

@@ -69,7 +69,7 @@ def serves(folder: Path, environment: dict[str, str]) -> str:
     port = free_ports(1)[0]
     process = subprocess.Popen([COMMAND, "serve", "--port", str(port)], cwd=folder, env=os.environ | environment)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and process.poll() is None:
             with suppress(httpx.TransportError):
                 response = httpx.get(f"http://127.0.0.1:{port}/readyz")

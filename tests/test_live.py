@@ -91,7 +91,7 @@ def search(client: TestClient, export: Path, listing: str = "l4") -> Any:
 
 def until(holds: Callable[[], bool]) -> None:
     """Wait; never for ever."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)

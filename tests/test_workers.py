@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import COMMAND, jpeg, marketlens, picture, write_export
 from tests.milvus_server import free_ports
 
-START_SECONDS = 120
+START_SECONDS = 300
 ALIAS = {"MARKETLENS_MILVUS__ALIAS": "workers"}
 
 
