@@ -22,7 +22,8 @@ import numpy as np
 from benchmarks.report import Table, figure, publish, ratio
 from benchmarks.server_size import CHUNK, record
 from catalog.collection import PhotoCollection
-from catalog.progress import Advance
+from catalog.memory import peak_bytes
+from catalog.progress import silent
 from catalog.settings import MilvusSettings, Settings
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from marketlens.backup.making import make_backup
@@ -92,10 +93,6 @@ def settings_of(folder: Path, uri: str, step: str) -> Settings:
 
 def run(step: str, settings: Settings, folder: Path, rows: int, dim: int) -> None:
     """One step; prints its seconds, those of its CPU, and its peak of memory as JSON."""
-
-    def silent(_: str, __: int) -> "nullcontext[Advance]":
-        return nullcontext(lambda _: None)
-
     started = time.monotonic()
     with closing(PhotoCollection.connect(settings.milvus, settings.index, consistency="Session")) as photos:
         if step == "fill":
@@ -109,7 +106,7 @@ def run(step: str, settings: Settings, folder: Path, rows: int, dim: int) -> Non
         seconds = time.monotonic() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = used.ru_utime + used.ru_stime
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": used.ru_maxrss * 1024}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_bytes()}))
 
 
 def fill(photos: PhotoCollection, settings: Settings, rows: int, dim: int) -> None:

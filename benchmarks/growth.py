@@ -1,7 +1,7 @@
 """How ingest, search and insights grow with the photos: time, memory, disk, and the exponent of each.
 
     .venv/bin/python -m benchmarks.growth [--photos 1000 10000 100000] [--stores lite server] [--rounds 3]
-        [--once 100000] [--lite 100000] [--map 50000] [--compare 100000] [--settle 25]
+        [--once 100000] [--lite 100000] [--map 50000] [--settle 25]
 
 Drawings of 192 px are read and decoded; synthetic vectors of 512 dimensions around 520 looks stand in for the network,
 all else is done as ever: `marketlens ingest`, searches one after the other, `marketlens insights`. Ingest and searches
@@ -13,7 +13,6 @@ logarithms of all runs, with its standard error.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,8 @@ from catalog.exports import open_export
 from catalog.filters import SearchFilter
 from catalog.hosts import reader
 from catalog.listing import Embeddings
+from catalog.memory import peak_bytes
+from catalog.progress import silent
 from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, InsightsSettings, MilvusSettings
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
@@ -90,7 +91,6 @@ def main() -> None:
     parser.add_argument("--once", type=int, default=100_000, help="from this size on a single round: it takes long")
     parser.add_argument("--lite", type=int, default=100_000, help="no more in Milvus Lite, which is in the process")
     parser.add_argument("--map", type=int, default=50_000, help="most photos on the map of insights")
-    parser.add_argument("--compare", type=int, default=100_000, help="no insights of more photos: hours at a million")
     parser.add_argument("--settle", type=float, default=25.0, help="seconds that a server may take its index over in")
     arguments = parser.parse_args()
     with ExitStack() as stack:
@@ -110,19 +110,18 @@ def main() -> None:
                     options = {"map": min(arguments.map, size), "settle": arguments.settle if uri else 0.0}
                     job = {"uri": uri, "place": str(place), "export": str(exports[size]), **options}
                     data = folder / "server" / "data" if uri else place / "milvus.db"
-                    runs[size].append(measure(job, data, looked=size <= arguments.compare))
+                    runs[size].append(measure(job, data))
                 show(store, runs, arguments.map)
 
 
-def measure(job: dict[str, object], data: Path, *, looked: bool) -> Measured:
+def measure(job: dict[str, object], data: Path) -> Measured:
     """One size once, in two processes."""
     before = on_disk(data) if data.exists() else 0
     measured = in_a_process("fill", job)
     measured["disk, MB"] = (on_disk(data) - before) / 1e6
     if job["uri"]:
         measured["server, resident MB"] = in_ram(data) / 1e6
-    if looked:
-        measured |= in_a_process("look", job)
+    measured |= in_a_process("look", job)
     drop(connected(job))  # or the next one's server would hold both
     return measured
 
@@ -140,10 +139,10 @@ def fill(job: dict[str, object]) -> Measured:
     hush(FAISS_ADVICE)
     report = Report(export=str(job["export"]))
     settings = IngestSettings(ledger=place / "ledger")
-    export, silent = open_export(str(job["export"])), lambda _: None
-    ingest(run_locally, export, SyntheticModel(embedder(1), place), photos, settings, report, silent, silent, Options())
+    export, unsaid = open_export(str(job["export"])), lambda _: None
+    ingest(run_locally, export, SyntheticModel(embedder(1), place), photos, settings, report, unsaid, unsaid, Options())
     assert report.written == report.read == export.photos, (report.read, report.written)
-    peak = peak_mb()
+    peak = peak_bytes() / 1e6
     photos.settle()
     time.sleep(float(str(job["settle"])))
     queries = Synthetic(2).run(np.empty((SEARCHES, 0), np.uint8))
@@ -165,7 +164,7 @@ def look(job: dict[str, object]) -> Measured:
     settings = InsightsSettings(folder=place / "insights", map_photos=mapped)
     started = time.perf_counter()
     with warnings.catch_warnings(action="ignore"):
-        summary, _ = look_at_all(photos, embedder(3), settings, read=reader(10_000_000, 20), progress=quietly)
+        summary, _ = look_at_all(photos, embedder(3), settings, read=reader(10_000_000, 20), progress=silent)
     seconds = time.perf_counter() - started
     photos.close()
     spent = summary.seconds
@@ -174,7 +173,7 @@ def look(job: dict[str, object]) -> Measured:
         "of which reading, s": spent["reading"],
         "of which neighbours, s": spent["neighbours"],
         "of which map, s": spent["map"],
-        "insights, peak MB": peak_mb(),
+        "insights, peak MB": peak_bytes() / 1e6,
         "insights, disk MB": on_disk(place / "insights") / 1e6,
     }
 
@@ -200,16 +199,6 @@ def embedder(seed: int) -> Embedder:
         fingerprint="5" * 64,
     )
     return Embedder(card, Synthetic(seed))
-
-
-def quietly(_: str, __: int) -> nullcontext[object]:
-    """No progress is shown."""
-    return nullcontext(lambda _: None)
-
-
-def peak_mb() -> float:
-    """The most that this process held at once."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux: in kilobytes
 
 
 def show(store: str, runs: dict[int, list[Measured]], mapped: int) -> None:

@@ -1,24 +1,28 @@
-"""`marketlens insights`: time per stage and peak memory, and FAISS beside numpy.
+"""`marketlens insights`: time per stage and peak memory; neighbours beside numpy, and how many of them are the nearest.
 
-    .venv/bin/python -m benchmarks.insights [--photos 10000 100000 1000000] [--dim 512] [--seconds 60] [--map 50000]
-        [--rounds 3]
+    .venv/bin/python -m benchmarks.insights [--photos 10000 100000] [--dim 512] [--map 50000] [--rounds 3]
 
 Synthetic vectors around 520 looks, two photos a listing; each run in a process of its own, for its peak. Stages work
-on arrays, without Milvus and photo files. Where comparing all with all would take longer than `--seconds`, some,
-evenly spread, are compared with all photos, and the time of all is estimated from theirs.
+on arrays, without Milvus and photo files; benchmarks.growth has the whole job. FAISS and numpy compare 512 photos,
+evenly spread, with all: what all would take is computed from theirs. Of those 512, the neighbours that the job found
+are compared with the nearest.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
+import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.report import Table, figure, publish
 from catalog.listing import Embeddings
+from catalog.memory import peak_bytes
+from catalog.progress import silent
 from insights import duplicates, graph, laying_out, overlap, suggesting
 
 CATEGORIES, LOOKS = 13, 40
@@ -31,15 +35,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--seconds", type=float, default=60.0, help="longer comparisons are estimated from a part")
     parser.add_argument("--map", type=int, default=50_000, help="most photos on the map; 0 for none")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", action="store_true", help="measure in this process")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(arguments.photos[0], arguments.dim, arguments.seconds, arguments.map)))
+        print(json.dumps(measure(arguments.photos[0], arguments.dim, arguments.map)))
         return
-    options = ("--dim", arguments.dim, "--seconds", arguments.seconds, "--map", arguments.map, "--one")
+    options = ("--dim", arguments.dim, "--map", arguments.map, "--one")
     for count in arguments.photos:
         command = [str(word) for word in (sys.executable, "-m", "benchmarks.insights", "--photos", count, *options)]
         runs = [subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout for _ in range(arguments.rounds)]
@@ -49,31 +52,28 @@ def main() -> None:
 def show(title: str, runs: list[dict[str, list[float]]]) -> None:
     """A row for each stage."""
     rows = [(stage, *(figure(run[stage][place] for run in runs) for place in (0, 1))) for stage in runs[0]]
-    publish(Table(title, ("stage", "seconds", "peak until then, GB"), rows))
+    publish(Table(title, ("stage", "seconds, or a share", "peak until then, GB"), rows))
 
 
-def measure(count: int, dim: int, seconds: float, mapped: int) -> dict[str, list[float]]:
+def measure(count: int, dim: int, mapped: int) -> dict[str, list[float]]:
     """Run every stage once: its seconds, and the peak until then in GB."""
     stages: dict[str, list[float]] = {}
 
     def row(stage: str, taken: float) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux: in kilobytes
-        stages[stage] = [taken, peak]
+        stages[stage] = [taken, peak_bytes() / 1e9]
 
     embeddings = draw(count, dim)
     category = np.sort(np.random.default_rng(0).integers(0, CATEGORIES, count)).astype(np.int32)
     listing = (np.arange(count) // 2).astype(np.int32)
     row("vectors (made, not read)", 0.0)
 
-    ratio, estimate = beside_numpy(embeddings)
-    row(f"FAISS' time for the neighbours of {_PROBE}, x numpy's", ratio)
     started = time.perf_counter()
-    if estimate <= seconds:
-        found = graph.neighbour_graph(embeddings, category, listing, lambda _: None)
-        row("neighbours", time.perf_counter() - started)
-    else:
-        row(f"neighbours, estimated from {_PROBE} queries", estimate)
-        found = stand_in(count)
+    found = graph.neighbour_graph(embeddings, category, listing, silent)
+    row("neighbours", time.perf_counter() - started)
+    by_numpy, by_faiss, nearest = compared(embeddings, listing)
+    row("compared with all others by numpy, computed", by_numpy)
+    row("compared with all others by FAISS, computed", by_faiss)
+    row("share of the neighbours that are the nearest", float((probed(found.cosines) > nearest - 1e-4).mean()))
     if mapped:
         started = time.perf_counter()
         rows = laying_out.even_sample(count, mapped)
@@ -109,13 +109,16 @@ def draw(count: int, dim: int) -> Embeddings:
     return vectors
 
 
-def beside_numpy(embeddings: Embeddings) -> tuple[float, float]:
-    """FAISS' time for the neighbours of some photos as a share of numpy's, and what all photos would take."""
-    import faiss
+def probed(rows: Any) -> Any:
+    """Some, evenly spread."""
+    return rows[:: max(1, len(rows) // _PROBE)][:_PROBE]
 
-    queries = np.ascontiguousarray(embeddings[:: max(1, len(embeddings) // _PROBE)][:_PROBE])
+
+def compared(embeddings: Embeddings, listing: NDArray[np.int32]) -> tuple[float, float, NDArray[np.float32]]:
+    """Seconds that all photos would take by numpy and by FAISS, from those of some; cosines of their nearest others."""
+    queries, of = np.ascontiguousarray(probed(embeddings)), probed(listing)
     started = time.perf_counter()
-    cosines, _ = faiss.knn(queries, embeddings, graph.DEPTH + 2, metric=faiss.METRIC_INNER_PRODUCT)
+    cosines, rows = faiss.knn(queries, embeddings, graph.DEPTH + 2, metric=faiss.METRIC_INNER_PRODUCT)
     by_faiss = time.perf_counter() - started
     started = time.perf_counter()
     expected = np.empty_like(cosines)
@@ -125,15 +128,9 @@ def beside_numpy(embeddings: Embeddings) -> tuple[float, float]:
         expected[start : start + 64] = np.sort(np.take_along_axis(scores, best, axis=1), axis=1)[:, ::-1]
     by_numpy = time.perf_counter() - started
     assert np.allclose(cosines, expected, atol=1e-4)
-    return by_faiss / by_numpy, by_faiss * len(embeddings) / len(queries)
-
-
-def stand_in(count: int) -> graph.Graph:
-    """A graph of the right size and random content: what follows takes as long with it."""
-    random = np.random.default_rng(0)
-    rows = random.integers(0, count, (count, graph.DEPTH), np.int32)
-    cosines = -np.sort(-random.random((count, graph.DEPTH), np.float32) * 0.951, axis=1)
-    return graph.Graph(rows, cosines, random.random(count, np.float32))
+    cosines[listing[rows] == of[:, None]] = -1
+    whole = len(embeddings) / len(queries)
+    return by_numpy * whole, by_faiss * whole, -np.sort(-cosines, axis=1)[:, : graph.DEPTH]
 
 
 def classify(embeddings: Embeddings) -> Embeddings:

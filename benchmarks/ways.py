@@ -1,7 +1,6 @@
 """One way of benchmarks.ingest, in a process of its own: `python -m benchmarks.ways JOB`. Prints its result as JSON."""
 
 import json
-import resource
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from PIL import Image
 from catalog.collection import PhotoCollection
 from catalog.exports import Export, open_export
 from catalog.listing import Photo
+from catalog.memory import peak_bytes
 from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.checkpoint import load_model
@@ -62,8 +62,7 @@ def main() -> None:
         seconds = engine(export, Path(job.model))
     else:
         seconds = whole(job, export)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux: in kilobytes
-    print(json.dumps(asdict(Result(export.photos, seconds, peak / 1024))))
+    print(json.dumps(asdict(Result(export.photos, seconds, peak_bytes() / 1e6))))
 
 
 def plain(export: Export, model: Path) -> float:

@@ -1,6 +1,8 @@
-"""Exact nearest neighbours of every photo among other listings' photos, by FAISS."""
+"""Nearest neighbours of every photo among other listings' photos, by FAISS: exact up to EXACT photos."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import faiss
@@ -8,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
-from catalog.progress import Advance
+from catalog.progress import Progress
+from insights.cells import nearest_others
 
 DEPTH = 20
 OWN_DEPTH = 10
+EXACT = 100_000  # minutes on two cores; ten times as many would take hours
 _BLOCK = 4_096  # queries at once; FAISS multiplies them with 1,024 photos at a time
+
+Found = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""Cosines and rows (queries, width), nearest first; -inf and -1 where none is."""
+Source = Callable[[slice], Found]
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,17 @@ def neighbour_graph(
     embeddings: Embeddings,
     category: NDArray[np.int32],
     listing: NDArray[np.int32],
-    advance: Advance,
+    progress: Progress,
     depth: int = DEPTH,
+    exact: int = EXACT,
 ) -> Graph:
     """Compare every photo with every other one. A listing's own photos are never neighbours.
 
-    `embeddings` (n, dim) of unit length, sorted by `category` (n,). Time grows with n squared, memory with n: blocks of
-    queries, and a category's photos in a search of their own, so that one pass serves `rows` and `own`.
+    `embeddings` (n, dim) of unit length, sorted by `category` (n,). Memory grows with n: blocks of queries, and a
+    category's photos in a search of their own, so that one pass serves `rows` and `own`.
+
+    Of more photos than `exact`, `rows` are found among those that lie nearest (insights.cells), and so is `own` in a
+    category of more.
     """
     count = len(embeddings)
     graph = Graph(
@@ -46,27 +58,24 @@ def neighbour_graph(
         np.full((count, depth), -1, np.float32),
         np.full(count, np.nan, np.float32),
     )
-    sizes = np.bincount(listing)
+    search = partial(_source, embeddings, listing, np.bincount(listing), depth, exact, progress)
     bounds = [*np.flatnonzero(np.diff(category, prepend=-1)).tolist(), count]
-    for begin, end in pairwise(bounds):
-        for start in range(begin, end, _BLOCK):
-            block = slice(start, min(start + _BLOCK, end))
-            # Deep enough that a listing's own photos can be taken out.
-            width = depth + int(sizes[listing[block]].max())
-            found = [
-                _others(embeddings, listing, block, slice(low, high), width)
-                for low, high in ((begin, end), (0, begin), (end, count))
-                if high > low
-            ]
-            own = found[0][0][:, :OWN_DEPTH]
-            there = (own > -np.inf).sum(axis=1)
-            graph.own[block] = np.where(
-                there, np.where(own > -np.inf, own, 0).sum(axis=1) / np.maximum(there, 1), np.nan
-            )
-            cosines, rows = _nearest(np.hstack([one[0] for one in found]), np.hstack([one[1] for one in found]), depth)
-            graph.cosines[block, : cosines.shape[1]] = np.where(rows >= 0, np.clip(cosines, -1, 1), -1)
-            graph.rows[block, : rows.shape[1]] = rows
-            advance(block.stop - block.start)
+    inside = [search(slice(begin, end)) for begin, end in pairwise(bounds)]
+    everywhere = search(slice(0, count)) if count > exact else None
+    with progress("Comparing", count) as advance:
+        for (begin, end), own_category in zip(pairwise(bounds), inside, strict=True):
+            parts = () if everywhere else (slice(0, begin), slice(end, count))
+            rest = [search(part) for part in parts if part.start < part.stop]
+            for start in range(begin, end, _BLOCK):
+                block = slice(start, min(start + _BLOCK, end))
+                own = own_category(block)
+                graph.own[block] = _mean(own[0][:, :OWN_DEPTH])
+                found = [everywhere(block)] if everywhere else [own, *(source(block) for source in rest)]
+                cosines, rows = (np.hstack(columns) for columns in zip(*found, strict=True))
+                cosines, rows = _nearest(cosines, rows, depth)
+                graph.cosines[block, : cosines.shape[1]] = np.where(rows >= 0, np.clip(cosines, -1, 1), -1)
+                graph.rows[block, : rows.shape[1]] = rows
+                advance(block.stop - block.start)
     return graph
 
 
@@ -80,12 +89,39 @@ def plain_neighbours(embeddings: Embeddings, depth: int) -> tuple[NDArray[np.int
     return rows[~own].reshape(-1, depth), np.clip(cosines[~own].reshape(-1, depth), -1, 1)
 
 
+def _source(
+    embeddings: Embeddings,
+    listing: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    depth: int,
+    exact: int,
+    progress: Progress,
+    among: slice,
+) -> Source:
+    """What finds the nearest photos of other listings `among` these rows: compares all, or, of many, the nearest."""
+    if among.stop - among.start <= exact:
+        return partial(_others, embeddings, listing, sizes, depth, among)
+    cosines, rows = nearest_others(embeddings[among], listing[among], depth, progress)
+    rows[rows >= 0] += among.start
+
+    def known(queries: slice) -> Found:
+        of_queries = slice(queries.start - among.start, queries.stop - among.start)
+        return cosines[of_queries], rows[of_queries]
+
+    return known
+
+
 def _others(
-    embeddings: Embeddings, listing: NDArray[np.int32], queries: slice, among: slice, width: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Cosines and rows of the photos nearest to `queries` in `among`, of other listings; -inf and -1 where none."""
+    embeddings: Embeddings,
+    listing: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    depth: int,
+    among: slice,
+    queries: slice,
+) -> Found:
+    # Deep enough that a listing's own photos can be taken out.
+    width = min(depth + int(sizes[listing[queries]].max()), among.stop - among.start)
     # Not an index, which would copy the vectors.
-    width = min(width, among.stop - among.start)
     cosines, rows = faiss.knn(embeddings[queries], embeddings[among], width, metric=faiss.METRIC_INNER_PRODUCT)
     rows = rows.astype(np.int32) + among.start
     own = listing[rows] == listing[queries][:, None]
@@ -93,8 +129,13 @@ def _others(
     return _nearest(cosines, rows, width)
 
 
-def _nearest(
-    cosines: NDArray[np.float32], rows: NDArray[np.int32], depth: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _mean(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of those that are there, NaN where none is."""
+    there = cosines > -np.inf
+    counted = there.sum(axis=1)
+    return np.where(counted, np.where(there, cosines, 0).sum(axis=1) / np.maximum(counted, 1), np.nan)
+
+
+def _nearest(cosines: NDArray[np.float32], rows: NDArray[np.int32], depth: int) -> Found:
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :depth]
     return np.take_along_axis(cosines, order, axis=1), np.take_along_axis(rows, order, axis=1)

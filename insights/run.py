@@ -1,7 +1,5 @@
 """The job: read the live collection, look at it as a whole, write what was found."""
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from catalog.collection import PhotoCollection
 from catalog.hosts import Read
+from catalog.memory import peak_bytes
 from catalog.progress import Progress
 from catalog.settings import InsightsSettings
 from embedding.card import Calibration
@@ -59,8 +58,8 @@ def run(
     stages = Stages()
     with stages("reading"):
         seen = read_snapshot(build, progress)
-    with stages("neighbours"), progress("Comparing", len(seen.listing)) as advance:
-        graph = neighbour_graph(seen.embeddings, seen.category, seen.listing, advance)
+    with stages("neighbours"):
+        graph = neighbour_graph(seen.embeddings, seen.category, seen.listing, progress)
     with stages("map"):
         on_map, places, clusters = _map(seen, settings.map_photos)
     with stages("categories"):
@@ -109,7 +108,7 @@ def run(
         unreadable_photos=unreadable,
         used=_used(settings, embedder.card.calibration),
         seconds=stages.seconds,
-        peak_bytes=_peak_bytes(),
+        peak_bytes=peak_bytes(),
     )
     return summary, store.save(
         settings.folder,
@@ -146,8 +145,3 @@ def _used(settings: InsightsSettings, curve: Calibration | None) -> Used:
         same_item_cosine=linking.same_item_cosine(curve) if curve else None,
         same_item_probability=linking.SAME_ITEM_PROBABILITY,
     )
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance
 
 from catalog.hosts import reader
 from catalog.listing import Embeddings
+from catalog.progress import silent
 from embedding.photos import open_photo
 from insights import alike
 from insights.duplicates import MAX_LISTINGS, DuplicateKind, Group, Link, groups, near_pairs, same_bytes, weakest
@@ -147,7 +148,7 @@ def test_near_pairs_come_once() -> None:
     embeddings = _embeddings(30)
     embeddings[4] = embeddings[20]
     listing = np.arange(30, dtype=np.int32)
-    graph = neighbour_graph(embeddings, np.zeros(30, np.int32), listing, lambda _: None)
+    graph = neighbour_graph(embeddings, np.zeros(30, np.int32), listing, silent)
     pairs, cosines = near_pairs(graph, listing, 0.99)
     assert pairs.tolist() == [[4, 20]]
     assert cosines[0] == pytest.approx(1)

@@ -1,10 +1,13 @@
 """Neighbours, outliers, overlap, map and words: pure functions over small catalogues."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
+from catalog.progress import silent
 from insights import overlap
 from insights.graph import OWN_DEPTH, neighbour_graph, plain_neighbours
 from insights.laying_out import dense_places, even_sample, lay_out
@@ -31,7 +34,7 @@ def test_neighbours_are_exact_and_never_a_listings_own(depth: int) -> None:
     """As comparing everything with everything in numpy finds them, though searched by category in blocks."""
     embeddings, category, listing = catalogue(600, 4)
     advanced: list[int] = []
-    graph = neighbour_graph(embeddings, category, listing, advanced.append, depth)
+    graph = neighbour_graph(embeddings, category, listing, lambda _, __: nullcontext(advanced.append), depth)
     cosines = embeddings @ embeddings.T
     cosines[listing[:, None] == listing] = -np.inf
     expected = np.sort(cosines, axis=1)[:, ::-1][:, :depth]
@@ -40,10 +43,44 @@ def test_neighbours_are_exact_and_never_a_listings_own(depth: int) -> None:
     assert sum(advanced) == 600
 
 
+@pytest.mark.parametrize("exact", [1_100, 200])
+def test_neighbours_of_many_are_the_nearest_ones(exact: int) -> None:
+    """Of more photos than are compared one by one, in a category that is compared or is too large for that as well.
+
+    What is near is found; what is called near is as near as said, comes once, and is of another listing.
+    """
+    embeddings, category, listing = catalogue(3_000, 3, photos_each=2)
+    # Groups of ten photos that look alike, five listings each: neighbours worth finding.
+    embeddings = unit(embeddings[np.arange(3_000) % 300] + np.random.default_rng(1).normal(0, 0.03, (3_000, 24)))
+    graph = neighbour_graph(embeddings, category, listing, silent, exact=exact)
+    cosines = embeddings @ embeddings.T
+    cosines[listing[:, None] == listing] = -np.inf
+    assert (graph.rows >= 0).all()
+    assert (listing[graph.rows] != listing[:, None]).all()
+    assert all(len(set(rows)) == len(rows) for rows in graph.rows.tolist())
+    assert (np.diff(graph.cosines, axis=1) <= 0).all()
+    assert np.allclose(np.take_along_axis(cosines, graph.rows, axis=1), graph.cosines, atol=1e-5)
+    near = np.sort(cosines, axis=1)[:, ::-1][:, : graph.rows.shape[1]]
+    assert (graph.cosines[near > 0.9] > near[near > 0.9] - 1e-5).mean() > 0.999
+    cosines[category[:, None] != category] = -np.inf
+    own = np.sort(cosines, axis=1)[:, ::-1][:, :OWN_DEPTH].mean(axis=1)
+    assert np.allclose(graph.own, own, atol=1e-5 if exact > 1_000 else 0.05)
+
+
+def test_many_photos_of_one_picture() -> None:
+    """A picture that most of the catalogue shares ends nothing: its photos find each other, the rest the rest."""
+    embeddings, category, listing = catalogue(900, 1, photos_each=1)
+    embeddings[:600] = embeddings[0]
+    graph = neighbour_graph(embeddings, category, listing, silent, exact=100)
+    assert (graph.rows[:600] < 600).all()
+    assert np.allclose(graph.cosines[:600], 1, atol=1e-5)
+    assert (graph.rows >= 0).all()
+
+
 def test_outlier_score_counts_the_own_category_alone() -> None:
     """The mean cosine with the nearest photos of the same category, other listings'; the stranger has the lowest."""
     embeddings, category, listing = catalogue(300, 3)
-    graph = neighbour_graph(embeddings, category, listing, lambda _: None)
+    graph = neighbour_graph(embeddings, category, listing, silent)
     cosines = embeddings @ embeddings.T
     cosines[(listing[:, None] == listing) | (category[:, None] != category)] = -np.inf
     assert np.allclose(graph.own, np.sort(cosines, axis=1)[:, ::-1][:, :OWN_DEPTH].mean(axis=1), atol=1e-5)
@@ -57,12 +94,12 @@ def test_outlier_score_counts_the_own_category_alone() -> None:
 def test_where_there_is_nothing_to_compare_with() -> None:
     """One listing, or a category of one listing: no neighbours, no score, no made-up zero."""
     embeddings, _, _ = catalogue(6, 1)
-    graph = neighbour_graph(embeddings, np.zeros(6, np.int32), np.zeros(6, np.int32), lambda _: None)
+    graph = neighbour_graph(embeddings, np.zeros(6, np.int32), np.zeros(6, np.int32), silent)
     assert (graph.rows == -1).all()
     assert (graph.cosines == -1).all()
     assert np.isnan(graph.own).all()
     graph = neighbour_graph(
-        embeddings, np.array([0, 0, 0, 0, 1, 1], np.int32), np.array([0, 0, 1, 1, 2, 2], np.int32), lambda _: None
+        embeddings, np.array([0, 0, 0, 0, 1, 1], np.int32), np.array([0, 0, 1, 1, 2, 2], np.int32), silent
     )
     assert np.isnan(graph.own[4:]).all()
     assert (graph.rows[4:, :4] >= 0).all()
@@ -75,7 +112,7 @@ def test_overlap_and_distances() -> None:
     looks = np.eye(8)[[0, 0, 1]]
     category = np.repeat([0, 1, 2], 40).astype(np.int32)
     embeddings = unit(looks[category] + random.normal(0, 0.05, (120, 8)))
-    graph = neighbour_graph(embeddings, category, np.arange(120, dtype=np.int32), lambda _: None, 10)
+    graph = neighbour_graph(embeddings, category, np.arange(120, dtype=np.int32), silent, 10)
     shares = overlap.overlap(graph, category, 3)
     assert np.allclose(shares.sum(axis=1), 1)
     assert shares[2, 2] == 1.0

@@ -4,8 +4,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from catalog.errors import CollectionMissing, InsightsMissing, ModelMismatch, Ou
 from catalog.exports import MANIFEST_COLUMNS, open_export
 from catalog.hosts import FAILURES_IN_A_ROW, reader
 from catalog.listing import Photo
-from catalog.progress import Advance
+from catalog.progress import silent
 from catalog.settings import IndexSettings, InsightsSettings, MilvusSettings
 from embedding.card import Calibration
 from embedding.embedder import Embedder
@@ -40,14 +38,9 @@ from tests.web import Answer, Site
 MODEL = Path(__file__).parents[1] / "models" / "marketlens-resnet50"
 
 
-@contextmanager
-def quiet(_title: str, _total: int) -> Iterator[Advance]:
-    yield lambda _: None
-
-
 def look(photos: PhotoCollection, embedder: Embedder, folder: Path, map_photos: int = 1_000) -> Insights:
     settings = InsightsSettings(folder=folder, map_photos=map_photos)
-    summary, path = run(photos, embedder, settings, read=reader(10_000_000, 0.2), progress=quiet)
+    summary, path = run(photos, embedder, settings, read=reader(10_000_000, 0.2), progress=silent)
     assert path == folder / summary.collection / store.SUMMARY
     return Insights.open(folder, summary.collection)
 

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
+from catalog.progress import silent
 from insights.graph import neighbour_graph
 from insights.suggesting import EVIDENCE, Suggestion, suggestions
 
@@ -25,7 +26,7 @@ def found(
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     listing = np.arange(len(looks), dtype=np.int32)
     numbers = category.astype(np.int32)
-    graph = neighbour_graph(embeddings, numbers, listing, lambda _: None)
+    graph = neighbour_graph(embeddings, numbers, listing, silent)
 
     def classify(block: Embeddings) -> Embeddings | None:
         if head is None:
@@ -118,7 +119,7 @@ def test_the_photo_shown_is_the_one_that_disagrees_most() -> None:
     listing = np.arange(len(looks), dtype=np.int32)
     listing[rows[1] :] -= 1
     numbers = category.astype(np.int32)
-    graph = neighbour_graph(embeddings, numbers, listing, lambda _: None)
+    graph = neighbour_graph(embeddings, numbers, listing, silent)
 
     def classify(block: Embeddings) -> Embeddings:
         powers = np.exp(8 * block[:, :3])
