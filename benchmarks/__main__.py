@@ -62,6 +62,7 @@ BENCHMARKS = (
         "--photos 1000 10000 100000 1000000",
     ),
     Benchmark("insights", "--photos 10000 --map 1000 --rounds 2", "--photos 10000 100000 200000"),
+    Benchmark("findings", "{listings} --listings 100 --draws 3 --edited 8", "{listings}"),
     Benchmark("server_size", "--rows 5000 --index IVF_FLAT --quiet 2 --rounds 1", "--rows 30000 60000 --rounds 3"),
     Benchmark("backup", "--rows 5000 --store lite --rounds 2", "--rows 20000 100000 --rounds 3"),
     Benchmark("scaling", "", ""),
