@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,26 +105,30 @@ def main() -> None:
                 runs: dict[int, list[Measured]] = {size: [] for size in sizes}
                 order = [size for _ in range(arguments.rounds) for size in sizes if size < arguments.once]
                 order += [size for size in sizes if size >= arguments.once]
-                for number, size in track(list(enumerate(order)), store, console=Console(stderr=True)):
-                    place = folder / f"{store}-{number}"
-                    place.mkdir()
-                    options = {"map": min(arguments.map, size), "settle": arguments.settle if uri else 0.0}
-                    job = {"uri": uri, "place": str(place), "export": str(exports[size]), **options}
-                    data = folder / "server" / "data" if uri else place / "milvus.db"
-                    runs[size].append(measure(job, data))
-                show(store, runs, arguments.map)
+                try:
+                    for number, size in track(list(enumerate(order)), store, console=Console(stderr=True)):
+                        place = folder / f"{store}-{number}"
+                        place.mkdir()
+                        options = {"map": min(arguments.map, size), "settle": arguments.settle if uri else 0.0}
+                        job = {"uri": uri, "place": str(place), "export": str(exports[size]), **options}
+                        data = folder / "server" / "data" if uri else place / "milvus.db"
+                        for found in measure(job, data):
+                            runs[size].append(found)
+                finally:  # whoever stops it after hours has the hours' figures
+                    if measured := {size: many for size, many in runs.items() if many}:
+                        show(store, measured, arguments.map)
 
 
-def measure(job: dict[str, object], data: Path) -> Measured:
-    """One size once, in two processes."""
+def measure(job: dict[str, object], data: Path) -> Iterator[Measured]:
+    """One size once, in two processes: what the first measured, then what the second did."""
     before = on_disk(data) if data.exists() else 0
     measured = in_a_process("fill", job)
     measured["disk, MB"] = (on_disk(data) - before) / 1e6
     if job["uri"]:
         measured["server, resident MB"] = in_ram(data) / 1e6
-    measured |= in_a_process("look", job)
+    yield measured
+    yield in_a_process("look", job)
     drop(connected(job))  # or the next one's server would hold both
-    return measured
 
 
 def in_a_process(task: str, job: dict[str, object]) -> Measured:
@@ -229,7 +234,8 @@ def show(store: str, runs: dict[int, list[Measured]], mapped: int) -> None:
 
 def figures(name: str, runs: dict[int, list[Measured]]) -> dict[int, Figure]:
     """One quantity at the sizes where it was measured."""
-    return {size: figure(one[name] for one in many) for size, many in runs.items() if name in many[0]}
+    found = {size: [one[name] for one in many if name in one] for size, many in runs.items()}
+    return {size: figure(values) for size, values in found.items() if values}
 
 
 def plot(title: str, unit: str, found: dict[str, dict[int, Figure]], names: list[str] | tuple[str, ...]) -> Plot:
