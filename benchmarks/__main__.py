@@ -42,7 +42,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark(
         "ingest",
-        "{listings} --photos 24 --large 0 --rounds 2 --without-ray",
+        "{listings} --photos 20 --large 0 --rounds 2 --without-ray",
         "{listings} --photos 300 --large 150 --rounds 3",
     ),
     Benchmark("api", "{listings} --catalogue 100 --photos 24", "{listings} --photos 200"),
@@ -53,18 +53,18 @@ BENCHMARKS = (
     ),
     Benchmark(
         "peers",
-        "{listings} --embed 32 --photos 5000 --rounds 2 --seconds 0.3",
+        "{listings} --embed 24 --photos 3000 --rounds 2 --seconds 0.3",
         "{listings} --photos 10000 100000",
     ),
     Benchmark(
         "growth",
-        "--photos 1000 4000 --stores lite --rounds 1 --map 1000",
+        "--photos 1000 3000 --stores lite --rounds 1 --map 1000",
         "--photos 1000 10000 100000 1000000",
     ),
     Benchmark("insights", "--photos 10000 --map 1000 --rounds 2", "--photos 10000 100000 200000"),
     Benchmark("findings", "{listings} --listings 100 --draws 3 --edited 8", "{listings}"),
     Benchmark("server_size", "--rows 5000 --index IVF_FLAT --quiet 2 --rounds 1", "--rows 30000 60000 --rounds 3"),
-    Benchmark("backup", "--rows 5000 --store lite --rounds 2", "--rows 20000 100000 --rounds 3"),
+    Benchmark("backup", "--rows 3000 --store lite --rounds 2", "--rows 20000 100000 --rounds 3"),
     Benchmark("scaling", "", ""),
 )
 
