@@ -96,7 +96,8 @@ def write(names: Sequence[str]) -> Path:
 def _head(sections: Sequence[Section]) -> list[str]:
     machines = list(dict.fromkeys(one.machine for one in sections))
     versions = list(dict.fromkeys(one.versions for one in sections))
-    busy = max((one.others for one in sections), default=0.0)
+    # Of a second or less, the system's own ticks are percents.
+    busy = max((one.others for one in sections if one.seconds >= 5), default=0.0)
     shared = (
         f"**The machine was shared**: others used up to {busy:.0%} of its processors. Times are as"
         " much theirs as ours, and ratios as good as their spread; recall, memory and disk stand."
