@@ -56,7 +56,7 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Every benchmark, into docs/benchmarks.md: hours, or, quick, about ten minutes of a quiet machine. ARGS="search peers" runs those alone.
+# Every benchmark, into docs/benchmarks.md: hours, or, quick, eight minutes of a quiet machine. ARGS="search peers" runs those alone.
 bench: .venv/installed
 	$(BIN)/python -m benchmarks $(ARGS)
 

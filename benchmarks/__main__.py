@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks [--quick] [NAME ...]
 
-Each runs in a process of its own. What it found is kept in build/benchmarks/NAME.json; the document shows the last run
+Each runs in a process of its own. What it found is kept in docs/benchmarks/NAME.json; the document shows the last run
 of each. One that fails is in the document as such, and the command ends with 1.
 """
 

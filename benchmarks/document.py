@@ -18,7 +18,7 @@ from benchmarks.report import Table, table_from
 
 DOCUMENT = Path("docs/benchmarks.md")
 PICTURES = Path("docs/images/benchmarks")
-KEPT = Path("build/benchmarks")
+KEPT = Path("docs/benchmarks")
 PACKAGES = ("torch", "torchvision", "onnxruntime", "faiss-cpu", "numpy", "pymilvus", "milvus-lite", "milvus", "ray")
 
 
@@ -74,7 +74,7 @@ class Section:
 def keep(section: Section) -> None:
     """Remember a run until the next one of the same benchmark."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    (KEPT / f"{section.name}.json").write_text(json.dumps(asdict(section)))
+    (KEPT / f"{section.name}.json").write_text(json.dumps(asdict(section), indent=1) + "\n")
 
 
 def write(names: Sequence[str]) -> Path:

@@ -87,16 +87,22 @@ def test_tables_are_printed_and_kept(
 
 
 def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Command, machine, figures with spread, plots that exist, and what failed; a second run replaces the first."""
+    """Command, machine, figures with spread, plots that exist, and what failed; a second run replaces the first.
+
+    What others did in a moment does not make the machine a shared one.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
     document.keep(document.Section("search", "python -m benchmarks.search", "then", tables=[table()]))
     document.keep(document.Section("growth", "python -m benchmarks.growth", "then", problem="ended with 1"))
+    document.keep(document.Section("scaling", "python -m benchmarks.scaling", "then", seconds=0.3, others=0.5))
     for others in (0.4, 0.0):
         document.keep(
-            document.Section("search", "python -m benchmarks.search", "then", others=others, tables=[table()])
+            document.Section(
+                "search", "python -m benchmarks.search", "then", seconds=60, others=others, tables=[table()]
+            )
         )
-        text = document.write(["search", "growth", "never-run"]).read_text()
+        text = document.write(["search", "growth", "scaling", "never-run"]).read_text()
         assert ("The machine was shared" in text) == (others > 0)
     assert "11.0 (10.0 to 12.0)" in text
     assert "| ours / theirs |" in text
