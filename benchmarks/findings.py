@@ -23,8 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.metrics import average_precision_score
 
-from benchmarks.report import Cell, figure, publish
-from benchmarks.report import Table as Shown
+from benchmarks.report import Cell, Table, figure, publish
 from catalog.exports import open_export
 from catalog.listing import Embeddings, Photo
 from catalog.progress import silent
@@ -116,10 +115,10 @@ def moved(shop: Stock, embedder: Embedder, draws: int) -> None:
     columns = ("ranked by", "average precision", f"of the first {max(1, count // 3)}, moved")
     columns += (f"of the first {count}, moved", f"moved found in the first {2 * count}")
     note = f"{shop.note} {count} moved, {draws} draws."
-    publish(Shown("Listings moved to a wrong category", columns, rows_of(ranked), note))
+    publish(Table("Listings moved to a wrong category", columns, rows_of(ranked), note))
     columns = ("certainty at least", "moved listings found", "of those listed, moved", "right category suggested")
     columns += ("of the others, listed",)
-    publish(Shown("Listings moved, by certainty", columns, rows_of(listed), note))
+    publish(Table("Listings moved, by certainty", columns, rows_of(listed), note))
 
 
 def by_voice(shop: Stock, category: NDArray[np.int32], embedder: Embedder) -> dict[str, list[tuple[int, int, float]]]:
@@ -178,7 +177,7 @@ def edited(photos: list[Photo], embedder: Embedder) -> None:
         rows.append([name, *(f"{np.percentile(one, part):.2f}" for one in (cosines, like) for part in (50, 1))])
         rows[-1].append(f"{both.mean():.0%}")
     columns = ("edit", "cosine, median", "worst 1 %", "correlation, median", "worst 1 %", "found as the same photo")
-    publish(Shown("Photos edited and posted again", columns, rows, f"{len(photos):,} photos."))
+    publish(Table("Photos edited and posted again", columns, rows, f"{len(photos):,} photos."))
 
 
 def saved(image: Image.Image, quality: int = 90) -> Image.Image:
