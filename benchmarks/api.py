@@ -35,7 +35,7 @@ from catalog.collection import PhotoCollection
 from catalog.exports import open_export
 from catalog.filters import SearchFilter
 from catalog.listing import Photo
-from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings, shipped_model
 from embedding.embedder import BATCH, Embedder
 from embedding.photos import open_photo
 from search_api.app import create_app
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--uri", default="")
     parser.add_argument("--catalogue", type=int, default=4_305, help="photos that are ingested without --uri")
     parser.add_argument("--photos", type=int, default=200)
-    parser.add_argument("--model", type=Path, default=Path("models/marketlens-resnet50"))
+    parser.add_argument("--model", type=Path, default=shipped_model())
     arguments = parser.parse_args()
 
     rows = open_export(arguments.export).rows()

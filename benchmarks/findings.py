@@ -27,6 +27,7 @@ from benchmarks.report import Cell, Table, figure, publish
 from catalog.exports import open_export
 from catalog.listing import Embeddings, Photo
 from catalog.progress import silent
+from catalog.settings import shipped_model
 from catalog.storage import read_photo
 from embedding.checkpoint import listing_hash, trained_on
 from embedding.embedder import Embedder
@@ -60,7 +61,7 @@ def main() -> None:
     """Both tables, and that of certainties."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export")
-    parser.add_argument("--model", type=Path, default=Path("models/marketlens-resnet50"))
+    parser.add_argument("--model", type=Path, default=shipped_model())
     parser.add_argument("--listings", type=int, default=2_400, help="at most so many of the export")
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--edited", type=int, default=300, help="photos")

@@ -30,6 +30,7 @@ from benchmarks.stores import milvus_server
 from benchmarks.turns import rounds
 from benchmarks.ways import Job, Result
 from catalog.exports import open_export
+from catalog.settings import shipped_model
 
 WAYS = ("a plain", "b engine", "c ingest, Lite", "c ingest, server", "d Ray, server")
 
@@ -40,7 +41,7 @@ def main() -> None:
     """Measure each way in turn, several times, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export")
-    parser.add_argument("--model", type=Path, default=Path("models/marketlens-resnet50"))
+    parser.add_argument("--model", type=Path, default=shipped_model())
     parser.add_argument("--photos", type=int, default=600, help="small ones, as they are; 0: none")
     parser.add_argument("--large", type=int, default=300, help="photos scaled to 1600 px; 0: none")
     parser.add_argument("--rounds", type=int, default=3)

@@ -28,6 +28,7 @@ from benchmarks.search import Case, Filter, filters, make_case, share_found
 from benchmarks.stores import milvus_server
 from benchmarks.turns import Way, rounds
 from catalog.exports import open_export
+from catalog.settings import shipped_model
 
 PEERS = Path("build/peers")
 # What pip installs for each. clip-retrieval's web server and indexer are not needed, and pin older versions of ours.
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, nargs="+", default=[10_000], help="vectors for the finders")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help=f"how long {CLIENTS} clients search in a round")
-    parser.add_argument("--model", type=Path, default=Path("models/marketlens-resnet50"))
+    parser.add_argument("--model", type=Path, default=shipped_model())
     arguments = parser.parse_args()
     if arguments.export:
         embed(arguments.export, arguments.model.absolute(), arguments.embed, arguments.rounds)

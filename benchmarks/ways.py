@@ -19,8 +19,8 @@ from catalog.listing import Photo
 from catalog.memory import peak_bytes
 from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
-from embedding.checkpoint import load_model
 from embedding.embedder import Embedder
+from embedding.model import load_network
 from embedding.photos import open_photo
 from ingest.local import run_locally
 from ingest.model import LazyEmbedder
@@ -67,7 +67,7 @@ def main() -> None:
 
 def plain(export: Export, model: Path) -> float:
     """One photo at a time."""
-    network, _ = load_model(model)
+    network, _ = load_network(model)
     uris = _uris(export)
     started = time.perf_counter()
     for uri in uris:

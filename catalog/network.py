@@ -13,6 +13,7 @@ from fsspec.asyn import get_loop, sync
 
 from catalog.addresses import is_http, protocol_of
 from catalog.errors import PhotoUnusable
+from catalog.extras import install_command
 
 NETWORK_SECONDS = 20.0
 # What changed a moment ago may change again within the clock's tick, as git knows: its time does not tell yet.
@@ -126,7 +127,7 @@ def _filesystem(uri: str, seconds: float) -> tuple[Any, str]:
     try:
         fs = fsspec.filesystem(protocol, **options)
     except ImportError as error:
-        extra = ' (pip install "marketlens[s3]")' if protocol == "s3" else ""
+        extra = f". Add what reads it: {install_command('s3')}" if protocol == "s3" else ""
         raise PhotoUnusable("unreadable", f"{uri} could not be read: {error}{extra}") from error
     if protocol == "s3":
         fs.retries = 1  # second tries are made here, with pauses of our own

@@ -16,6 +16,7 @@ from pydantic_settings import (
 
 # Names a folder with a file per secret, named as its variable: so containers get secrets, not in their environment.
 SECRETS_DIR = "MARKETLENS_SECRETS_DIR"
+SHIPPED_MODEL = Path("models/marketlens-resnet50")
 
 IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "HNSW"]
 LogFormat = Literal["auto", "json", "lines"]
@@ -72,10 +73,20 @@ class IndexSettings(Group):
     ef: Count = 128
 
 
-class ModelSettings(Group):
-    """The model folder that ingest and search share."""
+def shipped_model() -> Path:
+    """The folder of the model that comes with marketlens: inside of this package in a wheel, in `models` of a checkout.
 
-    path: Path = Path("models/marketlens-resnet50")
+    Neither depends on where the command is started.
+    """
+    package = Path(__file__).parent
+    in_wheel = package / SHIPPED_MODEL
+    return in_wheel if in_wheel.exists() else package.parent / SHIPPED_MODEL
+
+
+class ModelSettings(Group):
+    """The model folder that ingest and search share. A relative path begins where the command is started."""
+
+    path: Path = Field(default_factory=shipped_model)
 
 
 class BulkSettings(Group):

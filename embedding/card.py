@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from catalog.errors import ModelBroken, ModelMissing
+from catalog.settings import shipped_model
 
 CARD, INT8_ONNX = "model.json", "model.int8.onnx"
 RESTORE = "Something changed the folder after it was saved: restore it, or make it anew."
 
+LEVELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
+"""The trunk's stages that a head may read, and their channels."""
 
 _MAX_CARD_BYTES = 10_000_000  # cards have a few kilobytes; a file of gigabytes is none
 
@@ -141,8 +144,8 @@ def read_card(folder: Path) -> ModelCard:
     if not (folder / CARD).exists():
         raise ModelMissing(
             f"There is no model in {folder}.",
-            hint="marketlens comes with models/marketlens-resnet50: run it from its folder, or say where that is with "
-            "MARKETLENS_MODEL__PATH. Or make one: marketlens model import (ImageNet), marketlens train.",
+            hint=f"The model that comes with marketlens is used without --model and MARKETLENS_MODEL__PATH; it is in "
+            f"{shipped_model()}. Or make one: marketlens model import (ImageNet), marketlens train.",
         )
     try:
         if (size := (folder / CARD).stat().st_size) > _MAX_CARD_BYTES:

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.numpy import load_file, save_file
 
 from catalog.errors import ModelBroken
 from embedding.card import CARD, INT8_ONNX, RESTORE, ArchitectureConfig, ModelCard, TransformConfig, read_card
 from embedding.folders import new_folder
-from embedding.int8 import dequantize
-from embedding.model import EmbeddingModel
+from embedding.int8 import Weights, dequantize
+from embedding.onnx_graph import tensor_shapes
 
 WEIGHTS, TRAINED_ON = "model.safetensors", "trained-on.txt"
 
 
 def fingerprint(
-    weights: dict[str, Tensor],
+    weights: Weights,
     architecture: ArchitectureConfig,
     transform: TransformConfig,
     int8_onnx: bytes | None = None,
@@ -36,19 +36,17 @@ def fingerprint(
     return hash_tensors(weights, json.dumps(described, sort_keys=True))
 
 
-def hash_tensors(weights: Mapping[str, Tensor], words: str) -> str:
-    """sha256, hex, over words and over the name, type, shape and bytes of each tensor."""
+def hash_tensors(weights: Weights, words: str) -> str:
+    """sha256, hex, over words and over the name, type (as torch calls it), shape and bytes of each tensor."""
     digest = hashlib.sha256(words.encode())
     for name in sorted(weights):
-        tensor = weights[name].cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        tensor = np.ascontiguousarray(weights[name])
+        digest.update(f"{name} torch.{tensor.dtype} {weights[name].shape}".encode())
+        digest.update(tensor.data)
     return digest.hexdigest()
 
 
-def save_model(
-    folder: Path, weights: dict[str, Tensor], card: ModelCard, files: Mapping[str, bytes] | None = None
-) -> ModelCard:
+def save_model(folder: Path, weights: Weights, card: ModelCard, files: Mapping[str, bytes] | None = None) -> ModelCard:
     """Write a model folder that is not there yet, with further `files` (path in the folder -> content).
 
     Returns the card with its fingerprint. Raises OutputFailed; a half-written folder never stays.
@@ -57,7 +55,7 @@ def save_model(
     found = fingerprint(weights, card.architecture, card.transform, files.get(INT8_ONNX))
     card = card.model_copy(update={"fingerprint": found, "arithmetic": "int8" if INT8_ONNX in files else "float"})
     with new_folder(folder, "The model folder") as draft:
-        save_file(weights, draft / WEIGHTS)
+        save_file(dict(weights), draft / WEIGHTS)
         (draft / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone; a container's user is another
         for name, content in files.items():
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
@@ -91,8 +89,8 @@ def trained_on(folder: Path) -> frozenset[str]:
         raise ModelBroken(f"{folder / TRAINED_ON} cannot be read: {error}", hint=RESTORE) from error
 
 
-def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
-    """Load a model folder in evaluation mode and check its fingerprint. Raises ModelMissing, ModelBroken."""
+def load_model(folder: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
+    """Read a model folder: float32 weights and the card, the fingerprint checked. Raises ModelMissing, ModelBroken."""
     card, weights = read_card(folder), load_weights(folder)
     found = fingerprint(weights, card.architecture, card.transform, _int8_onnx(folder, card))
     if found != card.fingerprint:
@@ -101,13 +99,18 @@ def load_model(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
             f"its weights and configuration give {found[:12]}.",
             hint=RESTORE,
         )
-    model = EmbeddingModel(card.architecture, card.transform)
-    try:
-        # Loading copies into the network's own float32 parameters, whatever precision is stored.
-        model.load_state_dict(dequantize(weights))
-    except RuntimeError as error:
-        raise ModelBroken(f"The weights in {folder} are not of the architecture in {CARD}: {error}") from error
-    return model.eval(), card
+    weights = dequantize(weights)
+    expected, shapes = tensor_shapes(card.architecture), {name: tensor.shape for name, tensor in weights.items()}
+    if wrong := differing_names(expected, shapes):
+        raise ModelBroken(f"The weights in {folder} are not of the architecture in {CARD}: {wrong}.", hint=RESTORE)
+    return weights, card
+
+
+def differing_names(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+    """Which tensors are missing, unknown or of another shape, the first three by name; empty where all are right."""
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    more = " and more" if len(wrong) > 3 else ""
+    return f"{', '.join(wrong[:3])}{more} missing, unknown or of another shape" if wrong else ""
 
 
 def _int8_onnx(folder: Path, card: ModelCard) -> bytes | None:
@@ -119,10 +122,10 @@ def _int8_onnx(folder: Path, card: ModelCard) -> bytes | None:
         raise ModelBroken(f"{folder / INT8_ONNX} cannot be read: {error}", hint=RESTORE) from error
 
 
-def load_weights(folder: Path) -> dict[str, Tensor]:
+def load_weights(folder: Path) -> dict[str, NDArray[Any]]:
     """Read weights as they are stored. Raises ModelBroken."""
     try:
-        weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
+        weights: dict[str, NDArray[Any]] = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelBroken(f"{folder / WEIGHTS} cannot be read: {error}", hint=RESTORE) from error
     return weights

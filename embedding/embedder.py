@@ -1,6 +1,5 @@
 """Images -> embeddings. ONNX Runtime on a CPU, torch on a GPU: the same numbers, see tests/test_embedder.py."""
 
-import copy
 import logging
 from collections.abc import Sequence
 from functools import cached_property
@@ -8,18 +7,19 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.errors import ModelMissing
+from catalog.extras import install_command
 from catalog.index import Embeddings
-from embedding.card import INT8_ONNX, ModelCard
+from embedding import gpu
+from embedding.card import INT8_ONNX, ModelCard, TwoPartHeadConfig
+from embedding.category_head import CategoryHead
 from embedding.checkpoint import load_model
 from embedding.explain import Explainer
-from embedding.model import TwoPartHead
 from embedding.onnx_engine import OnnxEngine
-from embedding.torch_engine import CudaEngine, TorchEngine
+from embedding.onnx_graph import build_graph
 from embedding.transforms import embed_transform
 
 Pixels = NDArray[np.uint8]
@@ -43,7 +43,7 @@ class Embedder:
         self,
         card: ModelCard,
         engine: Engine,
-        head: TwoPartHead | None = None,
+        head: CategoryHead | None = None,
         folder: Path | None = None,
         batch: int = BATCH,
     ) -> None:
@@ -60,22 +60,24 @@ class Embedder:
     @classmethod
     def load(cls, folder: Path) -> "Embedder":
         """Load a model folder. Raises ModelMissing, ModelBroken."""
-        model, card = load_model(folder)
-        # A copy: the category head is small and stays on the CPU, wherever the network goes.
-        head = copy.deepcopy(model.head) if isinstance(model.head, TwoPartHead) else None
+        weights, card = load_model(folder)
+        config = card.architecture.head
+        # The category head is small and stays on the CPU, wherever the network goes.
+        head = CategoryHead(config, weights) if isinstance(config, TwoPartHeadConfig) else None
         if card.arithmetic == "int8":
             # On any machine: in floats it would be another model.
             return cls(card, OnnxEngine(folder / INT8_ONNX), head, folder)
-        if torch.cuda.is_available():
-            return cls(card, CudaEngine(model), head, folder, CUDA_BATCH)
-        try:
-            return cls(card, OnnxEngine.load(folder, model, card.fingerprint), head, folder)
-        except OSError as error:
-            # A read-only model folder, say: slower, not wrong.
+        if gpu.is_usable():
+            from embedding.cuda_engine import CudaEngine  # noqa: PLC0415 - torch is not there without its extra
+            from embedding.model import load_network  # noqa: PLC0415
+
+            return cls(card, CudaEngine(load_network(folder)[0]), head, folder, CUDA_BATCH)
+        if gpu.has_driver() and not gpu.has_torch():
             logger.warning(
-                "no model.onnx in %s (%s); embedding with torch, at about two thirds of the speed", folder, error
+                "This machine has an NVIDIA GPU, but torch is not installed: embedding on the CPU. Add it: %s",
+                install_command("gpu"),
             )
-            return cls(card, TorchEngine(model), head, folder)
+        return cls(card, OnnxEngine(build_graph(card.architecture, card.transform, weights)), head, folder)
 
     @cached_property
     def explainer(self) -> Explainer:
@@ -86,8 +88,7 @@ class Embedder:
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image -> uint8 (3, size, size). Cheap and free of the GIL, for the threads that read photos."""
-        pixels: Pixels = self._transform(image).numpy()
-        return pixels
+        return self._transform(image)
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
         """RGB images -> float32 (n, dim), finite, unit length."""
@@ -109,8 +110,4 @@ class Embedder:
 
         An embedding is enough: what is stored in a catalogue can be classified without its photos.
         """
-        if self._head is None:
-            return None
-        with torch.inference_mode():
-            probabilities: Embeddings = self._head.classify(torch.from_numpy(embeddings)).softmax(dim=1).numpy()
-        return probabilities
+        return None if self._head is None else self._head.probabilities(embeddings)

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from more_itertools import chunked
-from PIL import Image
 from pydantic import BaseModel
 from rich.console import Group
 from rich.table import Table
 
-from catalog.errors import ExportUnreadable, PhotoUnusable
+from catalog.errors import ExportUnreadable
 from catalog.exports import Export
 from catalog.hosts import Read
 from catalog.index import Embeddings
@@ -26,7 +25,7 @@ from embedding.checkpoint import listing_hash, trained_on
 from embedding.embedder import Embedder
 from embedding.folders import new_folder, refuse_existing
 from embedding.measuring import figures_of, measure
-from embedding.photos import open_photo
+from embedding.photos import open_or_none
 
 RESULT = "evaluation.json"
 
@@ -180,14 +179,6 @@ class _HeldOut:
                     parts.append(embedder.embed([image for _, image in usable]))
                 advance(len(batch))
         return found
-
-
-def open_or_none(row: Photo, read: Read) -> Image.Image | None:
-    """A row's photo, upright; None where it cannot be used."""
-    try:
-        return open_photo(read(row.uri))
-    except PhotoUnusable:
-        return None
 
 
 def _save(evaluation: Evaluation, pictures: Mapping[str, bytes], out: Path) -> None:

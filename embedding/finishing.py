@@ -17,6 +17,7 @@ from embedding.card_text import CARD_TEXT, describe
 from embedding.checkpoint import TRAINED_ON, listing_hash, save_model
 from embedding.importing import StartWeights
 from embedding.measuring import Measured, measure
+from embedding.model import as_arrays
 from embedding.prepared import PhotoDataset, Prepared, open_prepared
 from embedding.recipes import Trainee
 from embedding.run_folder import RunFolder
@@ -50,10 +51,7 @@ def finish(
     Test figures are of the weights as they are stored, in float32 arithmetic, as they will be used. With a `twin` they
     are the twin's.
     """
-    weights = {
-        name: (one.half() if one.is_floating_point() else one).cpu().contiguous()
-        for name, one in trainee.model.state_dict().items()
-    }
+    weights = {name: one.half() if one.is_floating_point() else one for name, one in trainee.model.state_dict().items()}
     losses = {name: name for name in ("loss", "listing", "category", "subcategory", "words")}
     # The epoch was chosen on the validation split: figures on it would flatter.
     learned = data.photos if twin else data.photos[data.photos["split"] != "test"]
@@ -94,7 +92,7 @@ def finish(
         }
         _draw_misses(measured, data.split("test"), run)
     files[CARD_TEXT] = describe(card).encode()
-    card = save_model(out, weights, card, files)
+    card = save_model(out, as_arrays(weights), card, files)
     run.tidy()
     return card
 

@@ -1,31 +1,34 @@
 """`marketlens model import`: a model folder from ImageNet weights, torchvision's or a file's."""
 
 import lzma
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor
-from torchvision.models import ResNet50_Weights, resnet50
+from safetensors.numpy import load
 
 from catalog.errors import ModelBroken, ModelMissing
-from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
-from embedding.checkpoint import save_model
+from catalog.extras import needs
+from embedding.card import ArchitectureConfig, ClassifierHeadConfig, ModelCard, TransformConfig
+from embedding.checkpoint import differing_names, save_model
+from embedding.onnx_graph import tensor_shapes
 
 
 @dataclass(frozen=True, slots=True)
 class StartWeights:
     """A resnet50() state dict, what it is called and under which licence it comes."""
 
-    state: dict[str, Tensor]
+    state: Mapping[str, NDArray[Any]]
     parent: str
     licence: str
     licence_files: dict[str, bytes] = field(default_factory=dict)
 
     @property
-    def trunk(self) -> dict[str, Tensor]:
+    def trunk(self) -> dict[str, NDArray[Any]]:
         """All but the classifier."""
         return {name: tensor for name, tensor in self.state.items() if not name.startswith("fc.")}
 
@@ -42,14 +45,10 @@ def start_weights(weights: Path | None) -> StartWeights:
         licences = {path.name: path.read_bytes() for path in sorted(weights.parent.glob("LICENSE*")) if path.is_file()}
         licence = f"that of the weights it began with: {', '.join(licences) or 'ask where they came from'}"
         start = StartWeights(_read(weights), f"{weights.name}, an ImageNet ResNet50", licence, licences)
-    expected = {name: tensor.shape for name, tensor in resnet50().state_dict().items()}
-    found = {name: tensor.shape for name, tensor in start.state.items()}
-    if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise ModelBroken(
-            f"{weights or 'The download'} is no state dict of torchvision's resnet50(): {', '.join(wrong[:3])} "
-            f"{'and more ' if len(wrong) > 3 else ''}missing, unknown or of another shape."
-        )
+    shapes = tensor_shapes(ArchitectureConfig(head=ClassifierHeadConfig()))
+    expected = {name.removeprefix("trunk.").removeprefix("head."): shape for name, shape in shapes.items()}
+    if wrong := differing_names(expected, {name: tensor.shape for name, tensor in start.state.items()}):
+        raise ModelBroken(f"{weights or 'The download'} is no state dict of torchvision's resnet50(): {wrong}.")
     return start
 
 
@@ -70,9 +69,13 @@ def import_model(out: Path, weights: Path | None) -> ModelCard:
     return save_model(out, trunk, card, start.licence_files)
 
 
-def _download() -> dict[str, Tensor]:
+def _download() -> dict[str, NDArray[Any]]:
+    with needs("train"):
+        from torchvision.models import ResNet50_Weights  # noqa: PLC0415 - a weights file needs no torch
+
+        from embedding.model import as_arrays  # noqa: PLC0415
     try:
-        return dict(ResNet50_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
+        return as_arrays(ResNet50_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
         raise ModelMissing(
             f"torchvision could not download its ImageNet weights: {error}",
@@ -81,7 +84,7 @@ def _download() -> dict[str, Tensor]:
         ) from error
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
         return dict(load(data))

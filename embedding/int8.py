@@ -1,35 +1,44 @@
 """Weights at a quarter of their size: int8 with a scale per output channel, float again on load."""
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Weights = Mapping[str, NDArray[Any]]
+"""Tensors by their names in the network's state dict."""
 
 _SCALE = ".scale"
 
 
-def quantize(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict -> int8 where a tensor has output channels to scale by, float16 elsewhere.
+def quantize(weights: Weights) -> dict[str, NDArray[Any]]:
+    """Weights -> int8 where a tensor has output channels to scale by, float16 elsewhere.
 
     Symmetric and linear, the scale of each output channel from its largest weight: Krishnamoorthi, "Quantizing deep
     convolutional networks for efficient inference", 2018, section 3.1. Activations stay float.
     """
-    stored: dict[str, Tensor] = {}
+    stored: dict[str, NDArray[Any]] = {}
     for name, tensor in weights.items():
         if tensor.ndim < 2:
-            stored[name] = tensor.half() if tensor.is_floating_point() else tensor
+            stored[name] = tensor.astype(np.float16) if np.issubdtype(tensor.dtype, np.floating) else tensor
             continue
-        channels = tensor.float().flatten(1)
-        scale = channels.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
-        stored[name] = (channels / scale[:, None]).round().to(torch.int8).view(tensor.shape)
+        channels = tensor.astype(np.float32).reshape(len(tensor), -1)
+        scale = np.abs(channels).max(axis=1).clip(min=np.finfo(np.float32).tiny) / np.float32(127)
+        stored[name] = (channels / scale[:, None]).round().astype(np.int8).reshape(tensor.shape)
         stored[name + _SCALE] = scale
     return stored
 
 
-def dequantize(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as stored -> state dict. Those never quantized pass unchanged."""
-    weights: dict[str, Tensor] = {}
+def dequantize(stored: Weights) -> dict[str, NDArray[Any]]:
+    """Weights as stored, in whatever precision -> float32; integers that are no weights pass unchanged."""
+    weights: dict[str, NDArray[Any]] = {}
     for name, tensor in stored.items():
         if name.endswith(_SCALE):
             continue
         scale = stored.get(name + _SCALE)
-        weights[name] = tensor if scale is None else tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+        if scale is not None:
+            weights[name] = tensor.astype(np.float32) * scale.reshape(-1, *[1] * (tensor.ndim - 1))
+        else:
+            weights[name] = tensor.astype(np.float32) if np.issubdtype(tensor.dtype, np.floating) else tensor
     return weights

@@ -1,24 +1,47 @@
-"""The network: ResNet50 trunk, a head, unit length. What it is made of is told by its config alone."""
+"""The network in torch, for training and GPUs: ResNet50 trunk, a head, unit length. Its configuration describes it.
+
+`embedding.onnx_graph` is the same network for CPUs.
+"""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import dropout, layer_norm, normalize
 from torchvision.models import resnet50
 
 from embedding.card import (
+    LEVELS,
     ArchitectureConfig,
     ClassifierHeadConfig,
     HeadConfig,
+    ModelCard,
     PooledHeadConfig,
     TransformConfig,
     TwoPartHeadConfig,
 )
-from embedding.transforms import Normalize
+from embedding.checkpoint import load_model
 
-LEVELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
-"""The trunk's stages that a head may read, and their channels."""
+
+class Normalize(nn.Module):
+    """uint8 (n, 3, h, w) -> float, scaled to 0..1 and normalised: nobody can forget it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: TransformConfig) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scale and normalise."""
+        return (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
 
 
 class Trunk(nn.Module):
@@ -136,6 +159,24 @@ def build_head(config: HeadConfig) -> PooledHead | ClassifierHead | TwoPartHead:
             return ClassifierHead(config)
         case TwoPartHeadConfig():
             return TwoPartHead(config)
+
+
+def load_network(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
+    """Load a model folder in evaluation mode and check its fingerprint. Raises ModelMissing, ModelBroken."""
+    weights, card = load_model(folder)
+    network = EmbeddingModel(card.architecture, card.transform)
+    network.load_state_dict(as_tensors(weights))
+    return network.eval(), card
+
+
+def as_arrays(state: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """State dict -> what a model folder holds."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
+
+
+def as_tensors(weights: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """What a model folder holds -> state dict."""
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in weights.items()}
 
 
 def _layer4(levels: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import warnings
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from catalog.errors import PhotoUnusable
+from catalog.hosts import Read
+from catalog.listing import Photo
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 64_000_000
@@ -58,6 +60,14 @@ def open_photo(data: bytes, decode_side: int = DECODE_SIDE) -> Image.Image:
     # Pillow's plugins raise any of these on damaged data.
     except (OSError, ValueError, SyntaxError, IndexError, EOFError, MemoryError) as error:
         raise PhotoUnusable("truncated", f"the photo is damaged or cut short: {error}") from error
+
+
+def open_or_none(row: Photo, read: Read) -> Image.Image | None:
+    """A row's photo, upright; None where it cannot be used."""
+    try:
+        return open_photo(read(row.uri))
+    except PhotoUnusable:
+        return None
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:

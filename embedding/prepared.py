@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from more_itertools import chunked
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import CountVectorizer
@@ -130,7 +131,7 @@ def _title_words(photos: pd.DataFrame) -> csr_array:
 class PhotoDataset(Dataset[Tensor]):
     """Photos of a table, each decoded when it is asked for: uint8 (3, size, size)."""
 
-    def __init__(self, photos: pd.DataFrame, transform: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(self, photos: pd.DataFrame, transform: Callable[[Image.Image], Tensor | NDArray[np.uint8]]) -> None:
         self._uris = photos["uri"].tolist()
         self._transform = transform
 
@@ -138,7 +139,7 @@ class PhotoDataset(Dataset[Tensor]):
         return len(self._uris)
 
     def __getitem__(self, row: int) -> Tensor:
-        return self._transform(open_prepared(self._uris[row]))
+        return torch.as_tensor(self._transform(open_prepared(self._uris[row])))
 
 
 def open_prepared(uri: str) -> Image.Image:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from more_itertools import take
 from numpy.typing import NDArray
-from torch import Tensor
 
-from catalog.errors import ExportUnreadable, OutputFailed
+from catalog.errors import ExportUnreadable
 from catalog.exports import Export
 from catalog.hosts import Read
 from catalog.listing import Photo
@@ -20,11 +19,12 @@ from embedding.card import INT8_ONNX, ModelCard
 from embedding.card_text import CARD_TEXT, describe
 from embedding.checkpoint import further_files, load_model, load_weights, save_model
 from embedding.embedder import Embedder
-from embedding.evaluate import open_or_none
 from embedding.folders import refuse_existing
-from embedding.int8 import quantize
+from embedding.int8 import Weights, quantize
 from embedding.int8_arithmetic import to_int8
-from embedding.onnx_engine import ONNX, OnnxEngine
+from embedding.onnx_engine import OnnxEngine
+from embedding.onnx_graph import build_graph
+from embedding.photos import open_or_none
 
 CALIBRATION = 256
 _FEWEST, _READERS = 32, 4
@@ -40,14 +40,14 @@ class Agreement:
 
 
 def quantize_model(folder: Path, out: Path) -> ModelCard:
-    """Save a model with int8 weights; all else in its folder goes along, but for the ONNX files.
+    """Save a model with int8 weights; all else in its folder goes along, but for the int8 graph.
 
     The fingerprint is a new one, for the embeddings are: a catalogue belongs to one of the two.
     Raises ModelMissing, ModelBroken, OutputFailed.
     """
-    model, card = load_model(folder)
+    weights, card = load_model(folder)
     told = {"name": out.name, "arithmetic": "float", "stored_as": "int8, a scale per output channel"}
-    return _save(folder, out, quantize(model.state_dict()), card.model_copy(update=told), {})
+    return _save(folder, out, quantize(weights), card.model_copy(update=told), {})
 
 
 def quantize_arithmetic(
@@ -59,18 +59,12 @@ def quantize_arithmetic(
     `quantize_model` raises, ExportUnreadable.
     """
     refuse_existing(out)
-    model, card = load_model(folder)
-    try:
-        engine = OnnxEngine.load(folder, model, card.fingerprint)
-    except OSError as error:
-        raise OutputFailed(
-            f"{folder / ONNX}, which is what is calibrated, could not be made: {error}",
-            hint="Is there room, and is the folder writable? A copy of the folder will do.",
-        ) from error
-    embedder = Embedder(card, engine)
+    weights, card = load_model(folder)
+    graph = build_graph(card.architecture, card.transform, weights)
+    embedder = Embedder(card, OnnxEngine(graph))
     pixels = _some_photos(export, embedder, read, progress)
     with progress("Calibrating", len(pixels[::2])) as advance:
-        int8_onnx = to_int8(folder / ONNX, engine.input, pixels[::2], advance)
+        int8_onnx = to_int8(graph, pixels[::2], advance)
     card = card.model_copy(update={"name": out.name, "arithmetic": "int8"})
     card = _save(folder, out, load_weights(folder), card, {INT8_ONNX: int8_onnx})
     floats, integers = embedder.embed_pixels(pixels[1::2]), Embedder.load(out).embed_pixels(pixels[1::2])
@@ -78,7 +72,7 @@ def quantize_arithmetic(
     return card, Agreement(len(cosines), float(cosines.mean()), float(cosines.min()))
 
 
-def _save(folder: Path, out: Path, weights: dict[str, Tensor], card: ModelCard, own: Mapping[str, bytes]) -> ModelCard:
+def _save(folder: Path, out: Path, weights: Weights, card: ModelCard, own: Mapping[str, bytes]) -> ModelCard:
     files = further_files(folder)
     if CARD_TEXT in files:
         files[CARD_TEXT] = describe(card).encode()

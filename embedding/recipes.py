@@ -13,7 +13,7 @@ from catalog.progress import Advance
 from embedding.card import ArchitectureConfig, ClassifierHeadConfig, HeadConfig, TransformConfig, TwoPartHeadConfig
 from embedding.importing import StartWeights
 from embedding.metric_learning import NormalizedSoftmaxLoss
-from embedding.model import ClassifierHead, EmbeddingModel, TwoPartHead
+from embedding.model import ClassifierHead, EmbeddingModel, TwoPartHead, as_tensors
 from embedding.prepared import PhotoDataset, Targets, TargetTable, in_order
 
 Recipe = Literal["listing", "seed"]
@@ -34,7 +34,7 @@ class Trainee(nn.Module):
     def __init__(self, head: HeadConfig, start: StartWeights) -> None:
         super().__init__()
         self.model = EmbeddingModel(ArchitectureConfig(head=head), TransformConfig())
-        self.model.trunk.load_state_dict(start.trunk)
+        self.model.trunk.load_state_dict(as_tensors(start.trunk))
 
     @property
     def device(self) -> torch.device:
@@ -140,7 +140,7 @@ class SeedTrainee(Trainee):
 
     def __init__(self, start: StartWeights, categories: int) -> None:
         super().__init__(ClassifierHeadConfig(), start)
-        self.head.fc.load_state_dict({name: start.state[f"fc.{name}"].float() for name in ("weight", "bias")})
+        self.head.fc.load_state_dict(as_tensors({name: start.state[f"fc.{name}"] for name in ("weight", "bias")}))
         self.extra_layers = nn.Sequential(nn.Linear(1000, 256), nn.ReLU(), nn.Linear(256, categories))
 
     @property

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from catalog.errors import InvalidSetting, ModelBroken, OutputFailed
 from embedding.checkpoint import hash_tensors
+from embedding.model import as_arrays
 
 ARGUMENTS, METRICS, STATE, BEST = "arguments.json", "metrics.csv", "state.safetensors", "best.safetensors"
 _OPTIMIZER = "optimizer/"
@@ -87,7 +88,7 @@ class RunFolder:
         text = json.dumps(words or {})
         draft = self.path / f"{name}.part"
         try:
-            save_file(stored, draft, {"words": text, "sha256": hash_tensors(stored, text)})
+            save_file(stored, draft, {"words": text, "sha256": hash_tensors(as_arrays(stored), text)})
             draft.replace(self.path / name)
         except (OSError, SafetensorError) as error:
             draft.unlink(missing_ok=True)
@@ -104,7 +105,7 @@ class RunFolder:
                 metadata = file.metadata() or {}
         except (OSError, SafetensorError) as error:
             raise ModelBroken(f"{path} cannot be read: {error}", hint=_WITHOUT) from error
-        if hash_tensors(tensors, metadata.get("words", "")) != metadata.get("sha256"):
+        if hash_tensors(as_arrays(tensors), metadata.get("words", "")) != metadata.get("sha256"):
             raise ModelBroken(f"{path} was changed after it was written.", hint=_WITHOUT)
         return tensors, json.loads(metadata["words"])
 

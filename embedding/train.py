@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from catalog.errors import InvalidSetting, ModelBroken
 from catalog.progress import Progress
+from embedding.augmentation import train_transform
 from embedding.card import ModelCard
 from embedding.finishing import finish
 from embedding.folders import refuse_existing
@@ -29,7 +30,7 @@ from embedding.metric_learning import HierarchicalSampler, common_functions
 from embedding.prepared import PhotoDataset, TargetTable, check_trainable, read_prepared
 from embedding.recipes import Recipe, Trainee, make_trainee
 from embedding.run_folder import BEST, METRICS, RunFolder, State
-from embedding.transforms import embed_transform, train_transform
+from embedding.transforms import embed_transform
 
 # Photos of a listing in a batch, and categories that a batch is drawn from: few, so that others are hard to tell apart.
 _PER_LISTING, _CATEGORIES_PER_BATCH = 2, 2

@@ -1,52 +1,24 @@
 """Image -> what the model reads. Pixels stay uint8 here; scaling and normalising are the model's first layer."""
 
-import torch
-from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from embedding.card import TransformConfig
 
-
-def embed_transform(config: TransformConfig) -> v2.Compose:
-    """PIL image -> uint8 tensor (3, size, size), for ingest and query alike."""
-    return v2.Compose(
-        [
-            v2.Resize((config.size, config.size), InterpolationMode(config.interpolation), antialias=True),
-            v2.PILToTensor(),
-        ]
-    )
+Transform = Callable[[Image.Image], NDArray[np.uint8]]
 
 
-def train_transform(size: int) -> v2.Compose:
-    """PIL image -> uint8 tensor (3, size, size), another one each time: what the next phone photo may change.
+def embed_transform(config: TransformConfig) -> Transform:
+    """RGB image -> uint8 pixels (3, size, size), for ingest, query and training alike.
 
-    Nearer, off-centre, mirrored, tilted, in other light, out of focus, compressed again. Colours change little: a
-    listing's photos share their room and its light, which is part of what finds them.
+    Pillow's filters widen with the scale, so a photo that is made smaller does not alias.
     """
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop((size, size), scale=(0.35, 1.0), ratio=(0.7, 1.43), antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.RandomApply([v2.RandomRotation(10, InterpolationMode.BILINEAR)], p=0.2),
-            v2.ColorJitter(brightness=0.25, contrast=0.15, saturation=0.15, hue=0.02),
-            v2.RandomApply([v2.GaussianBlur(5, (0.1, 1.5))], p=0.1),
-            v2.PILToTensor(),
-            v2.RandomApply([v2.JPEG((40, 90))], p=0.2),
-        ]
-    )
+    side, interpolation = (config.size, config.size), Image.Resampling[config.interpolation.upper()]
 
+    def transform(image: Image.Image) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(np.asarray(image.resize(side, interpolation)).transpose(2, 0, 1))
 
-class Normalize(torch.nn.Module):
-    """uint8 (n, 3, h, w) -> float, scaled to 0..1 and normalised: nobody can forget it."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, config: TransformConfig) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Scale and normalise."""
-        return (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
+    return transform

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting, StoreFailed
+from catalog.extras import needs
 from catalog.settings import BulkSettings
 from ingest.batch import Batch, Confirmed, confirm
 from ingest.patience import Patience
@@ -78,13 +79,8 @@ def settle(collection: PhotoCollection, settings: BulkSettings, patience: Patien
     """
     if not collection.note(NOTE):
         return False
-    try:
+    with needs("bulk"):  # the load was cut off, perhaps on another machine
         load = collection.bulk_load(settings)
-    except ImportError as error:
-        raise InvalidSetting(
-            f"A bulk load of {collection.info().name} was cut off, and to end it {error.name or error} is needed.",
-            hint='pip install "marketlens[bulk]"',
-        ) from error
     patience(load.settle)
     collection.set_note(NOTE, "")
     return True

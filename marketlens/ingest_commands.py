@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from marketlens.options import ExportArgument, ModelOption, UriOption, extra, load_settings, open_store
+from catalog.extras import needs
+from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_store
 
 if TYPE_CHECKING:
     from catalog.settings import Settings
@@ -63,7 +64,7 @@ def run(
 
     do = _engine(settings)
     if bulk:
-        with extra("bulk"):
+        with needs("bulk"):
             from catalog.bulk import require_place
         require_place(settings.milvus, settings.ingest.bulk)
     from catalog.report import Report
@@ -102,7 +103,7 @@ def _engine(settings: "Settings") -> "Engine":
         from ingest.local import run_locally
 
         return run_locally
-    with extra("ray"):
+    with needs("ray"):
         from ingest.ray_engine import require_server, run_on_ray
 
     from marketlens.terminal import RAY_ADVICE, hush

@@ -1,7 +1,5 @@
 """What commands share: options, settings, and opening what the settings name."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,19 +43,6 @@ def load_settings(*, uri: str | None = None, model: Path | None = None, **groups
             for name, message in zip(names, messages, strict=True)
         ]
         raise InvalidSetting("; ".join(lines), hint="The settings are described in .env.example.") from error
-
-
-@contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Import what an extra of the package brings; say so when it is not there. Raises InvalidSetting."""
-    from catalog.errors import InvalidSetting
-
-    try:
-        yield
-    except ImportError as error:
-        raise InvalidSetting(
-            f"{error.name or error} is not installed.", hint=f'pip install "marketlens[{name}]"'
-        ) from error
 
 
 def open_store(

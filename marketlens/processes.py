@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 from catalog.errors import InvalidSetting
+from catalog.extras import needs
 from catalog.settings import DashboardSettings, Settings
 from marketlens.terminal import EXIT_SURROUNDINGS, out, sigterm_as_interrupt
 
@@ -35,10 +36,16 @@ def require_free_port(host: str, port: int) -> None:
             ) from error
 
 
+def require_dashboard() -> None:
+    """Raise InvalidSetting when Streamlit is not installed. It is looked for, not imported: that takes seconds."""
+    with needs("dashboard"):
+        if importlib.util.find_spec("streamlit") is None:
+            raise ModuleNotFoundError(name="streamlit")
+
+
 def dashboard_command(settings: DashboardSettings, max_upload_bytes: int) -> list[str]:
     """The command that runs Streamlit. Raises InvalidSetting when it is not installed."""
-    if importlib.util.find_spec("streamlit") is None:
-        raise InvalidSetting("Streamlit is not installed.", hint='pip install "marketlens[dashboard]"')
+    require_dashboard()
     import dashboard
 
     script = Path(dashboard.__file__).with_name("app.py")
@@ -63,6 +70,7 @@ def run_together(settings: Settings) -> int:
     api, dashboard = settings.api, settings.dashboard
     require_free_port(api.host, api.port)
     require_free_port(dashboard.host, dashboard.port)
+    run_dashboard = dashboard_command(dashboard, api.max_upload_bytes)
     own_url = f"http://{_reachable(api.host)}:{api.port}"
     # Browsers load photos from there too: what was set for them stands.
     api_url = dashboard.api_url if "api_url" in dashboard.model_fields_set else own_url
@@ -78,7 +86,7 @@ def run_together(settings: Settings) -> int:
     with sigterm_as_interrupt(), suppress(KeyboardInterrupt), _stopped_at_the_end(children):
         children.append(subprocess.Popen([sys.executable, "-m", "marketlens", "serve"], env=environment))
         if _answers(f"{own_url}/livez", children):
-            children.append(subprocess.Popen(dashboard_command(dashboard, api.max_upload_bytes), env=environment))  # noqa: S603
+            children.append(subprocess.Popen(run_dashboard, env=environment))  # noqa: S603
             if _answers(f"{dashboard_url}/_stcore/health", children):
                 out.print(f"\n  Dashboard  {dashboard_url}\n  API        {own_url}/docs\n\n  Ctrl-C stops both.\n")
         while all(child.poll() is None for child in children):

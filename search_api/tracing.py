@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from catalog.errors import InvalidSetting
+from catalog.extras import needs
 from search_api import timing
 
 if TYPE_CHECKING:
@@ -64,16 +64,11 @@ class Tracing:
 
 
 def _provider() -> "TracerProvider":
-    try:
+    with needs("otel"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-    except ImportError as error:
-        raise InvalidSetting(
-            f"{ENDPOINTS[0]} asks for traces, but OpenTelemetry is not installed.",
-            hint='pip install "marketlens[otel]", or unset it.',
-        ) from error
     named = {
         "service.name": os.environ.get("OTEL_SERVICE_NAME", "marketlens"),
         "service.version": version("marketlens"),

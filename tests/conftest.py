@@ -336,7 +336,6 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     save_file(resnet50().half().state_dict(), folder / "random.safetensors")
     import_model(folder / "model", folder / "random.safetensors")
-    Embedder.load(folder / "model")  # exports model.onnx once for all tests
     return folder / "model"
 
 

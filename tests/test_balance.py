@@ -11,8 +11,7 @@ from embedding.balance import balance_model, shift
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
 from embedding.checkpoint import load_model, save_model
 from embedding.embedder import Embedder
-from embedding.model import EmbeddingModel
-from embedding.torch_engine import TorchEngine
+from embedding.model import EmbeddingModel, as_arrays
 from tests.conftest import picture
 
 HEAD = TwoPartHeadConfig(categories=3)
@@ -50,7 +49,7 @@ def save(folder: Path, head: TwoPartHeadConfig, training: dict) -> Path:
         parent="random",
         licence="none",
     )
-    save_model(folder, EmbeddingModel(architecture, TransformConfig()).state_dict(), card, {})
+    save_model(folder, as_arrays(EmbeddingModel(architecture, TransformConfig()).state_dict()), card, {})
     return folder
 
 
@@ -61,8 +60,7 @@ def test_shift_is_what_the_network_gives(two_parts: Path, tmp_path: Path) -> Non
     )
     balance_model(two_parts, tmp_path, 0.7, tmp_path / "out", twin=twin, progress=no_bar)
     pictures = [picture(seed) for seed in range(3)]
-    model, card = load_model(two_parts)
-    before = Embedder(card, TorchEngine(model), model.head)  # without the seconds of an export
+    before = Embedder.load(two_parts)
     after = Embedder.load(tmp_path / "out")
     assert after.fingerprint != before.fingerprint
     embeddings = after.embed(pictures)

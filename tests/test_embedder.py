@@ -1,52 +1,38 @@
-import hashlib
-import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from catalog.errors import ModelMissing
-from embedding import onnx_engine
+from embedding import gpu
 from embedding.checkpoint import load_model
+from embedding.cuda_engine import CudaEngine
 from embedding.embedder import Embedder
-from embedding.model import EmbeddingModel
+from embedding.model import load_network
 from embedding.onnx_engine import OnnxEngine
-from embedding.torch_engine import CudaEngine, TorchEngine
-from tests.conftest import DIM, FakeEngine, picture
+from embedding.onnx_graph import build_graph
+from tests.conftest import DIM, FakeEngine, picture, random_copy
 
 PICTURES = [picture(seed, size) for seed, size in enumerate([(64, 48), (48, 64), (300, 300), (500, 100)])]
 
 
-def on_torch(folder: Path) -> Embedder:
-    model, card = load_model(folder)
-    return Embedder(card, TorchEngine(model))
-
-
 def on_onnx(folder: Path) -> Embedder:
-    model, card = load_model(folder)
-    return Embedder(card, OnnxEngine.load(folder, model, card.fingerprint))
+    """On ONNX Runtime, where a GPU would embed otherwise."""
+    weights, card = load_model(folder)
+    return Embedder(card, OnnxEngine(build_graph(card.architecture, card.transform, weights)))
 
 
 @pytest.fixture(scope="module")
 def expected(random_model: Path) -> NDArray[np.float32]:
     """What torch makes of the pictures."""
-    return on_torch(random_model).embed(PICTURES)
-
-
-@pytest.fixture
-def copy(random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model folder of one's own, whose model.onnx is still to be made: the one that `random_model` had exported."""
-
-    def export(_: EmbeddingModel, path: Path) -> None:  # without the seconds of exporting it again
-        onnx_engine._replace(path, (random_model / "model.onnx").read_bytes())
-
-    monkeypatch.setattr(onnx_engine, "_export", export)
-    return Path(shutil.copytree(random_model, tmp_path / "copy", ignore=shutil.ignore_patterns("*.onnx*")))
+    network, card = load_network(random_model)
+    preprocess = Embedder(card, FakeEngine()).preprocess
+    with torch.inference_mode():
+        return network(torch.from_numpy(np.stack([preprocess(image) for image in PICTURES]))).numpy()
 
 
 def test_engines_agree(random_model: Path, expected: NDArray[np.float32]) -> None:
@@ -60,11 +46,11 @@ def test_engines_agree(random_model: Path, expected: NDArray[np.float32]) -> Non
 
 def test_gpu_path(random_model: Path, expected: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     """The way of a GPU (bfloat16 convolutions, compiled there) gives embeddings that compare with those of a CPU."""
-    model, card = load_model(random_model)
+    network, card = load_network(random_model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":  # which nobody compiles for: half a minute
         monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    found = Embedder(card, CudaEngine(model, device)).embed(PICTURES)
+    found = Embedder(card, CudaEngine(network, device)).embed(PICTURES)
     assert (found.dtype, found.shape) == (np.float32, expected.shape)
     assert (found * expected).sum(axis=1).min() >= 0.999
 
@@ -118,56 +104,42 @@ def test_missing_model(tmp_path: Path) -> None:
         Embedder.load(tmp_path)
 
 
-def write_stale(path: Path) -> None:
-    """A working network of another model: it gives a zero for every pixel."""
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 3, 224, 224])
-    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)
-    cast = helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT)
-    subtract = helper.make_node("Sub", ["floats", "floats"], ["output"])
-    graph = helper.make_graph([cast, subtract], "stale", [pixels], [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
+def test_read_only_folder(random_model: Path, tmp_path: Path, expected: NDArray[np.float32]) -> None:
+    """A model is loaded without a byte written beside it: its folder may be read-only, or an installed package."""
+    copy = random_copy(random_model, tmp_path / "copy")
+    before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+    copy.chmod(0o555)
+    try:
+        assert np.allclose(on_onnx(copy).embed(PICTURES), expected, atol=1e-4)
+        assert np.allclose(Embedder.load(copy).embed(PICTURES), expected, atol=1e-3)
+    finally:
+        copy.chmod(0o755)
+    assert {path.name: path.stat().st_mtime_ns for path in copy.iterdir()} == before
 
 
-@pytest.mark.parametrize("kind", ["stale", "cut", "changed", "no-stamp", "stamp"])
-def test_onnx_made_anew(copy: Path, random_model: Path, expected: NDArray[np.float32], kind: str) -> None:
-    """A model.onnx of other weights, cut short, with changed bytes or a garbled stamp is made anew, and not used."""
-    on_onnx(random_model)  # makes model.onnx where a GPU embeds otherwise
-    if kind == "stale":
-        write_stale(copy / "model.onnx")
-    else:
-        whole = bytearray((random_model / "model.onnx").read_bytes())
-        middle = len(whole) // 2
-        if kind == "cut":
-            del whole[middle:]
-        elif kind == "changed":  # one bit of one weight: it opens, and may give any embedding
-            whole[middle] ^= 0x40
-        (copy / "model.onnx").write_bytes(whole)
-    if kind != "no-stamp":
-        shutil.copy(random_model / "model.onnx.stamp", copy)
-    if kind == "stamp":
-        (copy / "model.onnx.stamp").write_bytes(b"\x80\xff" * 50)
+def test_a_graph_of_other_weights_is_not_used(
+    random_model: Path, tmp_path: Path, expected: NDArray[np.float32]
+) -> None:
+    """A model.onnx beside the weights, which version 0.1.0 made there, decides nothing: the weights do."""
+    copy = random_copy(random_model, tmp_path / "copy")
+    weights, card = load_model(random_model)
+    others = {name: value * 2 if name == "trunk.conv1.weight" else value for name, value in weights.items()}
+    (copy / "model.onnx").write_bytes(build_graph(card.architecture, card.transform, others))
     assert np.allclose(on_onnx(copy).embed(PICTURES), expected, atol=1e-4)
-    assert sorted(path.name for path in copy.iterdir()) == [
-        "model.json",
-        "model.onnx",
-        "model.onnx.stamp",
-        "model.safetensors",
-    ]
-    stamp = (copy / "model.onnx.stamp").read_text().split()
-    assert stamp == [load_model(copy)[1].fingerprint, hashlib.sha256((copy / "model.onnx").read_bytes()).hexdigest()]
 
 
-def test_onnx_kept(random_model: Path) -> None:
-    """A model.onnx of this model is used as it is: exporting takes seconds at every start."""
-    on_onnx(random_model)
-    before = (random_model / "model.onnx").stat().st_mtime_ns
-    on_onnx(random_model)
-    assert (random_model / "model.onnx").stat().st_mtime_ns == before
+def test_a_gpu_without_torch_is_told_of(
+    random_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a GPU stands idle for want of torch, the log says so, with the command that adds it; the CPU embeds."""
+    monkeypatch.setattr(gpu, "has_driver", lambda: True)
+    monkeypatch.setattr(gpu, "has_torch", lambda: False)
+    assert Embedder.load(random_model).embed(PICTURES).shape == (4, DIM)
+    assert f'{sys.executable} -m pip install "marketlens[gpu]"' in caplog.text
 
 
-def test_unwritable_folder(copy: Path, expected: NDArray[np.float32]) -> None:
-    """Where model.onnx cannot be written, torch embeds instead, with the same result."""
-    (copy / "model.onnx.part").mkdir()
-    assert np.allclose(Embedder.load(copy).embed(PICTURES), expected, atol=1e-4)
-    assert not (copy / "model.onnx").exists()
+def test_torch_is_asked_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without NVIDIA's driver, the seconds of importing torch are spared."""
+    monkeypatch.setattr(gpu, "has_driver", lambda: False)
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it would fail
+    assert not gpu.is_usable()

@@ -9,8 +9,8 @@ from torchvision.models import resnet50
 
 from catalog.errors import ModelBroken, ModelMissing, OutputFailed
 from embedding.card import read_card
-from embedding.checkpoint import load_model
 from embedding.importing import import_model
+from embedding.model import load_network
 
 Weights = dict[str, Tensor]
 
@@ -34,7 +34,7 @@ def test_features(random_model: Path, state: Weights) -> None:
     pixels = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    model, _ = load_model(random_model)
+    model, _ = load_network(random_model)
     with torch.inference_mode():
         features = reference.eval()((pixels / 255 - mean) / std)
         embeddings = model(pixels)

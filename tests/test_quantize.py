@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
 from catalog.errors import ExportUnreadable, ModelBroken, OutputFailed
 from catalog.exports import open_export
@@ -22,22 +21,22 @@ from tests.conftest import RunHere, picture, write_export
 
 def test_error_is_half_a_step() -> None:
     """No weight moves by more than half a step of its own output channel, however small that channel's weights are."""
-    weights = {"w": torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))}
+    weights = {"w": np.random.default_rng(0).normal(size=(8, 4, 3, 3)).astype(np.float32)}
     weights["w"][3] *= 1e-4
     weights["w"][5] = 0
     stored = quantize(weights)
-    assert stored["w"].dtype == torch.int8
+    assert stored["w"].dtype == np.int8
     again = dequantize(stored)["w"]
-    steps = weights["w"].flatten(1).abs().amax(dim=1) / 127
-    assert ((again - weights["w"]).flatten(1).abs().amax(dim=1) <= steps / 2 + 1e-9).all()
-    assert torch.equal(again[5], weights["w"][5])
+    steps = np.abs(weights["w"].reshape(8, -1)).max(axis=1) / 127
+    assert (np.abs(again - weights["w"]).reshape(8, -1).max(axis=1) <= steps / 2 + 1e-9).all()
+    assert np.array_equal(again[5], weights["w"][5])
 
 
 def test_what_has_no_channels_is_kept() -> None:
     """Biases and batch norm stay float, counters stay what they are."""
-    weights = {"bias": torch.tensor([1.5, -2.0]), "count": torch.tensor(7)}
+    weights = {"bias": np.array([1.5, -2.0], np.float32), "count": np.array(7)}
     stored = quantize(weights)
-    assert stored["bias"].dtype == torch.float16
+    assert stored["bias"].dtype == np.float16
     assert dequantize(stored)["bias"].tolist() == [1.5, -2.0]
     assert stored["count"].item() == 7
     assert stored.keys() == weights.keys()
@@ -62,7 +61,7 @@ def test_changed_byte(random_model: Path, tmp_path: Path) -> None:
     quantize_model(random_model, tmp_path / "small")
     path = tmp_path / "small" / "model.safetensors"
     whole = path.read_bytes()
-    assert {tensor.dtype for tensor in load_file(path).values()} >= {torch.int8, torch.float32}
+    assert {tensor.dtype for tensor in load_file(path).values()} >= {np.dtype(np.int8), np.dtype(np.float32)}
     for place in (-1, len(whole) // 2):
         changed = bytearray(whole)
         changed[place] ^= 1
@@ -131,16 +130,6 @@ def test_back_to_floats(integers: Path, random_model: Path, tmp_path: Path) -> N
     card = quantize_model(integers, tmp_path / "floats")
     assert card.arithmetic == read_card(tmp_path / "floats").arithmetic == "float"
     assert card.fingerprint == quantize_model(random_model, tmp_path / "same").fingerprint
-
-
-def test_unwritable_folder(random_model: Path, tmp_path: Path) -> None:
-    """Where model.onnx, from which calibration starts, cannot be written, that is said; no half model stays."""
-    model = Path(shutil.copytree(random_model, tmp_path / "m", ignore=shutil.ignore_patterns("*.onnx*")))
-    (model / "model.onnx.part").mkdir()
-    export = open_export(str(write_export(tmp_path / "export", 4)))
-    with pytest.raises(OutputFailed, match=r"m/model\.onnx"):
-        quantize_arithmetic(model, tmp_path / "out", export, read=reader(1_000_000, 20), progress=progress)
-    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_photos(random_model: Path, tmp_path: Path) -> None:

@@ -18,17 +18,17 @@ import embedding.prepared
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports import open_export
 from catalog.hosts import reader
+from embedding.augmentation import train_transform
 from embedding.card import ModelCard, read_card
 from embedding.card_text import describe
-from embedding.checkpoint import listing_hash, load_model, load_weights, trained_on
+from embedding.checkpoint import listing_hash, load_weights, trained_on
 from embedding.dataset import prepare
 from embedding.embedder import Embedder
 from embedding.importing import start_weights
-from embedding.model import TwoPartHead
+from embedding.model import TwoPartHead, load_network
 from embedding.prepared import PhotoDataset, TargetTable, read_prepared
 from embedding.recipes import ListingTrainee, SeedTrainee, whiten
 from embedding.train import TrainingArguments, train
-from embedding.transforms import train_transform
 from tests.conftest import COMMAND, RunHere, marketlens, picture, write_export
 
 QUICK = TrainingArguments(
@@ -156,7 +156,7 @@ def test_embeds(trained: Path) -> None:
 
 def test_onnx_agrees(trained: Path) -> None:
     """ONNX Runtime and torch give the same embedding of a trained model."""
-    model, _ = load_model(trained)
+    model, _ = load_network(trained)
     embedder = Embedder.load(trained)
     pixels = np.stack([embedder.preprocess(picture(seed)) for seed in range(8)])
     with torch.inference_mode():
@@ -407,7 +407,7 @@ def test_whitened_start() -> None:
 
 def test_parts_of_an_embedding(trained: Path) -> None:
     """A cosine is the weighted sum of the cosines of the parts, and the kind part is found again in the embedding."""
-    model, card = load_model(trained)
+    model, card = load_network(trained)
     head, config = model.head, card.architecture.head
     assert isinstance(head, TwoPartHead)
     assert config.kind == "two_part"

@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from catalog.errors import InvalidSetting, MarketlensError, OutputFailed, VerdictsUnavailable
+from catalog.extras import needs
 
 _SETTING = "MARKETLENS_VERDICTS__URL"
 _EXAMPLES = "sqlite:///data/verdicts.db or postgresql://user:password@host/database"
@@ -126,10 +127,8 @@ def _checked(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     is_sqlite = url.get_backend_name() == "sqlite"
     wait = {"timeout" if is_sqlite else "connect_timeout": _WAIT_SECONDS}
-    try:
+    with needs("postgres"):
         engine = create_engine(url, pool_pre_ping=True, connect_args=wait)
-    except ImportError as error:
-        raise InvalidSetting(f"{error.name} is not installed.", hint='pip install "marketlens[postgres]"') from error
     if is_sqlite:
         # As SQLAlchemy's documentation has it: the driver begins no transactions of its own, and ours take the lock at
         # their beginning, since two that read first and write then would be refused.

@@ -1,4 +1,4 @@
-"""The network in torch: on an NVIDIA GPU, and on a CPU where ONNX Runtime cannot serve."""
+"""The network in torch on an NVIDIA GPU. Needs the extra `gpu` or `train`."""
 
 import logging
 
@@ -9,20 +9,6 @@ from numpy.typing import NDArray
 from embedding.model import EmbeddingModel
 
 logger = logging.getLogger(__name__)
-
-
-class TorchEngine:
-    """The network on the CPU, channels last, which is half as fast again as torch's default layout."""
-
-    def __init__(self, model: EmbeddingModel) -> None:
-        self._model = model.to(memory_format=torch.channels_last)
-
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed one batch: uint8 (n, 3, size, size) -> float32 (n, dim)."""
-        batch = torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            embeddings: NDArray[np.float32] = self._model(batch).numpy()
-        return embeddings
 
 
 class CudaEngine:

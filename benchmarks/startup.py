@@ -1,0 +1,168 @@
+"""How long commands take to start: `marketlens --help`, `search`, `ingest`, `serve`; as ratios to a bare Python.
+
+    .venv/bin/python -m benchmarks.startup EXPORT [--photos 40] [--rounds 5] [--before OTHER/.venv/bin/marketlens]
+
+Each is a process of its own, over a catalogue that is filled first: a search by photo, an ingest of an export that
+has not changed, a service until `/readyz` answers. With `--before` the commands of another installation take turns
+with ours, each over a catalogue of its own, and the table says how many times as long they took.
+"""
+
+import argparse
+import csv
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from tests.support.milvus_server import free_ports
+
+from benchmarks.report import Figure, Table, figure, publish, ratio
+from catalog.exports import MANIFEST_COLUMNS, open_export
+from catalog.listing import Photo
+
+OURS = Path(sys.executable).with_name("marketlens")
+READY_SECONDS = 300
+
+
+def main() -> None:
+    """Measure, in turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("export")
+    parser.add_argument("--photos", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--before", type=Path, help="the command marketlens of another installation")
+    arguments = parser.parse_args()
+    commands = {"now": OURS} | ({"before": arguments.before.absolute()} if arguments.before else {})
+    with tempfile.TemporaryDirectory() as folder:
+        manifest, photo = some_photos(arguments.export, arguments.photos, Path(folder) / "manifest.csv")
+        installations = {
+            name: Installation(command, Path(folder) / name, manifest, photo) for name, command in commands.items()
+        }
+        taken: dict[tuple[str, str], list[float]] = {}
+        bare: list[float] = []
+        # The first round is warm-up: files are read from the disk for the first time.
+        for number in range(arguments.rounds + 1):
+            for name, installation in installations.items():
+                for what, run in installation.runs().items():
+                    taken.setdefault((name, what), []).append(run())
+            bare.append(seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)))
+            print(f"round {number} of {arguments.rounds}", file=sys.stderr)
+    measured = {key: figure(values[1:]) for key, values in taken.items()}
+    publish(table(measured, figure(bare[1:]), arguments.photos))
+
+
+class Installation:
+    """One installation's command, over a catalogue of its own that is filled here."""
+
+    def __init__(self, command: Path, folder: Path, manifest: Path, photo: Path) -> None:
+        folder.mkdir()
+        self._command, self._folder, self._manifest, self._photo = command, folder, manifest, photo
+        self._environment = os.environ | {"MARKETLENS_MODEL__PATH": str(model_of(command)), "COLUMNS": "200"}
+        self._run("ingest", manifest)
+
+    def runs(self) -> dict[str, Callable[[], float]]:
+        """Each command by its name; called, it gives its seconds."""
+        return {
+            "--help": lambda: seconds(lambda: self._run("--help")),
+            "search PHOTO": lambda: seconds(lambda: self._run("search", self._photo)),
+            "ingest, nothing new": lambda: seconds(lambda: self._run("ingest", self._manifest)),
+            "serve until ready": self._serve,
+        }
+
+    def _run(self, *words: object) -> None:
+        done = subprocess.run(
+            [self._command, *map(str, words)],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _serve(self) -> float:
+        port = free_ports(1)[0]
+        log = (self._folder / "serve.log").open("w")
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [self._command, "serve", "--port", str(port)],
+            cwd=self._folder,
+            env=self._environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while not answers(f"http://127.0.0.1:{port}/readyz"):
+                assert process.poll() is None, (self._folder / "serve.log").read_text()
+                assert time.perf_counter() - started < READY_SECONDS
+                time.sleep(0.02)
+            return time.perf_counter() - started
+        finally:
+            process.terminate()
+            process.wait()
+            log.close()
+
+
+def model_of(command: Path) -> Path:
+    """The shipped model as that installation's Python finds it: version 0.1.0 looked below the working folder."""
+    code = "import catalog, pathlib; print(pathlib.Path(catalog.__file__).parents[1])"
+    python = command.with_name("python")
+    root = Path(
+        subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd="/").stdout.strip()
+    )
+    places = (root / "models" / "marketlens-resnet50", root / "catalog" / "models" / "marketlens-resnet50")
+    return next(place for place in places if place.exists())
+
+
+def some_photos(export: str, count: int, manifest: Path) -> tuple[Path, Path]:
+    """Write a manifest of the first photos of an export; the path of it and of one photo."""
+    photos = (row for row in open_export(export).rows() if isinstance(row, Photo))
+    chosen = list(itertools.islice(photos, count))
+    with manifest.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(MANIFEST_COLUMNS)
+        for photo in chosen:
+            listing = photo.listing
+            fields = [photo.photo_id, listing.listing_id, listing.title, listing.category]
+            writer.writerow([*fields, "", "", "", Path(photo.uri).absolute()])
+    return manifest, Path(chosen[0].uri)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def answers(url: str) -> bool:
+    """Whether the service is ready."""
+    try:
+        with urlopen(url, timeout=5):  # noqa: S310 - our own http address
+            return True
+    except (URLError, OSError):
+        return False
+
+
+def table(measured: dict[tuple[str, str], Figure], bare: Figure, photos: int) -> Table:
+    """A row per command."""
+    compared = any(name == "before" for name, _ in measured)
+    rows = []
+    for name, what in measured:
+        if name == "now":
+            now = measured["now", what]
+            before = [measured["before", what], ratio(measured["before", what], now)] if compared else []
+            rows.append([what, now, ratio(now, bare), *before])
+    columns = ["command", "seconds", "x a bare Python", *(["seconds before", "before / now"] if compared else [])]
+    note = f"Processes from their start; a catalogue of {photos} photos in Milvus Lite; page cache warm."
+    return Table("Start-up", columns, rows, note)
+
+
+if __name__ == "__main__":
+    main()

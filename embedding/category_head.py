@@ -1,0 +1,27 @@
+"""The category head: probabilities of the categories from embeddings alone."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.index import Embeddings
+from embedding.card import TwoPartHeadConfig
+from embedding.int8 import Weights
+
+
+class CategoryHead:
+    """The last layer of `embedding.model.TwoPartHead` in NumPy: it reads the kind part of an embedding."""
+
+    def __init__(self, config: TwoPartHeadConfig, weights: Weights) -> None:
+        self._item_dim = config.item_dim
+        # The embedding's kind part has the length sqrt(share); LayerNorm gave it the length sqrt(dim).
+        self._scale = np.float32(math.sqrt(config.kind_dim / config.kind_share))
+        self._weight: NDArray[np.float32] = weights["head.category.weight"]
+        self._bias: NDArray[np.float32] = weights["head.category.bias"]
+
+    def probabilities(self, embeddings: Embeddings) -> NDArray[np.float32]:
+        """Embeddings (n, dim) -> probabilities (n, categories), which sum to 1."""
+        logits = embeddings[:, self._item_dim :] * self._scale @ self._weight.T + self._bias
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
