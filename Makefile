@@ -30,7 +30,7 @@ soak: .venv/installed
 test-deploy: export MILVUS_IMAGE := $(or $(MILVUS_IMAGE),$(shell sed -n 's/.*MILVUS_IMAGE:-\(milvusdb[^}]*\)}.*/\1/p' docker-compose.yml))
 test-deploy: .venv/installed
 	@if docker info >/dev/null 2>&1; then \
-		$(BIN)/python -m pytest -s $(ARGS) deploy/test_stack.py && $(BIN)/python -m pytest -s $(ARGS) tests/test_collection.py -k server; \
+		$(BIN)/python -m pytest -s $(ARGS) deploy/test_stack.py && $(BIN)/python -m pytest -s $(ARGS) tests/server/test_collection.py -k server; \
 	else echo "test-deploy: SKIPPED, no Docker engine answers. Nothing was tested."; fi
 
 # Known vulnerabilities of what requirements.lock names; what .venv holds as CycloneDX, and its licences. The tools are no

@@ -29,7 +29,7 @@ from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from marketlens.backup.making import make_backup
 from marketlens.backup.manifest import check_files, read_manifest
 from marketlens.backup.restoring import restore
-from tests.milvus_server import running_server
+from tests.support.milvus_server import running_server
 
 FINGERPRINT = "ab" * 32
 

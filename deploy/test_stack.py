@@ -20,7 +20,9 @@ import pytest
 from embedding.importing import import_model
 from search_api.client import ApiError, Client
 from search_api.schemas import Duplicate, PutListing, PutPhoto, PutVerdict, SearchRequest
-from tests.conftest import LISTINGS, WEIGHTS, jpeg, part_of_listings, picture
+from tests.support.exports import part_of_listings
+from tests.support.paths import LISTINGS, WEIGHTS
+from tests.support.pictures import jpeg, picture
 
 ROOT = Path(__file__).parents[1]
 # Another address of this machine: a stack that is in use here keeps its ports.

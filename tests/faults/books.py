@@ -18,7 +18,7 @@ def lost_and_doubled(photos: PhotoCollection, expected: Iterable[str]) -> tuple[
 
 
 def ids_of(listings: int, photos_each: int = 2) -> list[str]:
-    """Ids of the photos of `tests.conftest.write_export`."""
+    """Ids of the photos of `tests.support.exports.write_export`."""
     return [f"l{number}-{which}" for number in range(listings) for which in range(photos_each)]
 
 

@@ -13,10 +13,11 @@ from embedding.embedder import Embedder
 from search_api.guard import RateLimit
 from search_api.keys import KeyRing, create_key
 from search_api.photo_urls import PhotoUrls
-from tests.conftest import MakeExport, ingest_export
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
-from tests.test_build import new_build
+from tests.support.builds import new_build
+from tests.support.catalogues import ingest_export
+from tests.support.exports import MakeExport
 
 YEAR = 365 * 86_400
 

@@ -14,12 +14,14 @@ from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.embedder import Embedder
 from ingest.local import run_locally
 from ingest.run import Options, ingest
-from tests import test_waiting
-from tests.conftest import LoadedModel, MakeExport, fake_embedder, jpeg, picture
 from tests.faults.books import ids_of, lost_and_doubled, remount, small_disk
 from tests.faults.reliability import record
-from tests.serving import make_app
-from tests.test_changing import put
+from tests.server import test_waiting
+from tests.service.test_changing import put
+from tests.support.exports import MakeExport
+from tests.support.models import LoadedModel, fake_embedder
+from tests.support.pictures import jpeg, picture
+from tests.support.serving import make_app
 
 
 def test_full_under_lite(make_export: MakeExport, tmp_path: Path) -> None:

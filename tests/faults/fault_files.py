@@ -15,9 +15,11 @@ from catalog.filters import SearchFilter
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.verdicts import VerdictStore
 from embedding.checkpoint import load_model
-from tests.conftest import MakeExport, fake_embedder, ingest_export, random_copy
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
+from tests.support.catalogues import ingest_export
+from tests.support.exports import MakeExport
+from tests.support.models import fake_embedder, random_copy
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda _: b"",

@@ -14,12 +14,15 @@ import pytest
 
 from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
-from tests import test_kills, test_milvus_lost, test_waiting
-from tests.browser import process
-from tests.conftest import COMMAND, MakeExport, jpeg, marketlens, picture, write_export
+from tests.commands import test_kills
+from tests.commands.test_kills import clean
 from tests.faults.reliability import record
-from tests.milvus_server import free_ports
-from tests.test_kills import clean
+from tests.server import test_milvus_lost, test_waiting
+from tests.support.browser import process
+from tests.support.commands import COMMAND, marketlens
+from tests.support.exports import MakeExport, write_export
+from tests.support.milvus_server import free_ports
+from tests.support.pictures import jpeg, picture
 
 __all__ = ["clean"]  # the fixture of test_kill
 

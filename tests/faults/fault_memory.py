@@ -10,9 +10,10 @@ import pytest
 
 from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
-from tests.conftest import COMMAND, marketlens, write_export
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
+from tests.support.commands import COMMAND, marketlens
+from tests.support.exports import write_export
 
 LISTINGS = 60
 

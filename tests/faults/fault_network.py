@@ -20,12 +20,14 @@ from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusS
 from ingest.local import run_locally
 from ingest.run import Options, ingest
 from search_api.app import create_app
-from tests.conftest import FakeEngine, LoadedModel, MakeExport, fake_embedder, ingest_export
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
-from tests.proxy import Proxy, proxied
-from tests.serving import serving
-from tests.test_milvus_lost import judge
+from tests.server.test_milvus_lost import judge
+from tests.support.catalogues import ingest_export
+from tests.support.exports import MakeExport
+from tests.support.models import FakeEngine, LoadedModel, fake_embedder
+from tests.support.proxy import Proxy, proxied
+from tests.support.serving import serving
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ import pytest
 from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning, StoreLocked
 from catalog.settings import IndexSettings, MilvusSettings
-from tests.conftest import FakeEngine, MakeExport, fake_embedder, ingest_export
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
+from tests.support.catalogues import ingest_export
+from tests.support.exports import MakeExport
+from tests.support.models import FakeEngine, fake_embedder
 
 HOLD = """
 import sys

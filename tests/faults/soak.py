@@ -29,10 +29,11 @@ from scipy import stats
 
 from catalog.exports import open_export
 from catalog.listing import Photo
-from tests.browser import MODEL, process
-from tests.conftest import COMMAND, LISTINGS, marketlens
 from tests.faults.reliability import DOCS, record_soak
-from tests.milvus_server import free_ports, running_server
+from tests.support.browser import process
+from tests.support.commands import COMMAND, marketlens
+from tests.support.milvus_server import free_ports, running_server
+from tests.support.paths import LISTINGS, MODEL
 
 SAMPLE_SECONDS = 5.0
 INGEST_SECONDS = 120.0

@@ -1,0 +1,97 @@
+"""Who gets in, and what is seen while the API is away: in a real browser."""
+
+from pathlib import Path
+
+import pytest
+
+from catalog.settings import MilvusSettings
+from search_api.keys import create_key, revoke_key
+from tests.support.browser import Browser, assert_accessible, running_dashboard, settle, shoot, visit
+from tests.support.exports import MakeExport
+from tests.support.models import fake_embedder
+from tests.support.pictures import jpeg, picture
+from tests.support.proxy import proxied
+from tests.support.serving import make_app, serving
+
+PHOTO = jpeg(picture(2))
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "api-keys.json"
+
+
+def test_login(browser: Browser, make_export: MakeExport, lite: MilvusSettings, keys: Path, tmp_path: Path) -> None:
+    """Where the API needs a key, nothing is shown without one; it stays in one browser session and out of the URL."""
+    key = create_key(keys, "ann", "read")
+    app = make_app(make_export(listings=6), fake_embedder(), lite, keys=keys)
+    with serving(app) as api, running_dashboard(tmp_path, api) as dashboard:
+        page = visit(browser, f"{dashboard}/?listing_id=l2")
+        page.get_by_label("API key").wait_for()
+        assert page.get_by_text("Search by photo").count() == 0
+        shoot(page, "login")
+        assert_accessible(page)
+
+        for wrong in ("mlk_wrong", "schlüssel"):
+            page.get_by_label("API key").fill(wrong)
+            page.keyboard.press("Enter")
+            settle(page)
+            assert page.get_by_role("alert").is_visible()
+
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        page.locator(".st-key-heading").wait_for()
+        settle(page)
+        assert page.get_by_text("ann (read)").is_visible()
+        assert key not in page.url + page.content()
+        assert "listing_id=l2" in page.url
+
+        other = visit(browser, dashboard)
+        assert other.get_by_label("API key").is_visible()
+
+        revoke_key(keys, "ann")
+        page.get_by_role("button", name="Start again").click()
+        page.get_by_label("API key").wait_for()
+
+
+def test_a_key_of_ones_own_takes_the_place_of_the_dashboards(
+    browser: Browser, make_export: MakeExport, lite: MilvusSettings, keys: Path, tmp_path: Path
+) -> None:
+    """A dashboard that may only look lets in, without a restart, who may decide; logging out gives it back its own."""
+    shared, own = create_key(keys, "dashboard", "read"), create_key(keys, "ann", "write")
+    app = make_app(make_export(listings=6), fake_embedder(), lite, keys=keys)
+    environment = {"MARKETLENS_DASHBOARD__API_KEY": shared}
+    with serving(app) as api, running_dashboard(tmp_path, api, **environment) as dashboard:
+        page = visit(browser, dashboard)
+        page.get_by_text("dashboard (read)").wait_for()
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_label("API key").fill(own)
+        shoot(page, "login-own", widths=[1280], themes=["light"])
+        page.get_by_label("API key").press("Enter")
+        page.get_by_text("ann (write)").wait_for()
+        page.get_by_role("button", name="Log out").click()
+        page.get_by_text("dashboard (read)").wait_for()
+
+
+def test_an_api_that_goes_away_and_comes_back(
+    browser: Browser, make_export: MakeExport, lite: MilvusSettings, tmp_path: Path
+) -> None:
+    """With the API away the page says so and what to do; once it answers, the page is there again by itself."""
+    app = make_app(make_export(listings=6), fake_embedder(), lite)
+    with serving(app) as api, proxied(api) as (address, network), running_dashboard(tmp_path, address) as dashboard:
+        page = visit(browser, dashboard)
+        page.locator("input[type=file]").set_input_files({"name": "p.jpg", "mimeType": "image/jpeg", "buffer": PHOTO})
+        page.locator(".st-key-heading").wait_for()
+        settle(page)
+        network.cut()
+        page.get_by_role("button", name="More like this").first.click()
+        page.get_by_text("The API does not answer.").wait_for()
+        page.get_by_text("marketlens serve").wait_for()
+        shoot(page, "api-away")
+        assert_accessible(page)
+        network.mend()
+        page.locator(".st-key-heading").wait_for()
+        settle(page)
+        assert page.get_by_text("The API does not answer.").count() == 0
+        # The photo that was uploaded and the listing that was wanted are both still asked about.
+        assert page.locator(".frame").count() == page.url.count("listing_id=") == 1

@@ -1,0 +1,117 @@
+"""Operations in a real browser: the live build changed and changed back, and rows that an ingest could not use."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from search_api.keys import revoke_key
+from search_api.schemas import Build
+from tests.support.browser import NARROW, Browser, Page, assert_accessible, settle, shoot, visit
+from tests.support.review_site import BROKEN, ReviewSite
+
+
+@pytest.fixture
+def page(review_site: ReviewSite, browser: Browser) -> Iterator[Page]:
+    """The Operations page."""
+    page = visit(browser, f"{review_site.dashboard}/operations")
+    yield page
+    page.close()
+
+
+def test_promote_and_roll_back(page: Page, review_site: ReviewSite) -> None:
+    """Nothing changes without the confirmation; with it the other build is live, after a rollback the first again."""
+    first, other = live(review_site), waiting(review_site)
+    shoot(page, "operations")
+    assert_accessible(page)
+    page.get_by_role("button", name="Promote").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text(f"Promote {other.name}?").wait_for()
+    shoot(page, "operations-promote", widths=[NARROW], themes=["dark"])
+    dialog.get_by_role("button", name="Cancel").click()
+    dialog.wait_for(state="detached")
+    assert live(review_site) == first
+    page.get_by_role("button", name="Promote").click()
+    dialog.get_by_role("button", name="Yes, change it").click()
+    page.locator(f".st-key-build-{other.name}").get_by_text("Live").wait_for()
+    assert live(review_site).name == other.name
+    page.get_by_role("button", name="Roll back to this").click()
+    dialog.get_by_role("button", name="Yes, change it").click()
+    page.locator(f".st-key-build-{first.name}").get_by_text("Live").wait_for()
+    assert live(review_site).name == first.name
+
+
+def test_without_an_admin_key_it_is_said(reader_dashboard: str, browser: Browser) -> None:
+    """A key that may only read is told plainly that it does not do, and sees no build."""
+    page = visit(browser, f"{reader_dashboard}/operations")
+    page.get_by_text("This page needs an admin key.").wait_for()
+    assert page.get_by_role("button", name="Promote").count() == 0
+    shoot(page, "operations-refused")
+    assert_accessible(page)
+    page.close()
+
+
+def test_a_key_that_was_taken_back_changes_nothing(page: Page, review_site: ReviewSite) -> None:
+    """A refusal that comes only after the confirmation is said in the dialog, and the live build stays."""
+    first = live(review_site)
+    page.get_by_role("button", name="Promote").click()
+    dialog = page.get_by_role("dialog")
+    agree = dialog.get_by_role("button", name="Yes, change it")
+    agree.wait_for()
+    keys = review_site.folder / "data" / "api-keys.json"
+    kept = keys.read_bytes()
+    revoke_key(keys, "ann")
+    try:
+        agree.click()
+        dialog.get_by_text("The live build stays.").wait_for()
+    finally:
+        keys.write_bytes(kept)
+    assert live(review_site) == first
+
+
+def test_rejected_rows_are_shown_and_saved(page: Page) -> None:
+    """The run says how many rows it could not use; the file names each with stage and reason; the run is in the URL."""
+    page.get_by_role("tab", name="Ingest runs").click()
+    page.get_by_role("heading", name="1 rejected row").wait_for()
+    assert page.get_by_text("truncated: 1").count() == 1
+    shoot(page, "operations-runs")
+    assert_accessible(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as CSV").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    [row] = csv.DictReader(io.StringIO(text))
+    assert (row["photo_id"], row["stage"], row["reason"]) == (BROKEN, "decode", "truncated")
+
+
+def test_activity_is_drawn_by_itself(page: Page, review_site: ReviewSite) -> None:
+    """What the API was asked after the page was drawn shows without a reload."""
+    page.get_by_role("tab", name="Activity").click()
+    settle(page)
+    before = requests_shown(page)
+    with review_site.client() as api:
+        for _ in range(50):
+            api.categories()
+    page.wait_for_function(
+        "least => Number(document.querySelector('[data-testid=stMetricValue]')?.innerText.replace(',', '')) >= least",
+        arg=before + 50,
+        timeout=40_000,
+    )
+    shoot(page, "operations-activity")
+    assert_accessible(page)
+
+
+def live(site: ReviewSite) -> Build:
+    with site.client() as api:
+        return next(build for build in api.builds().builds if build.is_live)
+
+
+def waiting(site: ReviewSite) -> Build:
+    with site.client() as api:
+        return next(build for build in api.builds().builds if not build.is_live)
+
+
+def requests_shown(page: Page) -> int:
+    value = page.locator("[data-testid=stMetricValue]").first
+    return int(value.inner_text().replace(",", "")) if value.count() else 0

@@ -1,0 +1,189 @@
+"""Wrong category and Duplicates in a real browser: what is decided stays decided, by click and by key."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from search_api.schemas import Suggestion, Verdict
+from tests.support.browser import NARROW, Browser, Page, assert_accessible, settle, shoot, visit
+from tests.support.review_site import TWICE, WRONG, ReviewSite
+
+
+@pytest.fixture(autouse=True)
+def undecided(review_site: ReviewSite) -> Iterator[None]:
+    """Take back what a test decided, so that every test is asked everything."""
+    yield
+    with review_site.client() as api:
+        for verdict in api.verdicts(limit=200).verdicts:
+            api.withdraw(verdict.verdict_id)
+
+
+@pytest.fixture
+def questions(review_site: ReviewSite) -> list[Suggestion]:
+    """What the API asks of wrong categories, in its order."""
+    with review_site.client() as api:
+        return api.suggestions(limit=50).suggestions
+
+
+@pytest.fixture
+def page(review_site: ReviewSite, browser: Browser) -> Iterator[Page]:
+    """The Wrong category page."""
+    page = visit(browser, f"{review_site.dashboard}/wrong-category")
+    yield page
+    page.close()
+
+
+def test_the_question_shows_what_speaks_for_it(page: Page, questions: list[Suggestion]) -> None:
+    """Photo, both categories, certainty in words and number, and every neighbour are there, at both widths."""
+    first = questions[0]
+    assert asked(page) == first.listing_id
+    versus = page.locator(".versus").inner_text()
+    assert first.category in versus
+    assert first.suggested_category in versus
+    certainty = page.locator(".certainty").inner_text()
+    assert f"{first.certainty:.0%}" in certainty
+    assert "evidence" in certainty
+    assert page.locator("[class*=st-key-tile-] img").count() == len(first.neighbours)
+    assert page.locator(".st-key-large-photo img").evaluate("image => image.naturalWidth") > 50
+    shoot(page, "wrong-category")
+    assert_accessible(page)
+
+
+def test_an_accepted_suggestion_is_gone_after_reload_and_in_the_export(
+    page: Page, review_site: ReviewSite, questions: list[Suggestion]
+) -> None:
+    """The next question comes at once, a new session begins with it too, and the file holds the verdict."""
+    page.get_by_role("button", name="Accept").click()
+    wait_for(page, questions[1].listing_id)
+    page.reload()
+    wait_for(page, questions[1].listing_id)
+    [verdict] = verdicts(review_site)
+    assert (verdict.decision, verdict.question.listing_id) == ("accept", questions[0].listing_id)
+    page.get_by_role("tab", name="Decided").click()
+    rows = exported(page)
+    assert [(row["listing_id"], row["decision"], row["suggested_category"]) for row in rows] == [
+        (questions[0].listing_id, "accept", questions[0].suggested_category)
+    ]
+    shoot(page, "wrong-category-decided")
+    assert_accessible(page)
+
+
+def test_verdicts_by_key(page: Page, review_site: ReviewSite, questions: list[Suggestion]) -> None:
+    """A, X and S decide one question each, in their order; Z takes the last back and asks it again."""
+    for key, following in zip("axs", questions[1:4], strict=True):
+        page.keyboard.press(key)
+        wait_for(page, following.listing_id)
+    assert [verdict.decision for verdict in reversed(verdicts(review_site))] == ["accept", "reject", "skip"]
+    page.keyboard.press("z")
+    wait_for(page, questions[2].listing_id)
+    assert [verdict.decision for verdict in reversed(verdicts(review_site))] == ["accept", "reject"]
+
+
+def test_a_key_typed_into_a_field_decides_nothing(page: Page, review_site: ReviewSite) -> None:
+    """Typing a category's name into a filter is no verdict."""
+    page.locator(".st-key-seller input").click()
+    page.keyboard.type("axs")
+    settle(page)
+    assert verdicts(review_site) == []
+
+
+def test_skipped_questions_are_asked_again_on_request(page: Page, questions: list[Suggestion]) -> None:
+    """A skipped question is gone, and comes back with the switch, which the URL holds."""
+    page.get_by_role("button", name="Skip").click()
+    wait_for(page, questions[1].listing_id)
+    page.get_by_text("Ask again what was skipped").click()
+    wait_for(page, questions[0].listing_id)
+    assert "skipped=true" in page.url
+
+
+def test_a_filter_is_in_the_url(review_site: ReviewSite, browser: Browser) -> None:
+    """A shared link asks about its category alone: what is filed as an appliance."""
+    page = visit(browser, f"{review_site.dashboard}/wrong-category?seller={WRONG}")
+    with review_site.client() as api:
+        left = api.suggestions(category=WRONG).remaining
+    assert left > 0
+    assert page.locator(".st-key-decision-bar").inner_text().count(f"{left} left") == 1
+    versus = page.locator(".versus").inner_text()
+    assert WRONG in versus
+    page.close()
+
+
+def test_a_verdict_that_may_not_be_kept_is_said(
+    review_site: ReviewSite, reader_dashboard: str, browser: Browser
+) -> None:
+    """With a key that may only read, the question stays and the page says why."""
+    page = visit(browser, f"{reader_dashboard}/wrong-category")
+    before = asked(page)
+    page.get_by_role("button", name="Accept").click()
+    page.get_by_text("The verdict was not kept.").wait_for()
+    assert asked(page) == before
+    assert verdicts(review_site) == []
+    shoot(page, "wrong-category-refused", widths=[NARROW], themes=["light"])
+    page.close()
+
+
+def test_a_group_of_duplicates_is_decided(review_site: ReviewSite, browser: Browser) -> None:
+    """The listing that was posted twice is shown with what differs; accepted, it is gone after reload and exported."""
+    page = visit(browser, f"{review_site.dashboard}/duplicates")
+    group = page.locator("[class*=st-key-group-]", has_text=TWICE)
+    text = group.inner_text()
+    assert "Same file, 2 listings" in text
+    assert "Different places" in text
+    assert "£7.50" in group.locator(".differs").all_inner_texts()[0]
+    shoot(page, "duplicates")
+    assert_accessible(page)
+    group.get_by_role("button", name="Accept").click()
+    group.wait_for(state="detached")
+    page.reload()
+    settle(page)
+    assert group.count() == 0
+    page.get_by_role("tab", name="Decided").click()
+    rows = exported(page)
+    assert TWICE in {row["listing_id"] for row in rows}
+    assert len({row["verdict_id"] for row in rows}) == 1
+    page.close()
+
+
+def test_duplicates_by_key_undo_and_kind(review_site: ReviewSite, browser: Browser) -> None:
+    """X rejects the group on top, Z brings it back; the kind is in the URL, and limits the groups to it."""
+    page = visit(browser, f"{review_site.dashboard}/duplicates?same=Same+file")
+    groups = page.locator("[class*=st-key-group-]")
+    with review_site.client() as api:
+        assert groups.count() == api.duplicates(kind="same_bytes").remaining
+    first = groups.first.inner_text()
+    count = groups.count()
+    page.keyboard.press("x")
+    page.wait_for_function(f"document.querySelectorAll('[class*=st-key-group-]').length == {count - 1}")
+    assert [verdict.decision for verdict in verdicts(review_site)] == ["reject"]
+    page.keyboard.press("z")
+    page.wait_for_function(f"document.querySelectorAll('[class*=st-key-group-]').length == {count}")
+    settle(page)
+    assert groups.first.inner_text() == first
+    assert verdicts(review_site) == []
+    page.close()
+
+
+def asked(page: Page) -> str:
+    """Id of the listing that the page asks about."""
+    return page.get_by_text(re.compile("^Listing ")).inner_text().removeprefix("Listing ")
+
+
+def wait_for(page: Page, listing_id: str) -> None:
+    page.get_by_text(f"Listing {listing_id}").wait_for()
+
+
+def verdicts(site: ReviewSite) -> list[Verdict]:
+    with site.client() as api:
+        return api.verdicts().verdicts
+
+
+def exported(page: Page) -> list[dict[str, str]]:
+    """Rows of the file that the page saves."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as CSV").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text)))

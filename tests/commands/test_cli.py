@@ -1,0 +1,324 @@
+"""The command as a user meets it: what went wrong, where, how to mend it, and never a traceback."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from catalog.settings import Settings
+from marketlens import cli, doctor
+from tests.support.commands import COMMAND, RunHere, failed, marketlens
+from tests.support.exports import MakeExport
+from tests.support.milvus_server import free_ports
+from tests.support.pictures import jpeg, picture
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ingest"], ["ingest", "x", "--max-rejected", "2"], ["search"], ["fly"], ["serve", "--port", "many"]],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(tmp_path: Path, run_here: RunHere, arguments: list[str]) -> None:
+    """Missing arguments, impossible options and unknown commands."""
+    failed(run_here(*arguments, cwd=tmp_path), 2)
+
+
+def test_a_start_of_its_own(tmp_path: Path) -> None:
+    """Wrong usage, help and an error of ours, of the installed command itself; other tests ask in this process."""
+    failed(marketlens("fly", cwd=tmp_path), 2, "fly")
+    assert "ingest" in marketlens("--help", cwd=tmp_path).stdout
+    failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
+
+
+@pytest.mark.parametrize("arguments", [["ingest", "--help"], ["ingest", "run", "--help"]], ids=" ".join)
+def test_help_of_ingest_has_its_options(tmp_path: Path, run_here: RunHere, arguments: list[str]) -> None:
+    """The short form's help is that of the run, and it tells of the other command."""
+    result = run_here(*arguments, cwd=tmp_path)
+    assert result.returncode == 0
+    for word in ("--resume", "--sync", "--engine", "--bulk", "marketlens ingest status"):
+        assert word in result.stdout
+
+
+def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport, run_here: RunHere) -> None:
+    """What is missing of an export is named, before a model or a store is looked for."""
+    failed(run_here("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
+    export = make_export()
+    (export / "Images.csv").unlink()
+    failed(run_here("ingest", export, cwd=tmp_path), 2, "no Images.csv", "manifest")
+    (tmp_path / "m.csv").write_text("photo_id,title\n1,a\n")
+    failed(run_here("ingest", tmp_path / "m.csv", cwd=tmp_path), 2, "listing_id, category")
+
+
+def test_no_model_says_how_to_get_one(tmp_path: Path, make_export: MakeExport) -> None:
+    """Without a model folder the message gives the command that makes one."""
+    words = ("marketlens model import", "models/marketlens-resnet50")
+    failed(marketlens("ingest", make_export(), cwd=tmp_path), 2, *words)
+
+
+def test_no_milvus_at_the_address(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """A server address where nothing listens is named, for ingest and serve alike."""
+    options = ("--uri", "http://127.0.0.1:9", "--model", random_model)
+    environment = {"MARKETLENS_MILVUS__TIMEOUT": "1"}
+    failed(marketlens("ingest", make_export(), *options, cwd=tmp_path, **environment), 3, "http://127.0.0.1:9")
+    failed(
+        marketlens("serve", *options, "--port", free_ports(1)[0], cwd=tmp_path, **environment), 3, "http://127.0.0.1:9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("INDEX__TYPE", "DISKANN"),
+        ("API__PORT", "0"),
+        ("INGEST__BATCH_SIZE", "many"),
+        ("INDEX__TYPE", "IVF_PQ"),  # which Lite does not have
+        ("MILVUS__URI", "localhost:19530"),
+        ("MILVUS__URI", "http://127.0.0.1:99999"),
+        ("MILVUS__URI", "http://:19530"),
+        ("MILVUS__URL", "http://127.0.0.1:19530"),
+    ],
+)
+def test_an_impossible_setting_is_named(
+    tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere, name: str, value: str
+) -> None:
+    """A setting with a wrong value is named as the environment variable that it is."""
+    run = marketlens if value == "IVF_PQ" else run_here  # the store says that one
+    result = run("ingest", make_export(), "--model", random_model, cwd=tmp_path, **{f"MARKETLENS_{name}": value})
+    failed(result, 2, f"MARKETLENS_{name}")
+
+
+def test_too_many_rejected_is_1(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """The share of rejected rows decides between 0 and 1; good rows are written either way, rejected ones reported."""
+    export = make_export(listings=5, photos_each=1)
+    (export / "images" / "l1-0.jpg").write_bytes(b"[bold]no photo[/bold]")
+    result = marketlens("ingest", export, "--model", random_model, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "not_an_image" in result.stdout
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    assert (report["read"], report["written"], report["rejected"]) == (5, 4, 1)
+    assert report["rejected_rows"][0]["row"] == "Images.csv row 3"
+    again = marketlens("ingest", export, "--model", random_model, "--max-rejected", "0.2", cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_a_catalogue_of_another_model(
+    tmp_path: Path, make_export: MakeExport, random_model: Path, imagenet_model: Path
+) -> None:
+    """Ingest, search and serve refuse a collection that another model made; doctor says so as well."""
+    export = make_export(listings=2)
+    assert marketlens("ingest", export, "--model", random_model, cwd=tmp_path).returncode == 0
+    other = ("--model", imagenet_model)
+    failed(marketlens("ingest", export, *other, cwd=tmp_path), 2, "was made by the model", f"--model {random_model}")
+    photo = export / "images" / "l0-0.jpg"
+    failed(marketlens("search", photo, *other, cwd=tmp_path), 2, "was made by the model")
+    failed(marketlens("serve", *other, "--port", free_ports(1)[0], cwd=tmp_path), 2, "was made by the model")
+    doctor = marketlens("doctor", *other, cwd=tmp_path)
+    assert doctor.returncode == 3
+    assert "model mismatch" in doctor.stdout
+
+
+def test_search_with_what_is_no_photo(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
+    """A missing file, a text file, an empty catalogue: said before anything is made."""
+    failed(run_here("search", "gone.jpg", "--model", random_model, cwd=tmp_path), 2, "gone.jpg")
+    (tmp_path / "text.jpg").write_text("no photo")
+    failed(run_here("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
+    (tmp_path / "good.jpg").write_bytes(jpeg(picture(1)))
+    failed(run_here("search", "good.jpg", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
+    failed(
+        marketlens("serve", "--model", random_model, "--port", free_ports(1)[0], cwd=tmp_path), 3, "marketlens ingest"
+    )
+    assert not (tmp_path / "data").exists()
+    crossed = ("--price-min", "5", "--price-max", "1")
+    failed(run_here("search", "good.jpg", *crossed, "--model", random_model, cwd=tmp_path), 2, "lowest price")
+
+
+def test_a_report_that_cannot_be_written_is_said_first(
+    tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere
+) -> None:
+    """Nothing is embedded for a report that has nowhere to go."""
+    (tmp_path / "taken.json").mkdir()
+    result = run_here("ingest", make_export(), "--model", random_model, "--report", "taken.json", cwd=tmp_path)
+    failed(result, 3, "taken.json")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_refused_ingest_is_not_said_to_run(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """Its report says that it failed, and the ledger has no run of it."""
+    result = marketlens("ingest", make_export(), "--model", random_model, "--resume", cwd=tmp_path)
+    failed(result, 2, "no stopped run", "without --resume")
+    assert json.loads((tmp_path / "data" / "report.json").read_text())["state"] == "failed"
+    assert "No run in data/ledger" in marketlens("ingest", "status", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_ingest_goes_on_where_it_was(
+    tmp_path: Path, make_export: MakeExport, random_model: Path, stop: signal.Signals
+) -> None:
+    """Ctrl-C and SIGTERM leave a report of what is confirmed; the next run writes the rest and nothing twice."""
+    export = make_export(listings=100, photos_each=2)
+    arguments = [COMMAND, "ingest", str(export), "--model", str(random_model), "--uri", "c.db", "--report", "r.json"]
+    environment = os.environ | {"MARKETLENS_INGEST__BATCH_SIZE": "16"}
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    # The second batch is there, so the first one is counted.
+    while len(list(tmp_path.glob("c.db/collections/**/*.parquet"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    first = json.loads((tmp_path / "r.json").read_text())
+    assert not first["finished"]
+    assert first["read"] == first["written"] > 0
+    assert marketlens(*arguments[1:], cwd=tmp_path).returncode == 0
+    second = json.loads((tmp_path / "r.json").read_text())
+    assert (second["read"], second["finished"]) == (200, True)
+    # A batch may have been confirmed when the signal came, and not counted any more.
+    assert 0 <= second["unchanged"] - first["written"] <= 16
+    assert second["written"] + second["unchanged"] == 200
+
+
+def test_runs_are_listed(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
+    """`ingest status` lists the runs with what they did; a dry run is none of them."""
+    export = make_export(listings=2)
+    assert "No run in data/ledger" in run_here("ingest", "status", cwd=tmp_path).stdout
+    dry = marketlens("ingest", export, "--model", random_model, "--dry-run", cwd=tmp_path)
+    assert dry.returncode == 0, dry.stderr
+    assert "No run in data/ledger" in run_here("ingest", "status", cwd=tmp_path).stdout
+    assert marketlens("ingest", export, "--model", random_model, cwd=tmp_path).returncode == 0
+    assert marketlens("ingest", export, "--model", random_model, "--sync", cwd=tmp_path).returncode == 0
+    status = marketlens("ingest", "status", cwd=tmp_path).stdout
+    assert status.count(" finished │") == 2
+    assert status.index("4 unchanged") < status.index("4 embedded")
+
+
+def test_search_narrows_and_sync_holds_back(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """`search` shows what passes its filters; `--sync` that would remove too much removes nothing and ends with 1."""
+    export, model = make_export(listings=6, photos_each=1), ("--model", random_model)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace('£2.00,"Leeds', '£2.00,"York'))
+    assert marketlens("ingest", export, *model, cwd=tmp_path).returncode == 0
+    narrow = ("--category", "Garden", "--location", "Leeds")
+    found = marketlens("search", export / "images" / "l0-0.jpg", *narrow, *model, cwd=tmp_path).stdout
+    assert [number for number in range(6) if f"Thing {number}" in found] == [3, 5]
+    images = export / "Images.csv"
+    images.write_text("".join(images.read_text().splitlines(keepends=True)[:2]))
+    synced = marketlens("ingest", export, "--sync", *model, cwd=tmp_path)
+    assert synced.returncode == 1
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    assert (report["photos"], report["read"]) == (6, 1)
+    assert report["sync_refused"] in synced.stdout
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path) -> None:
+    """serve, dashboard and up do not start half."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for command in (["serve", "--model", random_model, "--port", port], ["dashboard", "--port", port], ["up"]):
+            result = marketlens(*command, cwd=tmp_path, MARKETLENS_DASHBOARD__PORT=port, MARKETLENS_API__PORT=port)
+            failed(result, 2, port, "in use")
+
+
+def test_up_says_why_it_ended(tmp_path: Path, random_model: Path) -> None:
+    """Without a catalogue there is nothing to serve: up ends, with the reason and the name of what ended."""
+    ports = free_ports(2)
+    environment = {"MARKETLENS_API__PORT": str(ports[0]), "MARKETLENS_DASHBOARD__PORT": str(ports[1])}
+    result = marketlens("up", "--model", random_model, cwd=tmp_path, **environment)
+    failed(result, 3, "marketlens ingest")
+    assert "The API ended with status 3" in result.stdout
+
+
+def test_doctor_looks_at_everything(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """All well is 0; without a model or a catalogue it says how to get them."""
+    poor = marketlens("doctor", cwd=tmp_path)
+    assert poor.returncode == 3
+    for words in ("marketlens model import", "marketlens ingest EXPORT"):
+        assert words in poor.stdout
+    assert marketlens("ingest", make_export(2), "--model", random_model, cwd=tmp_path).returncode == 0
+    well = marketlens("doctor", "--model", random_model, cwd=tmp_path)
+    assert well.returncode == 0, well.stdout
+    assert "4 photos" in well.stdout
+
+
+def test_doctor_shows_no_password(milvus_server: str, tmp_path: Path) -> None:
+    """An address with name and password in it is shown without them."""
+    address = milvus_server.replace("//", "//shop:letmein@")
+    looked = marketlens("doctor", cwd=tmp_path, MARKETLENS_MILVUS__URI=address)
+    assert f"{milvus_server}: " in looked.stdout, looked.stderr
+    assert "letmein" not in looked.stdout + looked.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried 8 bytes"),
+        RuntimeError("unable to mmap 24699958 bytes from file </m/model.safetensors>: Cannot allocate memory (12)"),
+        Exception("[ONNXRuntimeError] : 1 : FAIL : BFCArena Failed to allocate memory for requested buffer of size 9"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However a library says it: status 3, words, no traceback; another error keeps its own."""
+
+    def refused() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", refused)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 3
+    assert "not enough memory" in capsys.readouterr().err
+    error = RuntimeError("something else")
+    with pytest.raises(RuntimeError, match="something else"):
+        cli.main()
+
+
+def test_doctor_needs_no_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no Streamlit, as in the ingest's image, that is said and nothing is wrong."""
+    monkeypatch.setattr(doctor, "version", _missing)
+    [(what, well, found, _)] = doctor._dashboard(Settings())
+    assert (what, well) == ("streamlit", True)
+    assert "marketlens[dashboard]" in found
+
+
+def _missing(name: str) -> None:
+    raise metadata.PackageNotFoundError(name)
+
+
+def test_demo_on_ones_own_photos(tmp_path: Path, random_model: Path) -> None:
+    """A folder of photos, sub-folders as categories, becomes a catalogue and a contact sheet."""
+    for number in range(8):
+        folder = tmp_path / "mine" / ("cups" if number % 2 else "plates")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number, (300, 200)).save(folder / f"photo {number}.jpg")
+    (tmp_path / "mine" / "broken.jpg").write_bytes(b"no photo")
+    result = marketlens("demo", "--data", "mine", "--once", cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "cups" in result.stdout
+    assert "not_an_image" in result.stdout
+    sheet = Image.open(tmp_path / "data" / "demo" / "contact-sheet.png")
+    assert sheet.width > 1_000
+    assert len(list((tmp_path / "data" / "insights").glob("*/insights.json"))) == 1  # for the dashboard's pages
+
+
+def test_a_model_is_not_overwritten(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
+    """`model import` never replaces a folder; weights that are none are named."""
+    weights = random_model.parent / "random.safetensors"
+    failed(run_here("model", "import", "--weights", weights, "--out", random_model, cwd=tmp_path), 3, "exists already")
+    (tmp_path / "w.safetensors").write_bytes(b"none")
+    failed(run_here("model", "import", "--weights", "w.safetensors", cwd=tmp_path), 3, "w.safetensors")
+    assert not (tmp_path / "models").exists()

@@ -1,0 +1,85 @@
+"""kill -9 at any moment, and run again: the same collection as after one clean run."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog.collection import PhotoCollection
+from catalog.settings import IndexSettings, MilvusSettings
+from tests.support.commands import COMMAND, marketlens
+from tests.support.exports import write_export
+
+# More with MARKETLENS_TEST_KILLS=50: each costs a few seconds.
+KILLS = int(os.environ.get("MARKETLENS_TEST_KILLS", "4"))
+LINES = "data/ledger/*/rows-0*.parquet"
+
+
+def contents(database: Path) -> tuple[dict[str, str], np.ndarray]:
+    photos = PhotoCollection.connect(MilvusSettings(uri=str(database)), IndexSettings(), consistency="Session")
+    ids = sorted(photo_id for photo_id, _ in photos.ids())
+    stored = photos.stored(ids)
+    embeddings = photos.embeddings(ids)
+    assert photos.count() == len(ids) == len(set(ids))
+    photos.close()
+    return {photo_id: one.sha256 + one.photo.listing.title for photo_id, one in stored.items()}, embeddings
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("clean")
+    write_export(folder / "export", 60, 2)
+    started = time.monotonic()
+    result = marketlens("ingest", folder / "export", "--model", random_model, "--uri", "c.db", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    (folder / "seconds").write_text(str(time.monotonic() - started))
+    return folder
+
+
+def well_ended(status: int, output: str, again: list[str]) -> None:
+    """A kill leaves nothing that stops the next run; --resume alone says so where the killed run had not begun."""
+    assert status == 0 or (again and status == 2 and "no stopped run" in output), output
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_kill(clean: Path, tmp_path: Path, random_model: Path, resume: bool) -> None:
+    """Killed again and again at random moments, then run to the end: nothing lost, nothing twice, the books right."""
+    seed = int(os.environ.get("MARKETLENS_TEST_SEED", time.time_ns() % 10_000))
+    chance = np.random.default_rng(seed)
+    print(f"MARKETLENS_TEST_SEED={seed}")
+    arguments = ["ingest", str(clean / "export"), "--model", str(random_model), "--uri", "c.db"]
+    environment = os.environ | {"MARKETLENS_INGEST__BATCH_SIZE": "16"}
+    longest = float((clean / "seconds").read_text())
+    again: list[str] = []
+    for number in range(KILLS):
+        output = tmp_path / f"output-{number}.txt"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [COMMAND, *arguments, *again], cwd=tmp_path, env=environment, stdout=file, stderr=file
+            )
+        moment = time.monotonic() + chance.uniform(0, longest)
+        # The first kill falls while the ledger has lines, and not all of them.
+        while process.poll() is None and not (time.monotonic() > moment if number else any(tmp_path.glob(LINES))):
+            time.sleep(0.01)
+        process.kill()
+        killed = process.wait() == -signal.SIGKILL
+        assert killed or number, output.read_text()
+        if not killed:
+            well_ended(process.returncode, output.read_text(), again)
+        again = ["--resume"] if resume and killed else []
+    result = marketlens(*arguments, *again, cwd=tmp_path, MARKETLENS_INGEST__BATCH_SIZE="16")
+    well_ended(result.returncode, result.stderr, again)
+    if result.returncode:
+        result = marketlens(*arguments, cwd=tmp_path, MARKETLENS_INGEST__BATCH_SIZE="16")
+        assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    assert report["read"] == report["written"] + report["unchanged"] == report["photos"] == 120
+    expected, vectors = contents(clean / "c.db")
+    found, found_vectors = contents(tmp_path / "c.db")
+    assert found == expected
+    assert np.allclose(found_vectors, vectors, atol=1e-5)

@@ -1,0 +1,539 @@
+"""A backup holds all that a catalogue is made of, and any Milvus can be filled from it, Lite or a server."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog import collection
+from catalog.collection import PhotoCollection
+from catalog.errors import (
+    BackupBroken,
+    BuildRefused,
+    MarketlensError,
+    ModelMismatch,
+    NotFound,
+    OutputFailed,
+    StoreFailed,
+    StoreUnreachable,
+)
+from catalog.filters import SearchFilter
+from catalog.listing import Embeddings, Listing, StoredPhoto
+from catalog.progress import Advance
+from catalog.settings import MilvusSettings, Settings
+from catalog.verdicts import Decision, Duplicate, Verdict, VerdictStore, WrongCategory
+from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
+from marketlens.backup import photos as parquet
+from marketlens.backup.making import make_backup
+from marketlens.backup.manifest import MANIFEST, check_files, read_manifest
+from tests.support.backups import back_up, bring_back, opened, settings_of, unwatched
+from tests.support.commands import failed, marketlens
+from tests.support.exports import MakeExport
+from tests.support.milvus_server import free_ports
+from tests.support.postgres_server import new_database, running_postgres
+from tests.support.vectors import DIM, MODEL, stored, unit_vectors
+
+PHOTOS = 2_345
+CHANGED_AT = 1_700_000_123
+
+Place = Callable[[str, str], Settings]
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Makes the settings of a machine of its own, over `lite` or `server`."""
+
+    def place(name: str, kind: str) -> Settings:
+        home = tmp_path / name
+        milvus = MilvusSettings(uri=str(home / "milvus.db"))
+        if kind == "server":
+            uri = request.getfixturevalue("milvus_server")
+            milvus = MilvusSettings(uri=uri, alias=f"photos_{uuid.uuid4().hex[:8]}")
+        return settings_of(home, milvus)
+
+    return place
+
+
+def write_model(folder: Path, fingerprint: str = MODEL) -> None:
+    """A folder that looks like a model; nobody embeds with it."""
+    card = ModelCard(
+        name="fake",
+        architecture=ArchitectureConfig(),
+        transform=TransformConfig(),
+        parent="none",
+        licence="none",
+        fingerprint=fingerprint,
+    )
+    (folder / "plots").mkdir(parents=True)
+    (folder / "model.json").write_text(card.model_dump_json())
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "plots" / "curve.png").write_bytes(b"a curve")
+
+
+def some_photos(settings: Settings, count: int) -> list[StoredPhoto]:
+    """Every tenth came through the API, the fourth one is odd."""
+    photos = [stored(number) for number in range(count)]
+    for number in range(0, count, 10):
+        path = settings.api.photos.absolute() / "ab" / f"{number}.jpg"
+        photos[number] = replace(photos[number], photo=replace(photos[number].photo, uri=str(path)))
+    odd = Listing('l"3\\', "Sofa 🛋️\nnew\ttab 'quoted' \"twice\"", "Home", "", None, "", "Zürich, 東京", 1_600_000_000)
+    photos[3] = replace(stored(3, odd), source_tag="W/x", ingested_at=0)
+    return photos
+
+
+def write_catalogue(settings: Settings, count: int = PHOTOS) -> None:
+    """A catalogue of everything that a backup takes."""
+    photos = some_photos(settings, count)
+    with opened(settings) as collection:
+        info = collection.ensure(MODEL, DIM, model=str(settings.model.path))
+        collection.upsert(photos, unit_vectors(count))
+        collection.end_changes(CHANGED_AT)
+    write_model(settings.model.path)
+    for one in photos[::10]:
+        path = Path(one.photo.uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(path.name.encode())
+    run = settings.ingest.ledger / "20260101T000000Z-abcdef"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    (run / "rows.parquet").write_bytes(b"rows")
+    (run / "rows-000001.part").write_bytes(b"half")
+    insights = settings.insights.folder / info.name
+    (insights / "run").mkdir(parents=True)
+    (insights / "insights.json").write_text(json.dumps({"collection": info.name, "photos": count}))
+    (insights / "run" / "photos.parquet").write_bytes(b"found")
+    settings.check.golden.mkdir()
+    (settings.check.golden / f"{info.name}.parquet").write_bytes(b"golden")
+    decide(settings, "accept")
+
+
+def decide(settings: Settings, decision: Decision) -> None:
+    with closing(VerdictStore(settings.verdicts.url.get_secret_value())) as store:
+        store.decide(WrongCategory("l1", "Other", "Home"), "skip")
+        store.decide(Duplicate.of(["l2", "l1"]), decision, "Größe 🚲\n'x'", "anna")
+        store.decide(WrongCategory("l1", "Other", "Home"), "reject", "\u2028 looked again")
+
+
+def verdicts_of(settings: Settings) -> list[Verdict]:
+    with closing(VerdictStore(settings.verdicts.url.get_secret_value())) as store:
+        return [replace(verdict, verdict_id=0) for verdict in store.every()]
+
+
+def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embeddings]:
+    """Every record, and the embeddings in the order of their ids."""
+    photos.settle()
+    records = {one.photo.photo_id: one for batch in photos.records() for one in batch}
+    ids = sorted(records)
+    vectors = np.concatenate([photos.embeddings(ids[start : start + 1000]) for start in range(0, len(ids), 1000)])
+    return records, vectors
+
+
+def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches, and as many files, of the 2,345 photos."""
+    monkeypatch.setattr(collection, "_VECTORS", 1_000)
+    monkeypatch.setattr(parquet, "FILE_ROWS", 1_000)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def require_same(here: Settings, there: Settings, count: int = PHOTOS) -> None:
+    """All that was here is there."""
+    expected = {one.photo.photo_id: one for one in some_photos(there, count)}
+    order = sorted(range(count), key=lambda number: f"p{number}")
+    with opened(there) as photos:
+        records, vectors = contents(photos)
+        info = photos.builds.live()
+        assert (photos.count(strong=True), photos.lost(), photos.changed_at()) == (count, 0, CHANGED_AT)
+        near = photos.search(unit_vectors(count)[7:8], SearchFilter(categories=("Home",)), 3).hits
+    assert records == expected
+    assert np.array_equal(vectors, unit_vectors(count)[order])
+    assert (near[0].photo_id, near[0].score) == ("p7", pytest.approx(1.0, abs=1e-4))
+    assert (info.fingerprint, info.state, info.model) == (MODEL, "ready", str(there.model.path))
+    assert verdicts_of(there) == verdicts_of(here)
+    assert [verdict.decision for verdict in verdicts_of(there)] == ["accept", "reject"]
+    assert files_in(there.model.path) == files_in(here.model.path)
+    assert files_in(there.api.photos) == files_in(here.api.photos)
+    assert set(files_in(there.ingest.ledger)) == {
+        f"20260101T000000Z-abcdef/{name}" for name in ("run.json", "rows.parquet")
+    }
+    insights = there.insights.folder / info.name
+    assert json.loads((insights / "insights.json").read_text()) == {"collection": info.name, "photos": count}
+    assert (insights / "run" / "photos.parquet").read_bytes() == b"found"
+    assert (there.check.golden / f"{info.name}.parquet").read_bytes() == b"golden"
+
+
+@pytest.mark.parametrize("way", ["lite-lite", "lite-server", "server-lite"])
+def test_round_trip(place: Place, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every record and embedding, bit for bit, verdicts, files: on another machine all is as it was on this one."""
+    in_small_parts(monkeypatch)
+    here, there = (place(name, kind) for name, kind in zip(("here", "there"), way.split("-"), strict=True))
+    write_catalogue(here)
+    manifest = back_up(here, tmp_path / "backup")
+    assert (manifest.photos, manifest.verdicts, manifest.changed_meanwhile) == (PHOTOS, 2, False)
+    assert len(list((tmp_path / "backup" / "photos").iterdir())) == 3
+    restored = bring_back(tmp_path / "backup", there)
+    assert (restored.verdicts, restored.model_files, restored.uploads) == (2, 3, PHOTOS // 10 + 1)
+    require_same(here, there)
+
+
+def test_nothing_but_the_catalogue(place: Place, tmp_path: Path) -> None:
+    """A backup of photos and model alone, without a single verdict, ledger or insights, comes back as well."""
+    here, there = place("here", "lite"), place("there", "lite")
+    with opened(here) as photos:
+        photos.ensure(MODEL, DIM)
+        photos.upsert([stored(0)], unit_vectors(1))
+    write_model(here.model.path)
+    back_up(here, tmp_path / "backup")
+    bring_back(tmp_path / "backup", there)
+    with opened(there) as photos:
+        assert contents(photos)[0] == {"p0": stored(0)}
+    assert not there.ingest.ledger.exists()
+
+
+def test_verdicts_in_postgresql(place: Place, tmp_path: Path) -> None:
+    """Verdicts go from SQLite into PostgreSQL and back; there, new ones go on behind them."""
+    with running_postgres() as address:
+        url = new_database(address, "restored")
+        here, there, back = (place(name, "lite") for name in ("here", "there", "back"))
+        there = there.model_copy(update={"verdicts": there.verdicts.model_validate({"url": url})})
+        write_catalogue(here, 20)
+        back_up(here, tmp_path / "one")
+        bring_back(tmp_path / "one", there)
+        require_same(here, there, 20)
+        with closing(VerdictStore(url)) as store:
+            made = store.decide(Duplicate.of(["x", "y"]), "skip")
+            assert store.page(1)[0] == [made]
+            store.withdraw(made.verdict_id)
+        back_up(there, tmp_path / "two")
+        bring_back(tmp_path / "two", back)
+        require_same(here, back, 20)
+
+
+@pytest.fixture
+def backup(place: Place, tmp_path: Path) -> Path:
+    """A backup of twenty photos."""
+    here = place("here", "lite")
+    write_catalogue(here, 20)
+    back_up(here, tmp_path / "backup")
+    return tmp_path / "backup"
+
+
+def damage(backup: Path, name: str) -> None:
+    path = backup / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+def edit(backup: Path, **fields: object) -> None:
+    told = json.loads((backup / MANIFEST).read_text())
+    (backup / MANIFEST).write_text(json.dumps(told | fields))
+
+
+@pytest.mark.parametrize(
+    ("harm", "error", "words"),
+    [
+        (lambda backup: damage(backup, "photos/00000.parquet"), BackupBroken, "00000.parquet has changed"),
+        (lambda backup: damage(backup, "verdicts.jsonl"), BackupBroken, "verdicts.jsonl has changed"),
+        (lambda backup: (backup / "model" / "model.safetensors").unlink(), BackupBroken, "model.safetensors cannot be"),
+        (lambda backup: (backup / MANIFEST).unlink(), NotFound, "There is no backup in"),
+        (lambda backup: (backup / MANIFEST).write_bytes(b"{"), BackupBroken, "cannot be understood"),
+        (lambda backup: edit(backup, format=2), BackupBroken, "format"),
+        (lambda backup: edit(backup, files={"uploads/../../x": ""}), BackupBroken, "no path inside a backup"),
+    ],
+    ids=["photos", "verdicts", "missing", "no-manifest", "cut-manifest", "newer", "outside"],
+)
+def test_what_is_not_as_it_was_made_is_refused(
+    backup: Path, place: Place, harm: Callable[[Path], None], error: type[MarketlensError], words: str
+) -> None:
+    """A changed, missing or unknown file is named, with how to mend it, before anything is written."""
+    harm(backup)
+    there = place("there", "lite")
+    with pytest.raises(error, match=words) as raised:
+        bring_back(backup, there)
+    assert raised.value.hint
+    assert not there.model.path.parent.exists()
+
+
+def test_the_other_model(place: Place, backup: Path, tmp_path: Path) -> None:
+    """Neither is a backup made with another model than the collection's, nor is one restored over another model."""
+    here, there = place("here", "lite"), place("there", "lite")
+    other = here.model_copy(update={"model": here.model.model_validate({"path": tmp_path / "other"})})
+    write_model(other.model.path, "0c" * 32)
+    with pytest.raises(ModelMismatch):
+        back_up(other, tmp_path / "wrong")
+    assert not list(tmp_path.glob("wrong*"))
+    write_model(there.model.path, "0c" * 32)
+    with pytest.raises(ModelMismatch, match="made with abab") as raised:
+        bring_back(backup, there)
+    assert "--model" in raised.value.hint
+    with opened(there) as photos:
+        assert photos.builds.all() == []
+
+
+@pytest.mark.parametrize("kind", ["lite", "server"])
+def test_an_occupied_place(place: Place, backup: Path, kind: str) -> None:
+    """A live catalogue is left alone; with `replace` the backup takes over in one step, and rollback goes back."""
+    there = place("there", kind)
+    with opened(there) as photos:
+        photos.ensure("0c" * 32, DIM)
+        photos.upsert([stored(1_000)], unit_vectors(1))
+        before = photos.builds.live()
+    decide(there, "reject")
+    own = verdicts_of(there)
+    with pytest.raises(BuildRefused, match="There is a catalogue") as raised:
+        bring_back(backup, there)
+    assert "--replace" in raised.value.hint
+    restored = bring_back(backup, there, replace=True)
+    assert restored.verdicts == 0
+    assert verdicts_of(there) == own
+    with opened(there) as photos:
+        assert photos.builds.live().name == restored.info.name
+        assert photos.count(strong=True) == 20
+        assert photos.builds.rollback() == before
+        assert list(contents(photos.at(before))[0]) == ["p1000"]
+
+
+def test_verdicts_are_never_mixed(place: Place, backup: Path) -> None:
+    """Where others were decided, nothing is written at all, and the message names the way out."""
+    there = place("there", "lite")
+    decide(there, "reject")
+    own = verdicts_of(there)
+    with pytest.raises(OutputFailed, match="2 verdicts in sqlite") as raised:
+        bring_back(backup, there)
+    assert "MARKETLENS_VERDICTS__URL" in raised.value.hint
+    assert verdicts_of(there) == own
+    assert not there.api.photos.exists()
+
+
+KILLED_AT = """
+import os, signal, sys
+from contextlib import contextmanager
+from pathlib import Path
+from catalog.builds import Builds
+from catalog.settings import MilvusSettings
+from tests.server import test_backup
+from tests.support.backups import back_up, bring_back, settings_of
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@contextmanager
+def until_half(title, total):
+    done = 0
+    def advance(count):
+        nonlocal done
+        done += count
+        if 2 * done > total:
+            die()
+    yield advance
+
+what, backup, home, uri, alias, moment = sys.argv[1:]
+if moment == "half":
+    test_backup.unwatched = until_half
+else:
+    setattr(Builds, moment, die)
+settings = settings_of(Path(home), MilvusSettings(uri=uri, alias=alias))
+back_up(settings, Path(backup)) if what == "backup" else bring_back(Path(backup), settings)
+"""
+
+
+def killed(what: str, backup: Path, settings: Settings, moment: str) -> None:
+    """Back up or restore in a process that ends itself by kill -9 at this moment."""
+    home, milvus = settings.model.path.parent, settings.milvus
+    arguments = [what, str(backup), str(home), milvus.uri, milvus.alias, moment]
+    done = subprocess.run([sys.executable, "-c", KILLED_AT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize("moment", ["half", "finish", "go_live"])
+@pytest.mark.parametrize("kind", ["lite", "server"])
+def test_a_killed_restore(
+    place: Place, tmp_path: Path, kind: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill -9 at any moment leaves no catalogue; the same command again makes the whole one."""
+    in_small_parts(monkeypatch)
+    here, there = place("here", "lite"), place("there", kind)
+    write_catalogue(here)
+    back_up(here, tmp_path / "backup")
+    killed("restore", tmp_path / "backup", there, moment)
+    with opened(there) as photos, pytest.raises(MarketlensError, match="no catalogue"):
+        photos.builds.live()
+    bring_back(tmp_path / "backup", there)
+    require_same(here, there)
+    with opened(there) as photos:
+        # One that was complete but for the alias is not taken for a leftover: `index drop` removes it.
+        assert len(photos.builds.all()) == (2 if moment == "go_live" else 1)
+
+
+def test_a_killed_backup_is_none(place: Place, tmp_path: Path) -> None:
+    """A kill -9 leaves a folder that no restore takes for a backup; the same command again makes one."""
+    here = place("here", "lite")
+    write_catalogue(here)
+    killed("backup", tmp_path / "backup", here, "half")
+    assert [path.name for path in tmp_path.glob("backup*")] == ["backup.part"]
+    with pytest.raises(NotFound, match="no backup") as raised:
+        read_manifest(tmp_path / "backup.part")
+    assert "broken off" in raised.value.hint
+    back_up(here, tmp_path / "backup")
+    check_files(tmp_path / "backup", read_manifest(tmp_path / "backup"), lambda _: None)
+    with pytest.raises(OutputFailed, match="exists already"):
+        back_up(here, tmp_path / "backup")
+
+
+def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
+    """A listing that is put while photos are read is no error, and the manifest says that it may be missing."""
+    here = place("here", "lite")
+    write_catalogue(here)
+    with opened(here) as photos:
+
+        def put(_: int) -> None:
+            with photos.change_listing("new") as change:
+                change.write([stored(9_999, Listing("new"))], unit_vectors(1))
+
+        @contextmanager
+        def busy(_: str, __: int) -> Iterator[Advance]:
+            yield put
+
+        manifest = make_backup(photos, here, tmp_path / "backup", busy)
+    assert manifest.changed_meanwhile
+    assert manifest.photos in {PHOTOS, PHOTOS + 1}
+    there = place("there", "lite")
+    bring_back(tmp_path / "backup", there)
+    with opened(there) as photos:
+        assert photos.count() == manifest.photos
+
+
+def test_a_scan_that_misses_photos_is_no_backup(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read is counted against what is stored."""
+    in_small_parts(monkeypatch)
+    here = place("here", "lite")
+    write_catalogue(here)
+    whole = PhotoCollection.rows
+    monkeypatch.setattr(PhotoCollection, "rows", lambda self: list(whole(self))[1:])
+    with pytest.raises(StoreFailed, match="holds 2,345 photos, but 1,345"):
+        back_up(here, tmp_path / "backup")
+    assert not list(tmp_path.glob("backup*"))
+
+
+@pytest.mark.parametrize("wrong", ["fewer", "record", "embedding"])
+def test_what_milvus_does_not_hold_is_not_promoted(
+    place: Place, backup: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """A store that loses a photo, or keeps another record or embedding, is found out, and nothing of it stays."""
+    upsert = PhotoCollection.upsert
+
+    def spoilt(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
+        if wrong == "fewer":
+            photos, embeddings = photos[1:], embeddings[1:]
+        elif wrong == "record":
+            photos = [*photos[:-1], replace(photos[-1], sha256="")]
+        else:
+            embeddings = np.concatenate([embeddings[:-1], unit_vectors(1, seed=5)])
+        upsert(self, photos, embeddings)
+
+    monkeypatch.setattr(PhotoCollection, "upsert", spoilt)
+    there = place("there", "lite")
+    with pytest.raises(StoreFailed, match="holds 19 photos" if wrong == "fewer" else "another photo 'p"):
+        bring_back(backup, there)
+    with opened(there) as photos:
+        assert photos.builds.all() == []
+    monkeypatch.undo()
+    bring_back(backup, there)
+
+
+def test_a_milvus_that_goes_away(
+    place: Place, backup: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A restore waits for it; after `wait_seconds` it ends with a message, and running it again goes well."""
+    upsert, away = PhotoCollection.upsert, iter([True, False])
+
+    def shaky(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
+        if next(away):
+            raise StoreUnreachable("No Milvus answers.", hint="Is it running?")
+        upsert(self, photos, embeddings)
+
+    monkeypatch.setattr(PhotoCollection, "upsert", shaky)
+    bring_back(backup, place("there", "lite"))
+    assert "Waiting for it" in capsys.readouterr().out
+    there, away = place("other", "lite"), iter([True, True])
+    there.ingest.wait_seconds = 0
+    with pytest.raises(StoreUnreachable):
+        bring_back(backup, there)
+    monkeypatch.undo()
+    bring_back(backup, there)
+
+
+def test_a_full_disk(place: Place, tmp_path: Path) -> None:
+    """The message says what could not be written and why; no half backup stays."""
+    here = place("here", "lite")
+    write_catalogue(here)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with opened(here) as photos:
+        try:
+            # No disk can be filled here: a limit on a file's size raises from the same calls.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+            with pytest.raises(OutputFailed, match=r"could not be written: .*File too large") as raised:
+                make_backup(photos, here, tmp_path / "backup", unwatched)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "room" in raised.value.hint
+    assert not list(tmp_path.glob("backup*"))
+
+
+def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+    """Ingest, back up, restore elsewhere, search: the same listings. No API key is in a backup."""
+    own = {"MARKETLENS_MODEL__PATH": str(random_model), "MARKETLENS_VERDICTS__URL": "sqlite:///data/verdicts.db"}
+    home, other = tmp_path / "home", tmp_path / "other"
+    home.mkdir()
+    other.mkdir()
+    export = make_export(listings=6)
+    failed(marketlens("backup", "b", cwd=home, **own), 3, "marketlens ingest")
+    assert marketlens("ingest", export, cwd=home, **own).returncode == 0
+    assert marketlens("keys", "create", "shop", cwd=home).returncode == 0
+    made = marketlens("backup", "b", cwd=home, **own)
+    assert made.returncode == 0, made.stderr
+    assert "12" in made.stdout
+    assert "API keys" in made.stdout
+    secrets = [
+        value for value in _strings(json.loads((home / "data" / "api-keys.json").read_text())) if len(value) > 20
+    ]
+    assert secrets
+    held = files_in(home / "b")
+    assert not [name for name, data in held.items() for secret in secrets if secret.encode() in data]
+    failed(marketlens("backup", "b", cwd=home, **own), 3, "exists already")
+    failed(marketlens("restore", home / "b", cwd=home, **own), 2, "There is a catalogue", "--replace")
+    failed(marketlens("restore", home, cwd=other, **own), 2, "There is no backup")
+    away = f"http://127.0.0.1:{free_ports(1)[0]}"
+    failed(marketlens("restore", home / "b", "--uri", away, cwd=other, **own), 3, "No Milvus answers", "running")
+    # A model of the backup's own: nothing has to be there before.
+    own["MARKETLENS_MODEL__PATH"] = "models/mine"
+    restored = marketlens("restore", home / "b", cwd=other, **own)
+    assert restored.returncode == 0, restored.stderr
+    photo = export / "images" / "l3-0.jpg"
+    expected = marketlens("search", photo, cwd=home, MARKETLENS_MODEL__PATH=str(random_model)).stdout
+    found = marketlens("search", photo, cwd=other, **own)
+    assert found.stdout == expected, found.stderr
+    assert "l3" in found.stdout
+    assert "unchanged" in marketlens("ingest", export, cwd=other, **own).stdout
+    assert "finished" in marketlens("ingest", "status", cwd=other, **own).stdout
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _strings(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _strings(one)

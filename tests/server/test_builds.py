@@ -1,0 +1,198 @@
+"""The contract of builds and the alias: one file, run on embedded Milvus Lite and on a real server."""
+
+import time
+from dataclasses import replace
+from datetime import datetime, tzinfo
+
+import numpy as np
+import pytest
+
+from catalog.builds import CollectionInfo
+from catalog.collection import PhotoCollection
+from catalog.difference import compare, differing, require_same, suspects
+from catalog.errors import BuildRefused, CollectionMissing, CollectionReplaced, NotFound
+from catalog.filters import SearchFilter
+from catalog.settings import IndexSettings
+from tests.support.catalogues import Connect
+from tests.support.vectors import DIM, MODEL, stored, unit_vectors
+
+OTHER = "0c" * 32
+
+
+@pytest.fixture
+def photos(connect: Connect) -> PhotoCollection:
+    """A catalogue of ten photos."""
+    collection = connect()
+    collection.ensure(MODEL, DIM, model="/models/first")
+    collection.upsert([stored(number) for number in range(10)], unit_vectors(10))
+    return collection
+
+
+def make_build(photos: PhotoCollection, count: int = 10, fingerprint: str = OTHER) -> CollectionInfo:
+    """A complete build of the photos p0, p1 and so on."""
+    info = photos.builds.create(fingerprint, DIM, IndexSettings(), model="/models/second", state="building")
+    photos.at(info).upsert([stored(number) for number in range(count)], unit_vectors(count, seed=7))
+    photos.at(info).flush()
+    photos.builds.finish(info.name)
+    return photos.builds.describe(info.name)
+
+
+def test_a_build_says_what_made_it(photos: PhotoCollection, connect: Connect) -> None:
+    """Model folder, fingerprint, index and state are kept in the store itself."""
+    index = IndexSettings(type="HNSW", hnsw_m=8)
+    made = photos.builds.create(OTHER, 16, index, model="/models/second", state="building")
+    assert connect().builds.describe(made.name) == made
+    assert (made.fingerprint, made.dim, made.index, made.model) == (OTHER, 16, index, "/models/second")
+    assert (made.state, photos.builds.live().state) == ("building", "ready")
+    assert photos.builds.live().model == "/models/first"
+
+
+def test_builds_of_one_second_do_not_collide(photos: PhotoCollection) -> None:
+    """Each has a name of its own, the newest comes first, and another alias' collections are not among them."""
+    made = [photos.builds.create(OTHER, 8, IndexSettings(), model="", state="ready") for _ in range(3)]
+    names = [info.name for info in photos.builds.all()]
+    assert names == [*(info.name for info in reversed(made)), photos.builds.live().name]
+    assert photos.builds.find(made[0].build) == photos.builds.find(made[0].name) == made[0]
+    with pytest.raises(NotFound):
+        photos.builds.find("photos")
+
+
+def test_promote_and_back(photos: PhotoCollection) -> None:
+    """Promote moves the alias alone: the build before is there as it was, and rollback returns to it."""
+    first, second = photos.builds.live(), make_build(photos, count=12)
+    assert photos.builds.newest() == second
+    photos.builds.promote(second)
+    assert photos.info(fresh=True).name == second.name
+    assert (photos.count(), photos.at(first).count()) == (12, 10)
+    assert photos.search(unit_vectors(12, seed=7)[11:12], SearchFilter(), 1).hits[0].photo_id == "p11"
+    assert photos.builds.previous().name == first.name
+    assert photos.builds.rollback().name == first.name
+    assert photos.builds.live().name == first.name
+
+
+def test_rollback_skips_what_was_rolled_back(photos: PhotoCollection) -> None:
+    """Rollback goes to the build that was live before the present one, not to the one that was promoted last."""
+    first, bad = photos.builds.live(), make_build(photos)
+    photos.builds.promote(bad)
+    photos.builds.rollback()
+    good = make_build(photos)
+    photos.builds.promote(good)
+    assert photos.builds.rollback().name == first.name
+    with pytest.raises(NotFound, match=f"before {first.name}"):
+        photos.builds.rollback()
+    assert photos.builds.live().name == first.name
+
+
+def test_an_unfinished_build_is_not_promoted(photos: PhotoCollection) -> None:
+    """Nor is the live one, and the alias stays where it was."""
+    live = photos.builds.live()
+    unfinished = photos.builds.create(OTHER, DIM, IndexSettings(), model="", state="building")
+    with pytest.raises(BuildRefused, match="not complete") as caught:
+        photos.builds.promote(unfinished)
+    assert "--resume" in caught.value.hint
+    with pytest.raises(BuildRefused, match="live already"):
+        photos.builds.promote(live)
+    assert photos.builds.live() == live
+
+
+def test_drop_keeps_what_is_needed(photos: PhotoCollection) -> None:
+    """The live build is never dropped, the one that rollback needs only by force; the others go."""
+    first, second = photos.builds.live(), make_build(photos)
+    photos.builds.promote(second)
+    third = make_build(photos)
+    for force in (False, True):
+        with pytest.raises(BuildRefused, match="is live"):
+            photos.builds.drop(second, force=force)
+    with pytest.raises(BuildRefused, match="Rollback would go"):
+        photos.builds.drop(first)
+    photos.builds.drop(third)
+    photos.builds.drop(first, force=True)
+    assert [info.name for info in photos.builds.all()] == [second.name]
+    with pytest.raises(NotFound, match="was dropped"):
+        photos.builds.rollback()
+    assert photos.builds.live() == photos.info(fresh=True)
+    assert photos.count() == 10
+
+
+def test_without_a_newer_build_there_is_nothing_to_promote(photos: PhotoCollection) -> None:
+    """The live one is not its own successor, and the message says how to make one."""
+    with pytest.raises(NotFound) as caught:
+        photos.builds.newest()
+    assert "marketlens index build" in caught.value.hint
+
+
+def test_a_view_of_a_build_stays_with_it(photos: PhotoCollection) -> None:
+    """Wherever the alias goes; once dropped, the collection is missing, not another one's hits."""
+    first, second = photos.builds.live(), make_build(photos, count=12)
+    view = photos.at(first)
+    photos.builds.promote(second)
+    assert (view.info().name, view.count()) == (first.name, 10)
+    photos.builds.drop(first, force=True)
+    with pytest.raises(CollectionMissing):
+        view.search(unit_vectors(1), SearchFilter(), 5)
+
+
+def test_an_ingest_stops_when_another_build_goes_live(photos: PhotoCollection) -> None:
+    """Its embeddings are never written among another model's, and its last batch does not vanish without a word."""
+    first, second = photos.builds.live(), make_build(photos)
+    photos.builds.promote(second)
+    with pytest.raises(CollectionReplaced, match=second.name):
+        photos.flush()
+    with pytest.raises(CollectionReplaced):
+        photos.upsert([stored(99)], unit_vectors(1))
+    with pytest.raises(CollectionReplaced):
+        photos.remove(["p0"])
+    assert (photos.at(first).count(), photos.at(second).count()) == (10, 10)
+
+
+def test_differences_are_counted(photos: PhotoCollection) -> None:
+    """What the build lacks, has otherwise, and has too much; a hash or a price is enough to differ."""
+    build = photos.at(make_build(photos, count=8))
+    live = photos.at(photos.builds.live())
+    cheaper = stored(0, replace(stored(0).photo.listing, price=1.0))
+    other_bytes = replace(stored(1), sha256="f" * 64)
+    build.upsert([cheaper, other_bytes, stored(20)], unit_vectors(3))
+    difference = compare(live, build)
+    assert (difference.missing, difference.changed, difference.gone) == (2, 2, 1)
+    assert str(difference) == "2 missing, 2 out of date, 1 removed since"
+    with pytest.raises(BuildRefused, match="differs from the live collection in 5 of 10 photos"):
+        require_same(photos, build.info())
+    batches = list(differing(live, build, suspects(live, build)))
+    assert {one.photo.photo_id for batch in batches for one in batch.wanted} == {"p0", "p1", "p8", "p9"}
+    assert [photo_id for batch in batches for photo_id in batch.gone] == ["p20"]
+
+
+def test_the_same_photos_are_no_difference(photos: PhotoCollection) -> None:
+    """Whatever the model: embeddings are not compared, photos are."""
+    build = make_build(photos, count=10)
+    assert compare(photos, photos.at(build)).total == 0
+    require_same(photos, build)
+
+
+def test_vectors_and_records_are_everything(photos: PhotoCollection) -> None:
+    """Each photo once, with its own embedding."""
+    build = photos.at(make_build(photos, count=2_500))
+    expected = unit_vectors(2_500, seed=7)
+    build.settle()
+    seen = {}
+    for ids, embeddings in build.vectors():
+        seen |= dict(zip(ids, embeddings, strict=True))
+    assert len(seen) == 2_500
+    assert all(np.allclose(seen[f"p{number}"], expected[number], atol=1e-6) for number in range(2_500))
+    records = [one for batch in build.records() for one in batch]
+    assert sorted(one.photo.photo_id for one in records) == sorted(seen)
+
+
+def test_a_clock_that_was_set_back(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest build is the one made last, whatever the clock says: it is promoted without naming it."""
+
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Yesterday":
+            return cls.fromtimestamp(time.time() - 86_400, tz)
+
+    first = make_build(photos)
+    monkeypatch.setattr("catalog.builds.datetime", Yesterday)
+    second, third = make_build(photos), make_build(photos)
+    assert first.build < second.build < third.build
+    assert photos.builds.newest().name == third.name

@@ -1,0 +1,241 @@
+"""`--bulk`: Parquet files by pymilvus' BulkWriter, imported by a real server, confirmed once the import is done."""
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
+
+import boto3
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+from pydantic import SecretStr
+from pymilvus import MilvusException
+
+from catalog.collection import PhotoCollection
+from catalog.errors import InvalidSetting, StoreFailed
+from catalog.exports import open_export
+from catalog.ledger import Ledger
+from catalog.listing import Listing, Photo, StoredPhoto
+from catalog.records import FIELDS, from_row
+from catalog.report import Report
+from catalog.settings import BulkSettings, IndexSettings, IngestSettings, MilvusSettings
+from embedding.embedder import Embedder
+from ingest.bulk import NOTE
+from ingest.local import run_locally
+from ingest.patience import Patience
+from ingest.run import Options, ingest
+from tests.support.commands import RunHere
+from tests.support.exports import MakeExport, undated
+from tests.support.models import LoadedModel
+from tests.support.web import Site
+
+bulk = pytest.importorskip(
+    "catalog.bulk", reason='needs pymilvus\' bulk writer: pip install "marketlens[bulk]"', exc_type=ImportError
+)
+
+
+@pytest.fixture
+def photos(milvus_server: str) -> Iterator[PhotoCollection]:
+    settings = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
+    collection = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")
+    yield collection
+    collection.close()
+
+
+def run(
+    export: Path, embedder: Embedder, photos: PhotoCollection, *, bulk: bool = True, resume: bool = False
+) -> Report:
+    report = Report(export=str(export))
+    settings = IngestSettings(
+        batch_size=4,
+        ledger=export.parent / "ledger",
+        bulk=BulkSettings(folder=str(export.parent / "files")),
+    )
+    model, options = LoadedModel(embedder), Options(bulk=bulk, resume=resume)
+    ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, options)
+    return report
+
+
+def test_the_same_as_without(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, milvus_server: str
+) -> None:
+    """Records, embeddings and verdicts are those of an ordinary ingest; the files are gone; searches see it all."""
+    export = make_export(listings=10, photos_each=2)
+    (export / "images" / "l1-0.jpg").write_bytes(b"no photo")
+    report = run(export, embedder, photos)
+    assert (report.read, report.embedded, report.rejected, report.photos) == (20, 19, 1, 19)
+    settings = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
+    plain = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")
+    run(export, embedder, plain, bulk=False)
+    ids = sorted(photo_id for photo_id, _ in photos.ids())
+    assert len(ids) == 19
+    assert np.array_equal(photos.embeddings(ids), plain.embeddings(ids))
+    ours, theirs = photos.stored(ids), plain.stored(ids)
+    plain.close()
+    assert [(undated(ours[one].photo), ours[one].sha256) for one in ids] == [
+        (undated(theirs[one].photo), theirs[one].sha256) for one in ids
+    ]
+    assert None not in {one.photo.listing.listed_at for one in ours.values()}
+    assert not list((export.parent / "files").rglob("*.parquet"))
+    assert photos.note(NOTE) == ""
+    again = run(export, embedder, photos, bulk=False)
+    assert (again.unchanged, again.written) == (19, 0)
+
+
+def test_only_a_first_load(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """A collection that holds photos is refused: nothing is replaced by an import."""
+    export = make_export(listings=2)
+    run(export, embedder, photos, bulk=False)
+    with pytest.raises(InvalidSetting, match="holds 4 photos"):
+        run(export, embedder, photos)
+    assert photos.count() == 4
+
+
+@pytest.mark.parametrize("go_on", ["bulk", "resume", "plain"])
+def test_cut_off_while_the_server_imports(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, go_on: str
+) -> None:
+    """A run that dies while the server imports: the next one waits for that import, with --bulk or without.
+
+    Nothing is in the ledger that was not confirmed, and nothing is there twice.
+    """
+    export = make_export(listings=8)
+    monkeypatch.setattr(bulk, "FILE_BYTES", 1)  # a file for each batch
+    asked: list[str] = []
+    ask = bulk._Grpc.ask
+
+    def die(jobs: object, file: str) -> str:
+        asked.append(ask(jobs, file))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return asked[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk._Grpc, "ask", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(export, embedder, photos)
+    (stopped,) = Ledger(export.parent / "ledger").runs()
+    assert (len(asked), stopped.state, stopped.embedded) == (2, "stopped", 4)
+    report = run(export, embedder, photos, bulk=go_on != "plain", resume=go_on == "resume")
+    assert report.read == report.written + report.unchanged == report.photos == 16
+    assert report.unchanged == (4 if go_on == "resume" else 8)
+    # A server that takes over what it imported may be away for a moment.
+    ids = Patience(60, print)(lambda: [photo_id for photo_id, _ in photos.ids()])
+    assert len(ids) == len(set(ids)) == 16
+
+
+def test_cut_off_and_gone_on_with_where_the_extra_is_missing(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody can ask whether the import is done, nothing is ingested beside it: what to install is said."""
+    export = make_export(listings=2)
+    run(export, embedder, photos, bulk=False)
+    photos.set_note(NOTE, "under way")
+    monkeypatch.setitem(sys.modules, "catalog.bulk", None)
+    with pytest.raises(InvalidSetting, match="was cut off") as error:
+        run(export, embedder, photos, bulk=False)
+    assert "marketlens[bulk]" in error.value.hint
+    assert photos.note(NOTE)
+
+
+def test_an_answer_that_was_lost(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Milvus took the request and its answer never came, it is not asked again: the file would come twice."""
+    ask, lost = bulk._Grpc.ask, []
+
+    def lose(jobs: object, file: str) -> str:
+        lost.append(ask(jobs, file))
+        raise MilvusException(message="UNAVAILABLE")
+
+    monkeypatch.setattr(bulk._Grpc, "ask", lose)
+    report = run(make_export(listings=4), embedder, photos)
+    assert (len(lost), report.embedded, report.photos) == (1, 8, 8)
+
+
+def test_a_file_that_the_server_cannot_read(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's refusal ends the run with its reason and the way out, which is open; the ledger has nothing."""
+    export = make_export(listings=3)
+    ask = bulk._Grpc.ask
+    monkeypatch.setattr(bulk._Grpc, "ask", lambda jobs, file: ask(jobs, "/nowhere" + file))
+    with pytest.raises(StoreFailed, match="no such file") as caught:
+        run(export, embedder, photos)
+    assert "without --bulk" in caught.value.hint
+    (kept,) = Ledger(export.parent / "ledger").runs()
+    assert (kept.state, kept.read) == ("failed", 0)
+    assert run(export, embedder, photos, bulk=False).written == 6
+
+
+def test_files_for_a_bucket(photos: PhotoCollection, tmp_path: Path) -> None:
+    """With an object store the file lies in the bucket, and holds every field as it was given."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    place = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "us-east-1"}
+    bucket = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **place)
+    bucket.create_bucket(Bucket="milvus")
+    photos.ensure("ab" * 32, 8)
+    load = photos.bulk_load(
+        BulkSettings(
+            endpoint=f"{host}:{port}",
+            bucket="milvus",
+            access_key=SecretStr("k"),
+            secret_key=SecretStr("s"),
+            draft=tmp_path / "draft",
+        )
+    )
+    stored = [
+        StoredPhoto(Photo(f"p{n}", Listing(f"l{n}", f'"{n}" é 🛋', "C", "S", None, "GBP", "Leeds"), "/p"), "0" * 64, 5)
+        for n in range(3)
+    ]
+    vectors = np.eye(3, 8, dtype=np.float32)
+    load.append(stored, vectors)
+    load.write()
+    (file,) = bucket.list_objects_v2(Bucket="milvus")["Contents"]
+    table = pq.read_table(io.BytesIO(bucket.get_object(Bucket="milvus", Key=file["Key"])["Body"].read()))
+    server.stop()
+    assert file["Key"].startswith("marketlens/")
+    assert set(table.column_names) == {*FIELDS, "embedding"}
+    rows = table.to_pylist()
+    assert [from_row(row) for row in rows] == stored
+    assert np.array_equal(np.array([row["embedding"] for row in rows], np.float32), vectors)
+
+
+def test_jobs_of_newer_servers(site: Site) -> None:
+    """From Milvus 2.4 on jobs are asked for over REST, in the words that it documents."""
+    jobs = bulk._Rest(SimpleNamespace(settings=MilvusSettings(uri=site.address)), "photos_x")
+    site.page("/v2/vectordb/jobs/import/create", b'{"code": 0, "data": {"jobId": "7"}}')
+    site.page("/v2/vectordb/jobs/import/list", b'{"code": 0, "data": {"records": [{"jobId": "7"}]}}')
+    site.page(
+        "/v2/vectordb/jobs/import/describe",
+        b'{"code": 0, "data": {"jobId": "7", "state": "Completed", "importedRows": 3, "totalRows": 3,'
+        b' "details": [{"fileName": "[marketlens/u/1.parquet]"}]}}',
+    )
+    assert jobs.ask("marketlens/u/1.parquet") == "7"
+    asked = json.loads(site.posted[-1])
+    assert (asked["collectionName"], asked["files"]) == ("photos_x", [["marketlens/u/1.parquet"]])
+    assert jobs.list() == [bulk.Job("7", "done", 3, "[marketlens/u/1.parquet]")]
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "Milvus Lite has no bulk import"),
+        ({"MARKETLENS_MILVUS__URI": "http://127.0.0.1:9"}, "needs a place that the server reads from"),
+    ],
+)
+def test_refused_first(
+    tmp_path: Path, make_export: MakeExport, run_here: RunHere, environment: dict[str, str], words: str
+) -> None:
+    """What cannot be done is said before anything is opened or made."""
+    result = run_here("ingest", make_export(), "--bulk", cwd=tmp_path, **environment)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert not (tmp_path / "data" / "milvus.db").exists()

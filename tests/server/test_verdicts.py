@@ -1,0 +1,307 @@
+"""Verdicts: kept once for each question, whoever decides at the same time, on SQLite and on PostgreSQL alike."""
+
+import sqlite3
+import threading
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from setuptools import find_namespace_packages
+from sqlalchemy import create_engine, text, update
+
+from catalog.errors import InvalidQuery, InvalidSetting, NotFound, OutputFailed, VerdictsUnavailable
+from catalog.verdicts import DecidedDuplicates, Duplicate, VerdictStore, WrongCategory
+from catalog.verdicts.database import Database
+from catalog.verdicts.tables import METADATA, VERDICTS
+from tests.support.paths import ROOT
+from tests.support.postgres_server import driver, new_database, running_postgres
+
+AT_ONCE = 8
+QUESTION = WrongCategory("l1", "Other Goods", "Home & Garden")
+PAIR = Duplicate.of(["b", "a"])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    with running_postgres() as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'new folder' / 'verdicts.db'}"
+    return new_database(request.getfixturevalue("postgres"), tmp_path.name)
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[VerdictStore]:
+    store = VerdictStore(url)
+    yield store
+    store.close()
+
+
+def test_a_verdict_comes_back_whole(store: VerdictStore, url: str) -> None:
+    """Question, decision, note, name and moment are kept, for another process as well."""
+    note = "Größe 🚲, 'quoted' \"twice\"\nand a second line"
+    made = store.decide(QUESTION, "accept", note, "anna")
+    assert (made.question, made.decision, made.note, made.decided_by) == (QUESTION, "accept", note, "anna")
+    assert abs(made.decided_at - datetime.now(UTC)) < timedelta(minutes=1)
+    store.decide(PAIR, "skip")
+    store.close()
+    verdicts, total = VerdictStore(url).page(10)
+    assert verdicts[1] == made
+    assert (verdicts[0].question, total) == (PAIR, 2)
+
+
+def test_deciding_again_replaces(store: VerdictStore) -> None:
+    """One verdict for each question, the last one, and it stands first; the old one can no longer be taken back."""
+    first = store.decide(QUESTION, "skip")
+    store.decide(PAIR, "accept")
+    last = store.decide(QUESTION, "reject", "looked again")
+    verdicts, total = store.page(10)
+    assert ([one.verdict_id for one in verdicts], total) == ([last.verdict_id, last.verdict_id - 1], 2)
+    assert store.wrong_categories() == {QUESTION.key: "reject"}
+    with pytest.raises(NotFound):
+        store.withdraw(first.verdict_id)
+
+
+def test_what_makes_a_question_the_same() -> None:
+    """The order in which listings come does not; another suggestion, or seller's category, is another question."""
+    assert Duplicate.of(["a", "b", "a"]) == PAIR
+    assert Duplicate.of(["b", "a"]).key == PAIR.key != Duplicate.of(["a", "b", "c"]).key
+    others = [WrongCategory("l1", "Other Goods", "X"), WrongCategory("l1", "X", "Home & Garden")]
+    # Where texts end is part of the question.
+    others += [WrongCategory("l", "1Other Goods", "Home & Garden"), WrongCategory("l1", "", "Other GoodsHome & Garden")]
+    assert len({one.key for one in (QUESTION, *others)}) == 5
+    assert Duplicate.of(["wrong_category", "a"]).key != Duplicate.of(["a", "duplicate"]).key
+
+
+def test_no_part_of_a_decided_duplicate_is_asked_again() -> None:
+    """A part of a decided group is decided; a group with one more listing is not; skipped ones can be told."""
+    questions = {"abc": "reject", "cd": "skip", "abcx": "skip"}
+    decided = DecidedDuplicates((Duplicate.of(listings), said) for listings, said in questions.items())
+    assert decided.on("abc") == decided.on("ca") == "reject"
+    assert decided.on("abcx") == decided.on("cd") == "skip"
+    assert decided.on("abcd") is decided.on("bd") is decided.on("yz") is None
+
+
+def test_undo(store: VerdictStore) -> None:
+    """A verdict that is taken back is gone everywhere, and its id never comes again."""
+    made = store.decide(PAIR, "accept")
+    assert store.duplicates().on(["a", "b"]) == "accept"
+    assert store.withdraw(made.verdict_id) == made
+    assert store.duplicates().on(["a", "b"]) is None
+    assert store.page(10) == ([], 0)
+    with pytest.raises(NotFound):
+        store.withdraw(made.verdict_id)
+    assert store.decide(PAIR, "reject").verdict_id > made.verdict_id
+    assert store.duplicates().on(["a", "b"]) == "reject"
+
+
+def test_what_others_decide_is_seen(store: VerdictStore, url: str) -> None:
+    """Another worker's verdicts count at once, one that replaces another among them, and its withdrawals."""
+    other = VerdictStore(url)
+    assert store.wrong_categories() == {}
+    made = other.decide(QUESTION, "skip")
+    assert store.wrong_categories() == {QUESTION.key: "skip"}
+    made = other.decide(QUESTION, "accept")
+    assert store.wrong_categories() == {QUESTION.key: "accept"}
+    other.withdraw(made.verdict_id)
+    assert store.wrong_categories() == {}
+    other.close()
+
+
+def test_what_was_begun_first_and_kept_last_is_seen(store: VerdictStore, url: str) -> None:
+    """PostgreSQL gives ids when a decision is begun: one may appear when a greater one was seen already."""
+    first, begun, _ = (store.decide(WrongCategory(f"l{number}", "a", "b"), "skip") for number in range(3))
+    store.withdraw(begun.verdict_id)
+    assert store.wrong_categories()[first.question.key] == "skip"
+    database = Database(url)
+    with database.writing() as connection:
+        those = update(VERDICTS).where(VERDICTS.c.id == first.verdict_id)
+        connection.execute(those.values(id=begun.verdict_id, decision="accept"))
+    database.close()
+    assert store.wrong_categories()[first.question.key] == "accept"
+
+
+def test_what_is_unchanged_is_read_once(store: VerdictStore) -> None:
+    """Nothing is read again while nobody decides, nor when somebody decides on the other kind."""
+    store.decide(QUESTION, "accept")
+    before = store.wrong_categories()
+    store.decide(PAIR, "accept")
+    assert store.wrong_categories() is before
+    store.decide(WrongCategory("l2", "a", "b"), "accept")
+    assert store.wrong_categories() is not before
+
+
+def test_pages(store: VerdictStore) -> None:
+    """Newest first, each once, by kind and decision; what is decided meanwhile moves nothing."""
+    for number in range(5):
+        store.decide(WrongCategory(f"l{number}", "a", "b"), "accept" if number % 2 else "reject")
+    store.decide(PAIR, "accept")
+    first, total = store.page(2, kind="wrong_category")
+    store.decide(WrongCategory("new", "a", "b"), "skip")
+    rest, _ = store.page(10, kind="wrong_category", before=first[-1].verdict_id)
+    listings = [one.question.listing_id for one in (*first, *rest) if isinstance(one.question, WrongCategory)]
+    assert (listings, total) == (["l4", "l3", "l2", "l1", "l0"], 5)
+    assert store.page(10, decision="accept")[1] == 3
+    assert store.page(10, kind="duplicate", decision="reject") == ([], 0)
+
+
+def decide_many(url: str, worker: int) -> list[int]:
+    """Decide one question that all decide, and some of one's own."""
+    store = VerdictStore(url)
+    ids = [store.decide(QUESTION, "accept", f"worker {worker}, {number}").verdict_id for number in range(5)]
+    ids += [store.decide(WrongCategory(f"l{worker}-{number}", "a", "b"), "reject").verdict_id for number in range(5)]
+    store.close()
+    return ids
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor], ids=["threads", "processes"])
+def test_eight_at_once(url: str, pool: Callable[..., ThreadPoolExecutor]) -> None:
+    """On a database that is not there yet, all of them migrate and decide: none fails, nothing is lost or doubled."""
+    context = {"mp_context": get_context("spawn")} if pool is ProcessPoolExecutor else {}
+    with pool(AT_ONCE, **context) as workers:
+        ids = [one for made in workers.map(decide_many, [url] * AT_ONCE, range(AT_ONCE)) for one in made]
+    assert len(set(ids)) == AT_ONCE * 10
+    store = VerdictStore(url)
+    verdicts, total = store.page(1_000)
+    assert total == len({one.question for one in verdicts}) == AT_ONCE * 5 + 1
+    (shared,) = [one for one in verdicts if one.question == QUESTION]
+    assert shared.note.endswith(", 4")
+    store.close()
+
+
+def test_one_store_in_eight_threads(store: VerdictStore) -> None:
+    """The threads of one service share a store."""
+    together = threading.Barrier(AT_ONCE)
+
+    def work(number: int) -> None:
+        together.wait()
+        store.decide(PAIR, "accept", str(number))
+        assert store.duplicates().on(["a", "b"]) == "accept"
+        assert store.page(5)[1] == 1
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(work, range(AT_ONCE)))
+
+
+def test_the_steps_lead_to_the_table(url: str) -> None:
+    """What the migrations make is what the code works with, and a second time they do nothing."""
+    database = Database(url)
+    database.migrate()
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    database.close()
+    again = Database(url)
+    again.migrate()
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://user:secret@host/db", "names a mysql database"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("data/verdicts.db", "no address"),
+        ("", "no address"),
+    ],
+)
+def test_a_wrong_address_is_said_at_once(url: str, words: str) -> None:
+    """Before anything is opened, with what it should look like, and without the password."""
+    with pytest.raises(InvalidSetting, match=words) as caught:
+        VerdictStore(url)
+    assert "sqlite:///data/verdicts.db" in caught.value.hint
+    assert "secret" not in caught.value.message + caught.value.hint
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    """A server that does not answer, a folder in the way, a file that is none: one error, without the password."""
+    (tmp_path / "folder.db").mkdir()
+    (tmp_path / "text.db").write_text("no database" * 1_000)
+    urls = ["postgresql://me:secret@127.0.0.1:1/x", f"sqlite:///{tmp_path}/folder.db", f"sqlite:///{tmp_path}/text.db"]
+    for url in urls:
+        store = VerdictStore(url)
+        for ask in (store.migrate, store.wrong_categories, lambda store=store: store.decide(PAIR, "accept")):
+            with pytest.raises(VerdictsUnavailable, match="cannot be reached") as caught:
+                ask()
+            assert "secret" not in caught.value.message
+            assert "MARKETLENS_VERDICTS__URL" in caught.value.hint
+        store.close()
+
+
+def test_it_recovers(tmp_path: Path) -> None:
+    """Where the database could not be opened at first, the next request tries again."""
+    (tmp_path / "v.db").mkdir()
+    store = VerdictStore(f"sqlite:///{tmp_path}/v.db")
+    with pytest.raises(VerdictsUnavailable):
+        store.migrate()
+    (tmp_path / "v.db").rmdir()
+    assert store.decide(PAIR, "accept").verdict_id == 1
+    store.close()
+
+
+def test_a_server_that_was_restarted(postgres: str, tmp_path: Path) -> None:
+    """Connections that PostgreSQL has ended are made anew, without an error for anybody."""
+    store, other = (VerdictStore(new_database(postgres, tmp_path.name)), create_engine(driver(postgres) + "/postgres"))
+    store.decide(PAIR, "accept")
+    with other.connect() as connection:
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        assert connection.execute(text(ended), {"name": tmp_path.name}).all() == [(True,)]
+    assert store.duplicates().on(["a", "b"]) == "accept"
+    store.close()
+    other.dispose()
+
+
+def test_read_only_sqlite_is_read(tmp_path: Path) -> None:
+    """Where the file cannot be written, verdicts are shown, and deciding says why it fails."""
+    path = tmp_path / "v.db"
+    store = VerdictStore(f"sqlite:///{path}")
+    made = store.decide(PAIR, "accept")
+    store.close()
+    read_only = VerdictStore(f"sqlite:///file:{path}?mode=ro&uri=true")
+    assert read_only.page(5) == ([made], 1)
+    for change in (lambda: read_only.decide(PAIR, "reject"), lambda: read_only.withdraw(made.verdict_id)):
+        with pytest.raises(OutputFailed, match="cannot be written: attempt to write a readonly database") as caught:
+            change()
+        assert "MARKETLENS_VERDICTS__URL" in caught.value.hint
+    assert read_only.page(5) == ([made], 1)
+    read_only.close()
+
+
+def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    """A database that a later version has changed is neither written nor taken for an empty one."""
+    path = tmp_path / "v.db"
+    VerdictStore(f"sqlite:///{path}").migrate()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(VerdictsUnavailable, match="another version"):
+        VerdictStore(f"sqlite:///{path}").decide(PAIR, "accept")
+
+
+def test_what_is_no_question(store: VerdictStore) -> None:
+    """A listing is no duplicate of itself, and what PostgreSQL could not keep is refused by both."""
+    for question in (Duplicate.of(["a", "a"]), Duplicate.of(["a\0", "b"]), WrongCategory("a", "b", "\0")):
+        with pytest.raises(InvalidQuery):
+            store.decide(question, "accept")
+    with pytest.raises(InvalidQuery):
+        store.decide(PAIR, "accept", "\0")
+    assert store.page(5) == ([], 0)
+
+
+def test_the_steps_are_installed() -> None:
+    """They are packages that setuptools finds, so a wheel has them, not a checkout alone."""
+    root = ROOT
+    options = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    packages = find_namespace_packages(str(root), include=options["include"])
+    for path in (root / "catalog" / "verdicts").rglob("*.py"):
+        assert ".".join(path.parent.relative_to(root).parts) in packages

@@ -1,0 +1,206 @@
+"""A Milvus that goes away in the middle of a run."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import catalog.collection
+from catalog.collection import PhotoCollection
+from catalog.errors import StoreFailed, StoreUnreachable
+from catalog.exports import open_export
+from catalog.ledger import Ledger
+from catalog.report import Report
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from ingest.local import run_locally
+from ingest.run import Options, ingest
+from marketlens.terminal import sigterm_as_interrupt
+from tests.support.catalogues import ingest_export
+from tests.support.exports import MakeExport
+from tests.support.milvus_server import PackageServer
+from tests.support.models import FakeEngine, LoadedModel, fake_embedder
+from tests.support.proxy import Proxy, proxied
+
+
+class CuttingEngine(FakeEngine):
+    """Cuts the network at its third batch."""
+
+    def __init__(self, proxy: Proxy, mend_after: float | None) -> None:
+        super().__init__()
+        self._proxy = proxy
+        self._mend_after = mend_after
+        self.batches = 0
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.batches += 1
+        if self.batches == 3:
+            self._proxy.cut()
+            if self._mend_after is not None:
+                threading.Timer(self._mend_after, self._proxy.mend).start()
+        return super().run(pixels)
+
+
+@pytest.fixture
+def alias() -> str:
+    return f"photos_{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def line(milvus_server: str) -> Iterator[tuple[str, Proxy]]:
+    with proxied(milvus_server) as line:
+        yield line
+
+
+def run(
+    export: Path,
+    line: tuple[str, Proxy],
+    alias: str,
+    *,
+    mend_after: float | None,
+    wait: float,
+    hear: Callable[[str], None] = lambda _: None,
+) -> tuple[Report, list[str]]:
+    uri, proxy = line
+    embedder = fake_embedder()
+    embedder._engine = CuttingEngine(proxy, mend_after)
+    settings = IngestSettings(batch_size=5, ledger=export.parent / "ledger", wait_seconds=wait)
+    photos = PhotoCollection.connect(
+        MilvusSettings(uri=uri, alias=alias, timeout=2), IndexSettings(), consistency="Session"
+    )
+    report, said = Report(export=str(export)), []
+
+    def say(text: str) -> None:
+        said.append(text)
+        hear(text)
+
+    try:
+        model = LoadedModel(embedder)
+        ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, say, Options())
+    except StoreUnreachable:
+        assert report.state == "failed"
+    finally:
+        photos.close()
+    return report, said
+
+
+def count(milvus_server: str, alias: str) -> int:
+    photos = PhotoCollection.connect(
+        MilvusSettings(uri=milvus_server, alias=alias), IndexSettings(), consistency="Session"
+    )
+    try:
+        return photos.count(strong=True)
+    finally:
+        photos.close()
+
+
+def test_it_is_waited_for(make_export: MakeExport, milvus_server: str, line: tuple[str, Proxy], alias: str) -> None:
+    """A Milvus that comes back is waited for: the run says so once, goes on, and every photo is there once."""
+    report, said = run(make_export(listings=20), line, alias, mend_after=3.0, wait=120)
+    assert (report.state, report.written, report.photos) == ("finished", 40, 40)
+    assert any("Waiting for it" in line for line in said)
+    assert count(milvus_server, alias) == 40
+
+
+def test_waiting_has_an_end(make_export: MakeExport, milvus_server: str, line: tuple[str, Proxy], alias: str) -> None:
+    """A Milvus that stays away ends the run; what was confirmed stands in ledger and report, and in no more."""
+    export = make_export(listings=20)
+    report, _ = run(export, line, alias, mend_after=None, wait=1)
+    assert report.state == "failed"
+    there = count(milvus_server, alias)
+    assert report.written <= there < 40  # what was confirmed is there; what was under way may be
+    (kept,) = Ledger(export.parent / "ledger").runs()
+    assert (kept.state, kept.written) == ("failed", report.written)
+
+
+def test_a_signal_ends_the_waiting(
+    make_export: MakeExport,
+    milvus_server: str,
+    line: tuple[str, Proxy],
+    alias: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGTERM while Milvus is away is obeyed at once: the run was stopped, and says what was confirmed."""
+    monkeypatch.setattr(catalog.collection, "WRITE_SECONDS", 2.0)  # pymilvus tries as long to end an upsert under way
+    export, wait, asked = make_export(listings=20), 120, []
+
+    def stop(_: str) -> None:
+        if not asked:
+            asked.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with sigterm_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        run(export, line, alias, mend_after=None, wait=wait, hear=stop)
+    assert time.monotonic() - asked[0] < wait / 2
+    (kept,) = Ledger(export.parent / "ledger").runs()
+    assert kept.state == "stopped"
+    assert kept.written <= count(milvus_server, alias) < 40
+
+
+def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias: str) -> None:
+    """A Milvus that is killed in the middle of a run and started again: nothing is lost, nothing is there twice."""
+    server = PackageServer(tmp_path)
+    server.start()
+    restart = threading.Timer(5.0, lambda: server.start(wait=False))
+
+    class KillingEngine(FakeEngine):
+        def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if self.photos == 10:
+                server.kill()
+                restart.start()
+            return super().run(pixels)
+
+    try:
+        export, embedder = make_export(listings=20), fake_embedder()
+        embedder._engine = KillingEngine()
+        photos = PhotoCollection.connect(
+            MilvusSettings(uri=server.uri, alias=alias), IndexSettings(), consistency="Session"
+        )
+        report, said = Report(export=str(export)), []
+        settings = IngestSettings(batch_size=5, ledger=tmp_path / "ledger", wait_seconds=240)
+        model = LoadedModel(embedder)
+        ingest(
+            run_locally, open_export(export), model, photos, settings, report, lambda _: None, said.append, Options()
+        )
+        assert (report.state, report.written, report.photos) == ("finished", 40, 40)
+        photos.settle()
+        assert len(list(photos.ids())) == len(set(photos.ids())) == 40
+        assert any("Waiting for it" in line for line in said)
+        photos.close()
+    finally:
+        restart.cancel()
+        server.stop()
+
+
+def test_full_disk(make_export: MakeExport, tmp_path: Path) -> None:
+    """A full disk stops the run, which says so and what was confirmed; with room again, the next run ends the job."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk (root)")
+    try:
+        photos = PhotoCollection.connect(
+            MilvusSettings(uri=str(disk / "photos.db")), IndexSettings(), consistency="Session"
+        )
+        export = make_export(listings=200)
+        with pytest.raises(StoreFailed, match="No space left") as failure:
+            ingest_export(export, fake_embedder(), photos, batch_size=50)
+        assert "Make room" in failure.value.hint
+        (kept,) = Ledger(export.parent / "ledger").runs()
+        assert kept.state == "failed"
+        assert 0 < kept.written <= photos.count() < 400
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        report = ingest_export(export, fake_embedder(), photos, batch_size=50)
+        assert report.written + report.unchanged == photos.count() == 400
+        assert report.unchanged >= kept.written
+        photos.close()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -1,0 +1,280 @@
+"""The Python client: against the real service for what it asks, against made-up answers for what can go wrong."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from catalog.settings import MilvusSettings
+from embedding.embedder import Embedder
+from search_api import schemas
+from search_api.client import ApiError, AsyncClient, Client
+from search_api.keys import create_key
+from search_api.schemas import PutListing, PutPhoto, SearchRequest
+from tests.support.exports import MakeExport
+from tests.support.insight_files import duplicate, suggestion, write_insights
+from tests.support.models import FakeEngine
+from tests.support.pictures import jpeg, picture
+from tests.support.serving import make_app, serving
+
+Answer = httpx.Response | Exception
+
+
+@pytest.fixture
+def address(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> Iterator[str]:
+    """A service over ten listings of two photos."""
+    app = make_app(make_export(listings=10, photos_each=2), embedder, lite, photos=tmp_path / "photos")
+    found = ([suggestion("l1", "Garden", "Home", ["l2-0"])], [duplicate("l0", "l2")])
+    write_insights(tmp_path / "insights", app.state.catalogue.photos, *found)
+    with serving(app) as address:
+        yield address
+
+
+def client_answered(*answers: Answer, **options: int) -> tuple[Client, list[httpx.Request]]:
+    """A client that gets these answers, the last one for ever, and what it has asked."""
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        answered = answers[min(len(asked), len(answers)) - 1]
+        if isinstance(answered, Exception):
+            raise answered
+        return answered
+
+    client = Client("http://api.example/", "secret", **options)
+    client._http = httpx.Client(transport=httpx.MockTransport(answer), headers=client._headers)
+    return client, asked
+
+
+def refusal(status: int, **headers: str) -> httpx.Response:
+    problem = schemas.Problem(
+        title="t", status=status, detail="d", code="c", hint="h", request_id="r", errors=[{"field": "limit"}]
+    )
+    return httpx.Response(status, text=problem.model_dump_json(), headers=headers)
+
+
+def test_a_problem_keeps_its_words() -> None:
+    """The caller reads the API's own detail, hint, code, wrong fields and request id."""
+    client, _ = client_answered(refusal(422))
+    with pytest.raises(ApiError) as caught:
+        client.categories()
+    error = caught.value
+    assert (error.status, error.code, error.detail, error.hint, error.request_id) == (422, "c", "d", "h", "r")
+    assert error.errors == [{"field": "limit"}]
+
+
+@pytest.mark.parametrize(
+    ("response", "words"),
+    [
+        (httpx.ReadTimeout("slow"), "took too long"),
+        (httpx.ReadError("cut"), "No answer from the API at http://api.example"),
+        (httpx.Response(502, text="<h1>Bad gateway</h1>"), "status 502"),
+        (httpx.Response(200, text="<h1>Welcome</h1>"), "status 200"),
+    ],
+)
+def test_every_failure_is_one_error(response: Answer, words: str) -> None:
+    """Whatever goes wrong on the way, there is one error to catch, and it says what may help."""
+    with pytest.raises(ApiError, match=words) as caught:
+        client_answered(response)[0].categories()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "http://[", "not an address"])
+def test_a_wrong_address_is_no_traceback(address: str) -> None:
+    """A slip in the setting is told like an API that is down."""
+    with pytest.raises(ApiError, match="No answer from the API"):
+        Client(address).ready()
+
+
+@pytest.mark.parametrize("key", ["mlk_wrong", "schlüssel", "ключ"])
+def test_a_wrong_key_is_the_apis_to_refuse(
+    key: str, make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path
+) -> None:
+    """Whatever is given for a key can be sent, and is refused in the API's words."""
+    create_key(tmp_path / "keys.json", "ann", "read")
+    app = make_app(make_export(), embedder, lite)
+    with serving(app) as address, Client(address, key) as api, pytest.raises(ApiError, match="API key") as caught:
+        api.categories()
+    assert caught.value.status == 401
+
+
+def test_nobody_listening() -> None:
+    """With the API down the user learns how to start it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ApiError, match=address) as caught:
+        Client(address).ready()
+    assert "marketlens serve" in caught.value.hint
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_api_is_asked_again(status: int) -> None:
+    """Where the API says when to come back, the client does, and at last gives its words."""
+    welcome = httpx.Response(200, json={"categories": []})
+    client, asked = client_answered(refusal(status, **{"Retry-After": "0"}), welcome)
+    assert client.categories().categories == []
+    assert len(asked) == 2
+    client, asked = client_answered(refusal(status, **{"Retry-After": "0"}), tries=2)
+    with pytest.raises(ApiError, match="d"):
+        client.categories()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("response", [refusal(503), refusal(404), refusal(500), httpx.ReadTimeout("slow")])
+def test_what_will_not_change_is_asked_once(response: Answer) -> None:
+    """Without a word of when to come back there is no second try: it might be done twice, or in vain."""
+    client, asked = client_answered(response)
+    with pytest.raises(ApiError):
+        client.categories()
+    assert len(asked) == 1
+
+
+def test_only_what_was_said_is_sent() -> None:
+    """The key goes along; a default that nobody set does not, so that the API's own holds."""
+    client, asked = client_answered(httpx.Response(400))
+    with pytest.raises(ApiError):
+        client.search(SearchRequest(listing_id="l1"))
+    assert asked[0].headers["authorization"] == "Bearer secret"
+    assert json.loads(asked[0].content) == {"listing_id": "l1"}
+
+
+def test_addresses_of_photos_keep_their_signature() -> None:
+    """The size joins what is in the address already."""
+    client = Client("http://api.example/")
+    assert client.photo_address("/v1/photos/a%2Fb/image", 100) == "http://api.example/v1/photos/a%2Fb/image?size=100"
+    signed = client.photo_address("/v1/photos/a/image?signature=x.y", 100)
+    assert signed == "http://api.example/v1/photos/a/image?signature=x.y&size=100"
+
+
+def test_every_method_reaches_its_route(address: str) -> None:
+    """What the client offers, the service answers, photos and all."""
+    with Client(address) as api:
+        assert api.ready().photos == 20
+        photo = jpeg(picture(4))
+        answer = api.search(SearchRequest(limit=3), [photo])
+        assert answer.hits[0].listing_id == "l4"
+        assert api.search(SearchRequest(query_id=answer.query_id, limit=3)).hits == answer.hits
+        two = api.search_batch([SearchRequest(uploads=[0], limit=1), SearchRequest(listing_id="nobody")], [photo])
+        assert two[0].answer and two[0].answer.hits == answer.hits[:1]
+        assert two[1].problem and two[1].problem.code == "not_found"
+        assert "l4" not in [hit.listing_id for hit in api.similar("l4").hits]
+        assert api.embed(schemas.EmbedRequest(photo_id="l4-0")).dim == 2048
+        with pytest.raises(ApiError, match="knows no categories"):
+            api.classify(schemas.ClassifyRequest(photo_id="l4-0"))
+        assert api.listing("l4").title == "Thing 4"
+        assert len(api.categories().categories) == 2
+        new = api.put_listing("new/one", PutListing(title="New", photos=[PutPhoto(photo_id="n", upload=0)]), [photo])
+        assert new == api.listing("new/one")
+        assert api.remove_listing("new/one").photos == 1
+        with pytest.raises(ApiError, match="'nobody'") as caught:
+            api.explain(schemas.ExplainRequest(photo_id="l4-0", hit_photo_id="nobody"))
+        assert caught.value.status == 404
+
+
+def test_what_staff_ask_and_decide(address: str) -> None:
+    """Every question can be read, decided and taken back, with the defaults and with everything said."""
+    with Client(address) as api:
+        assert api.whoami() == schemas.Caller(name="", scope="admin", keys_needed=False)
+        assert (api.insights().photos, api.map().total_photos, len(api.map(3).columns.x)) == (20, 20, 3)
+        assert api.confusion().categories == ["Garden", "Home"]
+        assert api.insight_photos().total == 20
+        assert len(api.insight_photos("Home", "Home", True, 1, 2).photos) == 2
+        (asked,) = api.suggestions().suggestions
+        assert api.suggestions("Garden", "Home", 0, 1, True).suggestions == [asked]
+        question = schemas.WrongCategory(
+            listing_id=asked.listing_id, category=asked.category, suggested_category=asked.suggested_category
+        )
+        verdict = api.decide(schemas.PutVerdict(question=question, decision="accept"))
+        assert verdict.question == question
+        assert api.suggestions().remaining == 0
+        assert api.verdicts().verdicts == api.verdicts("wrong_category", "accept", 10, 1).verdicts == [verdict]
+        assert api.withdraw(verdict.verdict_id) == verdict
+        assert api.suggestions().suggestions == [asked]
+        (group,) = api.duplicates().groups
+        assert api.duplicates("same_photo", 0, 1, True).groups == [group]
+        pair = schemas.Duplicate(listing_ids=[listing.listing_id for listing in group.listings])
+        api.decide(schemas.PutVerdict(question=pair, decision="skip", note="Later."))
+        assert (api.duplicates().remaining, api.duplicates(skipped=True).remaining) == (0, 1)
+
+
+def test_what_operators_ask(address: str) -> None:
+    """Builds, runs, models and activity; what cannot be done is the API's word."""
+    with Client(address) as api:
+        (live,) = api.builds().builds
+        for refused in (lambda: api.promote(live.name), api.rollback, lambda: api.plot("no/model", "../x")):
+            with pytest.raises(ApiError) as caught:
+                refused()
+            assert caught.value.status in {404, 409}
+        (run,) = api.runs(5).runs
+        assert (run.written, api.rejected(run.run_id, 0, 5).total) == (20, 0)
+        assert api.activity().seconds > 0
+        assert api.models().unreadable
+
+
+def test_async_asks_the_same(address: str) -> None:
+    """Each new method, on both clients: one answer."""
+    asked = ["whoami", "insights", "map", "confusion", "insight_photos", "suggestions", "duplicates", "verdicts"]
+    asked += ["builds", "runs", "models"]
+
+    async def ask() -> list[object]:
+        async with AsyncClient(address) as api:
+            answers = [await getattr(api, name)() for name in asked]
+            assert (await api.activity()).seconds > 0  # its points are others from one moment to the next
+            put = schemas.PutVerdict(question=schemas.Duplicate(listing_ids=["a", "b"]), decision="reject")
+            made = await api.decide(put)
+            assert await api.withdraw(made.verdict_id) == made
+            for refused in (api.promote("x"), api.rollback(), api.rejected("x"), api.plot("x", "y")):
+                with pytest.raises(ApiError) as caught:
+                    await refused
+                assert caught.value.status == 404
+        return answers
+
+    with Client(address) as api:
+        assert [getattr(api, name)() for name in asked] == asyncio.run(ask())
+
+
+def test_a_picture_is_bytes() -> None:
+    """A model's picture comes as it is, and is asked again like all else where the API is busy."""
+    client, asked = client_answered(refusal(503, **{"Retry-After": "0"}), httpx.Response(200, content=b"PNG"))
+    assert client.plot("f", "a/b.png") == b"PNG"
+    assert [str(one.url) for one in asked] == ["http://api.example/v1/models/f/plots/a%2Fb.png"] * 2
+
+
+def test_pages_end_and_hold_everything_once(address: str, engine: FakeEngine) -> None:
+    """All pages together are all listings, and the photo is sent once."""
+    with Client(address) as api:
+        before = engine.photos
+        pages = list(api.pages(SearchRequest(limit=4), [jpeg(picture(4))]))
+        found = [hit.listing_id for page in pages for hit in page.hits]
+        assert sorted(found) == sorted(f"l{number}" for number in range(10))
+        assert [len(page.hits) for page in pages] == [4, 4, 2]
+        assert engine.photos == before + 1
+
+
+def test_async_answers_are_the_same(address: str) -> None:
+    """Sync and async differ in nothing else: the same methods, the same answers."""
+
+    def public(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert public(Client) == public(AsyncClient)
+
+    async def ask() -> list[schemas.SearchResponse]:
+        async with AsyncClient(address) as api:
+            return [page async for page in api.pages(SearchRequest(listing_id="l4", limit=6))]
+
+    with Client(address) as api:
+        pages = list(api.pages(SearchRequest(listing_id="l4", limit=6)))
+    assert [page.hits for page in asyncio.run(ask())] == [page.hits for page in pages]
+
+
+def test_browsers_have_an_address_of_their_own() -> None:
+    """In a cluster the dashboard asks http://api:8080, which means nothing to the browser that loads the photos."""
+    with Client("http://api:8080", public_url="https://shop.example/") as inside, Client("http://shop:8080") as plain:
+        assert inside.photo_address("/v1/photos/p1?sig=s", 200) == "https://shop.example/v1/photos/p1?sig=s&size=200"
+        assert plain.photo_address("/v1/photos/p1", 200) == "http://shop:8080/v1/photos/p1?size=200"

@@ -1,0 +1,76 @@
+"""Builds beside a live collection, by another fake model."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from catalog.builds import CollectionInfo
+from catalog.collection import PhotoCollection
+from catalog.difference import compare
+from catalog.settings import IndexSettings, IngestSettings
+from embedding.embedder import Embedder
+from ingest.build import fill
+from ingest.build_report import BuildReport
+from tests.support.models import FakeEngine, fake_embedder
+
+SETTINGS = IngestSettings(batch_size=4)
+OTHER = "0c" * 32
+
+
+class OtherEngine(FakeEngine):
+    """Another model: the same numbers in another order. `before` is called ahead of every batch."""
+
+    def __init__(self, before: Callable[[int], None] = lambda _: None) -> None:
+        super().__init__()
+        self._before = before
+
+    def run(self, pixels):
+        self._before(self.photos)
+        return np.ascontiguousarray(super().run(pixels)[:, ::-1])
+
+
+def other_embedder(before: Callable[[int], None] = lambda _: None) -> tuple[Embedder, OtherEngine]:
+    engine = OtherEngine(before)
+    return Embedder(fake_embedder(OTHER).card, engine), engine
+
+
+@contextmanager
+def no_bar(_title: str, _total: int):
+    yield lambda _: None
+
+
+def new_build(photos: PhotoCollection, fingerprint: str = OTHER, index: IndexSettings | None = None) -> CollectionInfo:
+    return photos.builds.create(fingerprint, 2048, index or IndexSettings(), model="/m", state="building")
+
+
+def run(photos: PhotoCollection, info: CollectionInfo, embedder: Embedder | None) -> BuildReport:
+    """Fill it; the numbers add up, and a finished build lacks of the live collection only what was rejected."""
+    report = BuildReport(info.name)
+    live, build = photos.at(photos.builds.live()), photos.at(info)
+    try:
+        fill(live, build, embedder, SETTINGS, report, no_bar)
+    finally:
+        assert report.read == report.copied + report.embedded + len(report.rejected)
+    assert report.finished
+    assert photos.builds.describe(info.name).state == "ready"
+    assert compare(live, build).total == compare(live, build).missing == len(report.rejected)
+    return report
+
+
+OWN = fake_embedder().fingerprint
+
+
+def load(folder: Path) -> Embedder:
+    """The model folders of these tests."""
+    return {"own": fake_embedder, "m": lambda: other_embedder()[0]}[folder.name]()
+
+
+def build(photos: PhotoCollection, fingerprint: str = OTHER) -> CollectionInfo:
+    """A complete build beside the live collection."""
+    info = new_build(photos, fingerprint)
+    embedder = None if fingerprint == OWN else other_embedder()[0]
+    source = photos.at(photos.builds.live())
+    fill(source, photos.at(info), embedder, IngestSettings(batch_size=4), BuildReport(info.name), no_bar)
+    return photos.builds.describe(info.name)

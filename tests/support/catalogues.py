@@ -1,0 +1,42 @@
+"""Catalogues on either store: opening, filling."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.collection import PhotoCollection
+from catalog.exports import open_export
+from catalog.report import Report
+from catalog.settings import IngestSettings, MilvusSettings
+from embedding.embedder import Embedder
+from ingest.local import run_locally
+from ingest.run import Options, ingest
+from tests.support.models import LoadedModel
+
+Connect = Callable[..., PhotoCollection]
+
+
+def a_catalogue_of_its_own(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
+    if request.param == "lite":
+        return MilvusSettings(uri=str(tmp_path / "milvus.db"))
+    return MilvusSettings(uri=request.getfixturevalue("milvus_server"), alias=f"photos_{uuid.uuid4().hex[:8]}")
+
+
+def ingest_export(
+    export: Path, embedder: Embedder, photos: PhotoCollection, *, batch_size: int = 256, **options: Any
+) -> Report:
+    """Ingest an export, with its ledger beside it; every number adds up."""
+    report = Report(export=str(export))
+    advanced: list[int] = []
+    settings = IngestSettings(batch_size=batch_size, ledger=export.parent / "ledger", wait_seconds=0)
+    opened = open_export(export)
+    ingest(
+        run_locally, opened, LoadedModel(embedder), photos, settings, report, advanced.append, print, Options(**options)
+    )
+    assert report.read == report.written + report.unchanged + report.rejected
+    assert sum(advanced) == report.read
+    assert report.finished
+    return report

@@ -1,0 +1,66 @@
+"""A site of its own to change: real listings, among which some things are wrong that a test can count on."""
+
+import csv
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from search_api.client import Client
+from search_api.keys import create_key
+from tests.support.browser import running_site
+from tests.support.exports import write_csv
+
+TWICE = "posted-twice"
+WRONG = "Appliances"
+MISFILED = ("Music", "DIY", "Phones")
+BROKEN = "broken-photo"
+
+
+@dataclass(frozen=True)
+class ReviewSite:
+    """Where it is; the dashboard asks with the admin key. In `folder` there is also a second build of the catalogue."""
+
+    api: str
+    dashboard: str
+    folder: Path
+    admin_key: str
+    read_key: str
+
+    def client(self) -> Client:
+        """What the dashboard asks with."""
+        return Client(self.api, self.admin_key)
+
+
+@contextmanager
+def running_review_site(folder: Path) -> Iterator[ReviewSite]:
+    """A listing is posted again as TWICE, many things are filed as appliances, and the photo BROKEN is cut off."""
+    keys = folder / "data" / "api-keys.json"
+    admin, reader = create_key(keys, "ann", "admin"), create_key(keys, "rob", "read")
+    with running_site(folder, 200, spoil=_spoil, commands=[["index", "build"]], api_key=admin) as site:
+        yield ReviewSite(site.api, site.dashboard, folder, admin, reader)
+
+
+def _spoil(export: Path) -> None:
+    (head, *products), (image_head, *images) = _rows(export / "Products.csv"), _rows(export / "Images.csv")
+    for category in MISFILED:
+        for row in [row for row in products if row[3].startswith(category)][::3]:
+            row[3] = f"{WRONG} / Other"
+    photos = export / "images"
+    once = images[0]
+    first = next(row for row in products if row[1] == once[2])
+    products.append(["9001", TWICE, *first[2:5], "£7.50", "Leeds, West Yorkshire"])
+    images.append(["9001", f"{TWICE}-0", TWICE])
+    shutil.copy(photos / f"{once[1]}.jpg", photos / f"{TWICE}-0.jpg")
+    products.append(["9002", "cut-off", "Lamp", first[3], "", "£3.00", "Leeds, West Yorkshire"])
+    images.append(["9002", BROKEN, "cut-off"])
+    whole = (photos / f"{once[1]}.jpg").read_bytes()
+    (photos / f"{BROKEN}.jpg").write_bytes(whole[: len(whole) // 2])
+    write_csv(export / "Products.csv", head, products)
+    write_csv(export / "Images.csv", image_head, images)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))

@@ -1,0 +1,70 @@
+"""The service over a small catalogue: in this process, or at a real address."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from catalog.collection import Consistency, PhotoCollection
+from catalog.settings import (
+    ApiSettings,
+    IndexSettings,
+    IngestSettings,
+    InsightsSettings,
+    MilvusSettings,
+    Settings,
+    VerdictSettings,
+)
+from embedding.embedder import Embedder
+from marketlens.serving import IDLE_SECONDS
+from search_api.app import create_app
+from tests.support.catalogues import ingest_export
+
+
+def make_app(
+    export: Path, embedder: Embedder, milvus: MilvusSettings, consistency: Consistency = "Session", **settings: object
+) -> FastAPI:
+    """The service over an export that is ingested first; keys, ledger, insights and verdicts are kept beside it."""
+    beside = export.parent
+    photos = PhotoCollection.connect(milvus, IndexSettings(), consistency=consistency)
+    ingest_export(export, embedder, photos)
+    return create_app(
+        Settings(
+            api=ApiSettings.model_validate({"keys": beside / "keys.json"} | settings),
+            ingest=IngestSettings(ledger=beside / "ledger"),
+            insights=InsightsSettings(folder=beside / "insights"),
+            verdicts=VerdictSettings(url=SecretStr(f"sqlite:///{beside / 'verdicts.db'}")),
+        ),
+        embedder,
+        photos,
+    )
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Run the app in a thread of this process, behind a real socket; yields its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on a socket that uvicorn opens itself
+    # Connections are kept as `marketlens serve` keeps them.
+    config = uvicorn.Config(
+        app, access_log=False, log_config=None, timeout_graceful_shutdown=5, timeout_keep_alive=IDLE_SECONDS
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        deadline = time.monotonic() + 120
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server.started
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()

@@ -1,0 +1,12 @@
+"""Waiting for a condition."""
+
+import time
+from collections.abc import Callable
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait; never for ever."""
+    deadline = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

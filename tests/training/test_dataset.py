@@ -1,0 +1,163 @@
+"""`marketlens prepare`: nothing that is held back can be learnt from, and the report says what is there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from catalog.errors import ExportUnreadable, OutputFailed
+from catalog.exports import open_export
+from catalog.hosts import reader
+from embedding.dataset import DatasetReport, prepare
+from embedding.splits import assign_splits, listing_groups, near_identical_pairs
+from tests.support.commands import marketlens
+from tests.support.exports import MakeExport
+from tests.support.paths import LISTINGS
+from tests.support.pictures import jpeg, picture
+
+
+def run(export: Path, out: Path, seed: int = 0) -> tuple[pd.DataFrame, DatasetReport]:
+    report = prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
+    return pd.read_parquet(out / "photos.parquet"), report
+
+
+def test_a_listing_is_in_one_split(make_export: MakeExport, tmp_path: Path) -> None:
+    """No listing has photos in two splits, every category is in each, and test is about 15 %, val about 10 %."""
+    photos, _ = run(make_export(listings=80, photos_each=2), tmp_path / "set")
+    assert (photos.groupby("listing_id")["split"].nunique() == 1).all()
+    for category in ("Home", "Garden"):
+        shares = photos[photos.category == category].split.value_counts(normalize=True)
+        assert shares["test"] == pytest.approx(0.15, abs=0.03)
+        assert shares["val"] == pytest.approx(0.10, abs=0.03)
+
+
+def test_near_identical_photos_stay_together(make_export: MakeExport, tmp_path: Path) -> None:
+    """A repost in other bytes and size keeps both listings on one side, also by way of a third, for every seed."""
+    export = make_export(listings=40, photos_each=2)
+    images = export / "images"
+    original = Image.open(images / "l0-0.jpg")
+    (images / "l7-0.jpg").write_bytes(jpeg(original.resize((200, 160))))  # l0 ~ l7
+    shutil.copy(images / "l7-1.jpg", images / "l13-1.jpg")  # l7 = l13
+    for seed in range(6):
+        photos, report = run(export, tmp_path / f"set{seed}", seed)
+        split = photos.groupby("listing_id")["split"].first()
+        assert split["l0"] == split["l7"] == split["l13"]
+        assert ["l0", "l13", "l7"] in report.same_photo
+
+
+def test_the_real_export_has_no_leak(tmp_path: Path) -> None:
+    """On real photos: no listing, no bytes and no perceptual hash nearer than nine bits in two splits."""
+    if not LISTINGS.exists():
+        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
+    photos, report = run(LISTINGS, tmp_path / "set")
+    assert (len(photos), report.listings, len(report.rejected_rows)) == (4_305, 2_400, 0)
+    for held_together in ("listing_id", "sha256"):
+        assert (photos.groupby(held_together)["split"].nunique() == 1).all()
+    bits = np.unpackbits(np.array([list(bytes.fromhex(text)) for text in photos.phash], np.uint8), axis=1)
+    split = photos.split.to_numpy()
+    signs = bits.astype(np.int16) * 2 - 1
+    distances = (64 - signs @ signs.T) // 2
+    assert distances[split[:, None] != split[None, :]].min() > 8
+    shares = photos.drop_duplicates("listing_id").split.value_counts(normalize=True)
+    assert shares["test"] == pytest.approx(0.15, abs=0.01)
+
+
+def test_the_same_seed_gives_the_same_splits(make_export: MakeExport, tmp_path: Path) -> None:
+    """Reproducible from the seed, whatever the order of the rows; another seed gives other splits."""
+    export = make_export(listings=40, photos_each=1)
+    first, _ = run(export, tmp_path / "a")
+    header, *rows = (export / "Images.csv").read_text().splitlines()
+    (export / "Images.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
+    again, _ = run(export, tmp_path / "b")
+    other, _ = run(export, tmp_path / "c", seed=1)
+    splits = [frame.set_index("photo_id").split.sort_index() for frame in (first, again, other)]
+    assert splits[0].equals(splits[1])
+    assert not splits[0].equals(splits[2])
+
+
+def test_the_table_is_clean(make_export: MakeExport, tmp_path: Path) -> None:
+    """Numbers, root categories and titles without their place; what could not be used is in the report."""
+    export = make_export(listings=12, photos_each=2)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("£2.00", "free"))
+    (export / "images" / "l3-1.jpg").write_bytes(b"no photo")
+    photos, report = run(export, tmp_path / "set")
+    row = photos.set_index("photo_id").loc["l4-0"]
+    assert (row.title, row.category, row.subcategory, row.price, row.currency) == (
+        "Thing 4",
+        "Home",
+        "Things",
+        5.0,
+        "GBP",
+    )
+    assert photos.set_index("photo_id").price.isna()["l1-0"]
+    assert (len(photos), report.unknown_prices) == (23, 1)
+    assert [(bad.photo_id, bad.reason) for bad in report.rejected_rows] == [("l3-1", "not_an_image")]
+    assert json.loads((tmp_path / "set" / "categories.json").read_text()) == {"Garden": 0, "Home": 1}
+    assert Image.open(tmp_path / "set" / "categories.png").width > 400
+
+
+def test_small_categories_are_said(make_export: MakeExport, tmp_path: Path) -> None:
+    """A category of two listings is all train, a single category is worth a warning; neither ends the run."""
+    _, report = run(make_export(listings=4, categories=("A", "B")), tmp_path / "two")
+    assert [text for text in report.warnings if "'A'" in text and "train" in text]
+    _, report = run(make_export(listings=9, categories=("A",), name="one"), tmp_path / "single")
+    assert any("one category only" in text for text in report.warnings)
+
+
+def test_nothing_half_made(make_export: MakeExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that exists is left alone; an export without a photo and a full disk leave nothing behind."""
+    export = make_export(listings=3)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(OutputFailed, match="exists already"):
+        run(export, tmp_path / "there")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(OutputFailed, match="No space left"):
+        run(export, tmp_path / "full")
+    for photo in (export / "images").iterdir():
+        photo.write_bytes(b"")
+    with pytest.raises(ExportUnreadable, match="Not one photo"):
+        run(export, tmp_path / "none")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "there"]
+
+
+def test_prepare_as_a_command(make_export: MakeExport, tmp_path: Path) -> None:
+    """The command prints counts per category and split."""
+    result = marketlens("prepare", make_export(listings=20), "--out", "set", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Garden" in result.stdout
+    assert (tmp_path / "set" / "report.json").exists()
+
+
+def test_pairs_are_near_and_once() -> None:
+    """Eight bits apart is near, nine is not, and each pair is given once."""
+    hashes = np.zeros((3, 8), np.uint8)
+    hashes[1, 0] = 0b11111111
+    hashes[2, :2] = (0b11111111, 0b1)
+    assert near_identical_pairs(hashes).tolist() == [[0, 1], [1, 2]]
+    assert listing_groups(np.array([0, 1, 2]), near_identical_pairs(hashes)).tolist() == [0, 0, 0]
+    assert near_identical_pairs(np.empty((0, 8), np.uint8)).tolist() == []
+
+
+def test_large_groups_never_empty_the_training_set() -> None:
+    """However the groups fall, every category keeps something to train on and holds something back."""
+    for seed in range(50):
+        groups = np.array([0] * 10 + [1] * 10 + [2, 3])
+        splits = assign_splits(groups, ["A"] * 22, seed)
+        assert set(splits) == {"train", "val", "test"}
+
+
+def test_pictures_differ() -> None:
+    """The made-up photos of these tests are not near-identical by accident."""
+    import imagehash
+
+    hashes = np.stack([np.packbits(imagehash.phash(picture(seed)).hash) for seed in range(80)])
+    assert len(near_identical_pairs(hashes)) == 0

@@ -1,0 +1,530 @@
+"""`marketlens train`: what comes out is a whole model, and nothing that was held back went in."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+
+import embedding.prepared
+from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
+from catalog.exports import open_export
+from catalog.hosts import reader
+from embedding.augmentation import train_transform
+from embedding.card import ModelCard, read_card
+from embedding.card_text import describe
+from embedding.checkpoint import listing_hash, load_weights, trained_on
+from embedding.dataset import prepare
+from embedding.embedder import Embedder
+from embedding.importing import start_weights
+from embedding.model import TwoPartHead, load_network
+from embedding.prepared import PhotoDataset, TargetTable, read_prepared
+from embedding.recipes import ListingTrainee, SeedTrainee, whiten
+from embedding.train import TrainingArguments, train
+from tests.support.commands import COMMAND, RunHere, marketlens
+from tests.support.exports import write_export
+from tests.support.pictures import picture
+
+QUICK = TrainingArguments(
+    recipe="listing",
+    seed=0,
+    head_epochs=2,
+    epochs=2,
+    batch_size=8,
+    photo_size=32,
+    learning_rate=1e-4,
+    head_learning_rate=1e-3,
+    patience=5,
+)
+
+
+def quick(**changes: object) -> TrainingArguments:
+    return TrainingArguments.model_validate(QUICK.model_dump() | changes)
+
+
+@contextmanager
+def no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
+    yield lambda _: None
+
+
+def prepared_from(export: Path, out: Path, seed: int = 0) -> Path:
+    prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
+    return out
+
+
+def run(
+    prepared: Path,
+    out: Path,
+    weights: Path,
+    arguments: TrainingArguments = QUICK,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> ModelCard:
+    card = train(prepared, out, arguments, weights=weights, resume=resume, progress=no_bar, say=say)
+    assert card is not None
+    return card
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set: 16 listings of two photos, two categories."""
+    folder = tmp_path_factory.mktemp("train")
+    return prepared_from(write_export(folder / "export", listings=16), folder / "prepared")
+
+
+@pytest.fixture(scope="session")
+def weights(random_model: Path) -> Path:
+    """A resnet50() state dict."""
+    return random_model.parent / "random.safetensors"
+
+
+@pytest.fixture(scope="session")
+def trained(prepared: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder by the recipe `listing`, all layers trained."""
+    out = tmp_path_factory.mktemp("models") / "listing"
+    run(prepared, out, weights)
+    return out
+
+
+@pytest.fixture(scope="session")
+def seed_model(prepared: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder by the recipe `seed`."""
+    out = tmp_path_factory.mktemp("models") / "seed"
+    run(prepared, out, weights, quick(recipe="seed"))
+    return out
+
+
+def test_folder(trained: Path) -> None:
+    """The model folder is whole and explains itself; the run's folder keeps the log and drops the rest."""
+    assert {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()} >= {
+        "model.safetensors",
+        "model.json",
+        "README.md",
+        "trained-on.txt",
+        "plots/loss.png",
+        "plots/recall.png",
+        "plots/confusion.png",
+    }
+    card = read_card(trained)
+    assert card.training["arguments"]["recipe"] == "listing"
+    assert card.categories == ["Garden", "Home"]
+    assert card.metrics["recall_at_1"].queries == 2 * card.training["data"]["test"]["listings"]
+    assert f"{card.metrics['recall_at_1'].mean:.3f}" in (trained / "README.md").read_text()
+    log = trained.with_name("listing.run")
+    names = {path.name.split(".tfevents")[0] for path in log.iterdir()}
+    assert names <= {"arguments.json", "metrics.csv", "events.out", "worst-misses.png"}
+    history = pd.read_csv(log / "metrics.csv")
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert history["phase"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert history[["loss", "recall_at_1", "head_top_1"]].notna().all(axis=None)
+
+
+def test_seeds(weights: Path, tmp_path: Path) -> None:
+    """The card tells the seed that made the splits, not the one that trained: with it they can be made again."""
+    prepared = prepared_from(write_export(tmp_path / "export", listings=16), tmp_path / "prepared", seed=7)
+    card = run(prepared, tmp_path / "m", weights, quick(seed=3, epochs=0))
+    assert (card.training["data_seed"], card.training["arguments"]["seed"]) == (7, 3)
+    assert "shares, seed 7." in (tmp_path / "m" / "README.md").read_text()
+    card.training.pop("data_seed")
+    assert "shares." in describe(card)
+
+
+def test_no_photos_in_the_model_folder(trained: Path) -> None:
+    """The sheet of worst misses shows sellers' photos: it belongs to the run, a model is handed on without."""
+    assert not list(trained.rglob("worst-misses*"))
+
+
+def test_embeds(trained: Path) -> None:
+    """The trained model embeds: 512-d or less, unit length, and its category head knows what an embedding shows."""
+    embedder = Embedder.load(trained)
+    embeddings = embedder.embed([picture(1), picture(2)])
+    assert embeddings.shape == (2, embedder.dim)
+    assert embedder.dim <= 512
+    assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    probabilities = embedder.classify(embeddings)
+    assert probabilities is not None
+    assert probabilities.shape == (2, 2)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_onnx_agrees(trained: Path) -> None:
+    """ONNX Runtime and torch give the same embedding of a trained model."""
+    model, _ = load_network(trained)
+    embedder = Embedder.load(trained)
+    pixels = np.stack([embedder.preprocess(picture(seed)) for seed in range(8)])
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(pixels)).numpy()
+    assert (embedder.embed_pixels(pixels) * expected).sum(axis=1).min() >= 0.9999
+
+
+def test_all_layers_are_trained(trained: Path, weights: Path) -> None:
+    """With epochs of all layers, the first convolution has moved as well; batch norm's statistics have not."""
+    before, after = load_file(weights), load_file(trained / "model.safetensors")
+    for name in ("conv1.weight", "layer1.0.conv1.weight", "layer4.2.conv3.weight"):
+        assert not torch.equal(before[name], after[f"trunk.{name}"]), name
+    assert torch.equal(before["bn1.running_mean"], after["trunk.bn1.running_mean"])
+
+
+def test_held_back_photos_are_never_read(
+    prepared: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the model is measured, not one photo of the test split, nor a near-identical one, is opened."""
+    opened: list[str] = []
+    reading = embedding.prepared.read_photo
+    steps: list[int] = []
+
+    def watched(uri: str, limit: int) -> bytes:
+        opened.append(uri)
+        return reading(uri, limit)
+
+    @contextmanager
+    def bar(title: str, _total: int) -> Iterator[Callable[[int], None]]:
+        if title == "Measuring":
+            steps.append(len(opened))
+        yield lambda _: None
+
+    monkeypatch.setattr(embedding.prepared, "read_photo", watched)
+    out = tmp_path / "m"
+    # Without worker processes, whose reading this test could not watch.
+    train(prepared, out, quick(epochs=0), weights=weights, resume=False, progress=bar, say=lambda _: None)
+    photos = read_prepared(prepared).photos.set_index("uri")
+    learned = photos.loc[list(dict.fromkeys(opened[: steps[0]]))]
+    held_back = photos[photos["split"] == "test"]
+    assert set(learned["split"]) == {"train", "val"}
+    assert not set(learned["group"]) & set(held_back["group"])
+    assert not trained_on(out) & {listing_hash(one) for one in held_back["listing_id"]}
+    assert trained_on(out) == {listing_hash(one) for one in photos[photos["split"] != "test"]["listing_id"]}
+
+
+def test_batches_come_from_train_alone(prepared: Path) -> None:
+    """What the optimizer sees are the rows of the train split, in every epoch."""
+    data = read_prepared(prepared)
+    table = TargetTable(data.split("train"), data.categories)
+    assert len(table.listing) == len(data.split("train"))
+    from embedding.train import _batches
+
+    for epoch in range(3):
+        batches = _batches(QUICK, table, epoch)
+        assert {row for batch in batches for row in batch} <= set(range(len(table.listing)))
+        for batch in batches:
+            assert len(np.unique(table.category[batch])) <= 2
+            # Two photos of each listing, so that there is another one to find.
+            assert (np.unique(table.listing[batch], return_counts=True)[1] == 2).all()
+        assert batches == _batches(QUICK, table, epoch)
+    assert _batches(QUICK, table, 0) != _batches(QUICK, table, 1)
+
+
+def test_resume_ends_where_an_unbroken_run_ends(prepared: Path, weights: Path, tmp_path: Path, trained: Path) -> None:
+    """A run that is killed after an epoch and gone on with has the metrics of one that was left alone."""
+    said = 0
+
+    def killed(_: str) -> None:
+        nonlocal said
+        said += 1
+        if said == 4:  # in the second epoch of all layers, before it was saved
+            raise KeyboardInterrupt
+
+    out = tmp_path / "m"
+    with pytest.raises(KeyboardInterrupt):
+        run(prepared, out, weights, say=killed)
+    assert not out.exists()
+    run(prepared, out, weights, resume=True)
+    unbroken = pd.read_csv(trained.with_name("listing.run") / "metrics.csv")
+    resumed = pd.read_csv(tmp_path / "m.run" / "metrics.csv")
+    assert resumed["epoch"].tolist() == unbroken["epoch"].tolist()
+    assert np.allclose(resumed["loss"], unbroken["loss"], rtol=0.02)
+
+
+def begun(prepared: Path, out: Path, weights: Path) -> Path:
+    """A run that was killed after its second epoch: the path of its state."""
+    said: list[str] = []
+
+    def killed(line: str) -> None:
+        said.append(line)
+        if len(said) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(prepared, out, weights, quick(epochs=0, head_epochs=4), say=killed)
+    return out.with_name(out.name + ".run") / "state.safetensors"
+
+
+def test_corrupt_checkpoint(prepared: Path, weights: Path, tmp_path: Path) -> None:
+    """A state with a changed byte, cut short, or a pickle in its place is refused, and no model appears."""
+    state = begun(prepared, tmp_path / "m", weights)
+    whole = state.read_bytes()
+    arguments = quick(epochs=0, head_epochs=4)
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    for broken in (bytes(changed), whole[: len(whole) // 2], b""):
+        state.write_bytes(broken)
+        with pytest.raises(ModelBroken, match=r"state\.safetensors") as error:
+            run(prepared, tmp_path / "m", weights, arguments, resume=True)
+        assert "--resume" in error.value.hint
+    torch.save({"a": torch.zeros(1)}, state)
+    with pytest.raises(ModelBroken):
+        run(prepared, tmp_path / "m", weights, arguments, resume=True)
+    assert not (tmp_path / "m").exists()
+    state.write_bytes(whole)
+    assert run(prepared, tmp_path / "m", weights, arguments, resume=True).fingerprint
+
+
+def test_run_folder_exists(prepared: Path, weights: Path, tmp_path: Path) -> None:
+    """A run is never begun over another; with other arguments it is not gone on with either."""
+    begun(prepared, tmp_path / "m", weights)
+    with pytest.raises(OutputFailed, match="exists already") as error:
+        run(prepared, tmp_path / "m", weights)
+    assert "--resume" in error.value.hint
+    with pytest.raises(InvalidSetting, match="head_epochs was 4"):
+        run(prepared, tmp_path / "m", weights, quick(epochs=0, head_epochs=5), resume=True)
+    with pytest.raises(ModelBroken, match="no run to go on with"):
+        run(prepared, tmp_path / "other", weights, resume=True)
+
+
+def test_model_folder_exists(prepared: Path, weights: Path, tmp_path: Path) -> None:
+    """A folder that is there already is told before anything is read."""
+    (tmp_path / "m").mkdir()
+    with pytest.raises(OutputFailed, match="exists already"):
+        run(prepared, tmp_path / "m", weights)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.parametrize("place", ["embedding.run_folder.save_file", "embedding.checkpoint.save_file"])
+def test_disk_full(prepared: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """When the disk is full, in the middle of a run or at its end, the error says so and no half model stays."""
+
+    def fill(_tensors: object, path: Path, *_: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(place, fill)
+    with pytest.raises(OutputFailed, match="No space left"):
+        run(prepared, tmp_path / "m", weights, quick(epochs=0))
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
+    assert not (tmp_path / "m").exists()
+
+
+def test_single_category(tmp_path: Path, weights: Path) -> None:
+    """An export with one category is refused by its name: there is nothing to tell apart."""
+    prepared = prepared_from(write_export(tmp_path / "e", listings=8, categories=["Home"]), tmp_path / "p")
+    with pytest.raises(ExportUnreadable, match="'Home' alone"):
+        run(prepared, tmp_path / "m", weights)
+    assert not (tmp_path / "m.run").exists()
+
+
+def test_category_of_two_listings(tmp_path: Path, weights: Path) -> None:
+    """A category with two listings trains along; it has none to be measured by, and nothing breaks."""
+    export = write_export(tmp_path / "e", listings=12, categories=["A", "A", "A", "A", "A", "B"])
+    card = run(prepared_from(export, tmp_path / "p"), tmp_path / "m", weights, quick(epochs=0))
+    assert card.categories == ["A", "B"]
+
+
+def test_single_photos(tmp_path: Path, weights: Path) -> None:
+    """Where no listing has two photos, "find the other photo" cannot be learned, and the error says that."""
+    prepared = prepared_from(write_export(tmp_path / "e", listings=12, photos_each=1), tmp_path / "p")
+    with pytest.raises(ExportUnreadable, match="no listing with two photos"):
+        run(prepared, tmp_path / "m", weights)
+
+
+@pytest.mark.parametrize("what", ["nothing", "garbled"])
+def test_no_data_set(tmp_path: Path, weights: Path, what: str) -> None:
+    """What is no prepared data set is refused, with the command that makes one."""
+    (tmp_path / "p").mkdir()
+    if what == "garbled":
+        (tmp_path / "p" / "photos.parquet").write_bytes(b"PAR1 no")
+        (tmp_path / "p" / "categories.json").write_text("{}")
+    with pytest.raises(ExportUnreadable) as error:
+        run(tmp_path / "p", tmp_path / "m", weights)
+    assert "marketlens prepare" in error.value.hint
+
+
+def test_photo_gone_since(prepared: Path, weights: Path, tmp_path: Path) -> None:
+    """A photo that was deleted after the data set was prepared is named."""
+    copy = Path(shutil.copytree(prepared, tmp_path / "p"))
+    photos = pd.read_parquet(copy / "photos.parquet")
+    photos.loc[photos.index[photos["split"] == "train"][0], "uri"] = str(tmp_path / "gone.jpg")
+    photos.to_parquet(copy / "photos.parquet")
+    with pytest.raises(ExportUnreadable, match=r"gone\.jpg"):
+        run(copy, tmp_path / "m", weights)
+
+
+def test_diverged(prepared: Path, weights: Path, tmp_path: Path) -> None:
+    """A learning rate that is far too large ends in words, not in a model of NaN."""
+    with pytest.raises(MarketlensError, match="diverged"):
+        run(prepared, tmp_path / "m", weights, quick(recipe="seed", head_learning_rate=1e30))
+    assert not (tmp_path / "m").exists()
+
+
+def test_seed_recipe(seed_model: Path, weights: Path) -> None:
+    """The baseline is the student system's: frozen trunk, last layer trained again, 1000-d, extra layers cut off."""
+    before, after = load_file(weights), load_file(seed_model / "model.safetensors")
+    trunk = {name: tensor for name, tensor in before.items() if not name.startswith("fc.")}
+    assert all(torch.equal(tensor, after[f"trunk.{name}"]) for name, tensor in trunk.items())
+    assert not torch.equal(before["fc.weight"], after["head.fc.weight"])
+    assert after.keys() == {f"trunk.{name}" for name in trunk} | {"head.fc.weight", "head.fc.bias"}
+    embedder = Embedder.load(seed_model)
+    assert embedder.dim == 1000
+    assert embedder.classify(embedder.embed([picture(1)])) is None
+    assert read_card(seed_model).metrics["head_top_1"].queries > 0
+
+
+def test_cross_entropy_is_on_logits(prepared: Path, weights: Path) -> None:
+    """No softmax before the cross-entropy: a sure and right answer costs next to nothing."""
+    start, data = start_weights(weights), read_prepared(prepared)
+    table = TargetTable(data.split("train"), data.categories)
+    trainee = SeedTrainee(start, categories=2).eval()
+    torch.nn.init.zeros_(trainee.extra_layers[-1].weight)
+    targets = table[[0]]
+    trainee.extra_layers[-1].bias.data = torch.where(torch.arange(2) == targets.category, 20.0, -20.0)
+    loss = trainee.losses(torch.rand(1, 3584), targets)["category"]
+    assert loss < 1e-6
+    listing = ListingTrainee(start, table, categories=2).eval()
+    levels = torch.rand(4, 3584)
+    targets = table[[0, 1, 2, 3]]
+    expected = 0.5 * cross_entropy(listing.logits(levels), targets.category, label_smoothing=0.1)
+    assert torch.allclose(listing.losses(levels, targets)["category"], expected, atol=1e-5)
+
+
+def test_whitened_start() -> None:
+    """A whitened layer gives centred outputs of like spread, uncorrelated."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(500, 12, generator=generator) @ torch.randn(12, 12, generator=generator) + 3
+    layer = torch.nn.Linear(12, 6)
+    whiten(layer, inputs)
+    outputs = layer(inputs).detach()
+    covariance = torch.cov(outputs.T)
+    assert outputs.mean(dim=0).abs().max() < 1e-3
+    assert (covariance - covariance.diag().diag()).abs().max() < 1e-3
+    assert 0.2 < covariance.diag().min() <= covariance.diag().max() < 1
+
+
+def test_parts_of_an_embedding(trained: Path) -> None:
+    """A cosine is the weighted sum of the cosines of the parts, and the kind part is found again in the embedding."""
+    model, card = load_network(trained)
+    head, config = model.head, card.architecture.head
+    assert isinstance(head, TwoPartHead)
+    assert config.kind == "two_part"
+    levels = torch.rand(2, 3584, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        embeddings = head(levels)
+        item, kind = embeddings[:, : config.item_dim], head.kind_part(embeddings)
+    parts = (
+        torch.nn.functional.cosine_similarity(item[:1], item[1:]),
+        torch.nn.functional.cosine_similarity(kind[:1], kind[1:]),
+    )
+    expected = (1 - config.kind_share) * parts[0] + config.kind_share * parts[1]
+    assert torch.allclose(embeddings[0] @ embeddings[1], expected, atol=1e-5)
+    assert torch.allclose(kind.std(dim=1, correction=0), torch.ones(2), atol=1e-3)
+
+
+def test_augmentation() -> None:
+    """A training photo is another one each time, of the size asked for, uint8, and the same for the same seed."""
+    transform = train_transform(48)
+    image = picture(3, (120, 90))
+    torch.manual_seed(0)
+    first, second = transform(image), transform(image)
+    assert first.shape == (3, 48, 48)
+    assert first.dtype == torch.uint8
+    assert not torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(first, transform(image))
+
+
+def test_title_words(prepared: Path) -> None:
+    """Words that many titles share are learned, one row per photo; a table without any has none."""
+    data = read_prepared(prepared)
+    photos = data.split("train").assign(title="")
+    assert TargetTable(photos, data.categories).words.shape == (len(photos), 0)
+    photos["title"] = ["Oak table" if number % 2 else "Red bike" for number in range(len(photos))]
+    listed = photos.drop_duplicates("listing_id").assign(title="Oak table")
+    assert TargetTable(listed, data.categories)[[0, 1]].words.tolist() == [[1, 1], [1, 1]]
+
+
+def test_dataset_reads_what_ingest_reads(prepared: Path) -> None:
+    """Training decodes photos by the decoder of ingest and search: upright, RGB."""
+    photos = read_prepared(prepared).photos
+    image = PhotoDataset(photos, lambda image: torch.tensor(image.size))[0]
+    assert image.tolist() == [64, 48]
+
+
+def test_two_workers(prepared: Path, weights: Path, tmp_path: Path) -> None:
+    """Under torchrun two processes share the batches, and one model comes out."""
+    torchrun = [COMMAND.with_name("torchrun"), "--standalone", "--nproc-per-node", "2", "-m", "marketlens"]
+    small = ["--head-epochs", 1, "--epochs", 1, "--photo-size", 32, "--batch-size", 8]
+    done = marketlens(
+        "train",
+        prepared,
+        "--out",
+        "m",
+        "--weights",
+        weights,
+        *small,
+        cwd=tmp_path,
+        command=torchrun,
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Model ") == 1
+    assert Embedder.load(tmp_path / "m").dim == 512
+    assert json.loads((tmp_path / "m" / "model.json").read_text())["training"]["arguments"]["epochs"] == 1
+
+
+def test_training_leaves_faiss_alone() -> None:
+    """Milvus Lite searches FAISS with parameters: what training imports must not replace FAISS' methods."""
+    assert "torch" not in faiss.IndexFlat.search.__qualname__
+    index = faiss.IndexFlatIP(2)
+    index.add(np.eye(2, dtype=np.float32))
+    everything = faiss.SearchParameters(sel=faiss.IDSelectorAll())
+    assert index.search(np.eye(2, dtype=np.float32), 1, params=everything)[1].tolist() == [[0], [1]]
+
+
+def test_command(prepared: Path, tmp_path: Path, run_here: RunHere) -> None:
+    """Impossible arguments and folders end in a message, without a traceback."""
+    for arguments, words in (
+        (("--batch-size", 6), "--batch-size 6"),
+        (("--weights", "none.safetensors"), "none.safetensors"),
+    ):
+        done = run_here("train", prepared, "--out", "m", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_retrained_by_command(
+    trained: Path, prepared: Path, weights: Path, random_model: Path, tmp_path: Path, run_here: RunHere
+) -> None:
+    """`retrain` trains once more as the card of a measured model says; a model that was not trained is refused."""
+    given = ("retrain", trained, prepared, "--out", "again", "--weights", weights)
+    done = run_here(*given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "again")
+    assert f"Model {card.fingerprint[:12]} in again" in done.stdout
+    told = read_card(trained).training["arguments"]
+    assert card.training["arguments"].items() >= (told | {"twin": read_card(trained).fingerprint}).items()
+    refused = run_here("retrain", random_model, prepared, "--out", "other", cwd=tmp_path)
+    assert (refused.returncode, "was not made by marketlens train" in refused.stderr) == (3, True)
+
+
+def test_a_measured_model_is_measured_anew_when_balanced(
+    trained: Path, prepared: Path, tmp_path: Path, run_here: RunHere
+) -> None:
+    """By command: another share gives other figures and another calibration; what was trained stays."""
+    before = read_card(trained)
+    done = run_here("model", "balance", trained, prepared, "--kind-share", "0.9", "--out", "kind", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "kind")
+    assert f"Model {card.fingerprint[:12]} in kind." in done.stdout
+    assert card.training["balanced_from"] == before.fingerprint
+    assert card.metrics.keys() == before.metrics.keys()
+    assert card.metrics["head_top_1"].mean == pytest.approx(before.metrics["head_top_1"].mean)
+    assert card.calibration != before.calibration
+    assert load_weights(tmp_path / "kind").keys() == load_weights(trained).keys()

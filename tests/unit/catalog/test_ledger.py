@@ -1,0 +1,366 @@
+"""The ledger: a line for every row, which survives whatever happens to the run."""
+
+import json
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow.parquet as pq
+import pytest
+
+from catalog.claims import CLAIM
+from catalog.collection import PhotoCollection
+from catalog.errors import IngestRunning, InvalidSetting, LedgerBroken, OutputFailed, StoreFailed
+from catalog.exports import open_export
+from catalog.ledger import Ledger, Line, Run
+from catalog.listing import Photo
+from catalog.report import Report
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from embedding.embedder import Embedder
+from ingest import claim
+from ingest.local import run_locally
+from ingest.lookup import look_up
+from ingest.patience import Patience
+from ingest.run import Options, ingest
+from tests.support.catalogues import ingest_export
+from tests.support.exports import MakeExport
+from tests.support.models import LoadedModel
+
+NOBODY = 2**22 + 1  # above Linux' largest process id
+
+
+def lines(*numbers: int) -> list[Line]:
+    return [Line(f"Images.csv row {n}", f"p{n}", f"l{n}", "written", "0" * 64) for n in numbers]
+
+
+def table(ledger: Path, report: Report) -> dict[str, list[str]]:
+    return pq.read_table(ledger / report.run_id / "rows.parquet").to_pydict()
+
+
+def test_every_row_has_a_line(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Ledger, report and count(*) agree, rejected rows with their stage and reason included."""
+    export = make_export()
+    (export / "images" / "l1-0.jpg").write_bytes(b"no photo")
+    (export / "images" / "l2-0.jpg").unlink()
+    with (export / "Images.csv").open("a") as file:
+        file.write("98,l0-0,l5\n99,x,nobody\n")
+    report = ingest_export(export, embedder, photos, batch_size=3)
+    rows = table(export.parent / "ledger", report)
+    assert len(rows["row"]) == len(set(rows["row"])) == report.read == 14
+    assert rows["verdict"].count("written") == report.written == photos.count() == report.photos == 10
+    why = {
+        photo_id: (stage, reason)
+        for photo_id, verdict, stage, reason in zip(
+            rows["photo_id"], rows["verdict"], rows["stage"], rows["reason"], strict=True
+        )
+        if verdict == "rejected"
+    }
+    assert why == {
+        "l0-0": ("row", "duplicate_photo_id"),
+        "l1-0": ("decode", "not_an_image"),
+        "l2-0": ("read", "missing"),
+        "x": ("row", "unknown_listing"),
+    }
+
+
+def test_verdicts_of_a_second_run(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Changed metadata is updated, the rest unchanged, and each run keeps its own lines."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("£3.00", "£99.00"))
+    rows = table(export.parent / "ledger", ingest_export(export, embedder, photos))
+    verdicts = dict(zip(rows["photo_id"], rows["verdict"], strict=True))
+    assert {photo_id for photo_id, verdict in verdicts.items() if verdict == "updated"} == {"l2-0", "l2-1"}
+    assert sorted(set(verdicts.values())) == ["unchanged", "updated"]
+    assert len(Ledger(export.parent / "ledger").runs()) == 2
+
+
+def test_lines_survive_without_an_end(tmp_path: Path) -> None:
+    """What was added is there after a kill, and a run whose process is gone is called killed, with its counts."""
+    ledger = Ledger(tmp_path)
+    report = Report(export="e")
+    run = ledger.start(report)
+    run.add(lines(1, 2))
+    run.add(lines(3))
+    report.process = NOBODY
+    run.save(report)
+    (found,) = ledger.runs()
+    assert (found.state, found.read, found.written) == ("killed", 3, 3)
+
+
+def test_no_more_runs_are_read_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After years of nights, the last few are shown without reading all."""
+    ledger = Ledger(tmp_path)
+    ids = [f"2026010{day}T000000Z-abcdef" for day in range(1, 6)]
+    for name in ids:
+        Report(export="e", run_id=name, state="finished").save(tmp_path / name / "run.json")
+    read: list[str] = []
+    parse = Report.model_validate_json
+    monkeypatch.setattr(Report, "model_validate_json", lambda text: read.append(text) or parse(text))
+    assert [run.run_id for run in ledger.runs(2)] == [ids[4], ids[3]]
+    assert len(read) == 2
+    assert len(ledger.runs()) == 5
+
+
+def test_runs_are_in_their_order_though_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest run is the one started last, within one second, or after the clock went back a year."""
+    ledger, now = Ledger(tmp_path), 1_800_000_000.0
+    started = []
+    for jump in (0, 0, -365 * 86_400, 0, 60):
+        now += jump
+        monkeypatch.setattr(time, "time", lambda moment=now: moment)
+        ledger.start(report := Report(export="e"))
+        started.append(report.run_id)
+    assert [run.run_id for run in ledger.runs()] == started[::-1]
+    assert ledger.find(started[-1]).folder.name == started[-1]
+
+
+def test_a_half_written_part_is_not_read(tmp_path: Path) -> None:
+    """A kill in the middle of a write leaves a draft that nobody takes for lines."""
+    run = Ledger(tmp_path).start(Report(export="e"))
+    run.add(lines(1))
+    (run.folder / "rows-000001.part").write_bytes(b"PAR1 cut")
+    assert run.rows_done() == {"Images.csv row 1"}
+
+
+@pytest.mark.parametrize("left", [0, 100], ids=["empty", "cut"])
+def test_a_damaged_part_is_named(tmp_path: Path, left: int) -> None:
+    """A part that lost its end, to a power cut say: runs are listed all the same, and who needs its rows is told."""
+    ledger, report = Ledger(tmp_path), Report(export="e")
+    run = ledger.start(report)
+    run.add(lines(1, 2))
+    run.add(lines(3))
+    (run.folder / "rows-000001.parquet").write_bytes((run.folder / "rows-000001.parquet").read_bytes()[:left])
+    (found,) = ledger.runs()
+    assert (found.state, found.read) == ("running", 2)
+    assert "rows-000001" in found.warnings[0]
+    for read in (lambda: run.rejected(0, 5), lambda: ledger.resume(Report(export="e"))):
+        with pytest.raises(LedgerBroken, match="rows-000001") as failure:
+            read()
+        assert "without --resume" in failure.value.hint
+
+
+def test_a_report_that_is_no_text_hides_its_own_run_alone(tmp_path: Path) -> None:
+    """After a power cut a file may hold anything: the other runs are listed, and gone on with, all the same."""
+    ledger, report = Ledger(tmp_path), Report(export="e")
+    run = ledger.start(report)
+    report.state = "stopped"
+    run.save(report)
+    damaged = ledger.start(Report(export="e"))
+    (damaged.folder / "run.json").write_bytes(b"\x80\xff" * 50)
+    assert [run.run_id for run in ledger.runs()] == [report.run_id]
+    assert ledger.resume(Report(export="e")).folder.name == report.run_id
+
+
+def test_a_full_disk_leaves_the_report_of_before(tmp_path: Path) -> None:
+    """A report that cannot be written does not take the run's last one with it, and with that the run."""
+    ledger, report = Ledger(tmp_path), Report(export="e")
+    run = ledger.start(report)
+    report.warnings = ["x" * 100_000]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OutputFailed):
+            run.save(report)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [found.run_id for found in ledger.runs()] == [report.run_id]
+
+
+def test_a_kill_between_table_and_parts_doubles_nothing(tmp_path: Path) -> None:
+    """The one table replaces the parts before they are deleted: both at once are read once."""
+    report = Report(export="e")
+    run = Ledger(tmp_path).start(report)
+    run.add(lines(1, 2))
+    part = next(run.folder.glob("rows-0*.parquet"))
+    kept = part.read_bytes()
+    run.finish(report)
+    part.write_bytes(kept)
+    assert sum(batch.num_rows for batch in run.batches()) == 2
+
+
+def test_a_run_that_ends_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at that moment gets its rows, and its state, not an error about a file that is gone."""
+    ledger, report = Ledger(tmp_path), Report(export="e")
+    run = ledger.start(report)
+    run.add([Line("r1", "p1", "l1", "rejected", reason="missing"), *lines(1)])
+    batches = Run.batches
+
+    def end_meanwhile(self: Run) -> Iterator[object]:
+        parts = list(self.folder.glob("rows-0*.parquet"))
+        if parts:
+            monkeypatch.setattr(Run, "batches", batches)
+            report.state = "finished"
+            run.finish(report)
+        for part in parts:
+            part.open()
+        yield from batches(self)
+
+    monkeypatch.setattr(Run, "batches", end_meanwhile)
+    (found,) = ledger.runs()
+    assert found.state == "finished"
+    run.add([Line("r2", "p2", "l2", "rejected", reason="missing")])
+    monkeypatch.setattr(Run, "batches", end_meanwhile)
+    rows, total = ledger.find(report.run_id).rejected(0, 5)
+    assert ([row.photo_id for row in rows], total) == (["p1"], 1)
+
+
+def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: bool) -> Report:
+    report = Report(export=str(export))
+    settings = IngestSettings(batch_size=3, ledger=export.parent / "ledger", wait_seconds=0)
+    model = LoadedModel(embedder)
+    try:
+        ingest(
+            run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options(**options)
+        )
+    except StoreFailed:
+        assert report.state == "failed"
+    return report
+
+
+def start_stopped(export: Path, embedder: Embedder, photos: PhotoCollection, batches: int) -> Report:
+    """A run whose store refuses everything after so many batches."""
+    upsert, calls = photos.upsert, []
+
+    def refuse(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) > batches:
+            raise StoreFailed("disk full")
+        upsert(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photos, "upsert", refuse)
+        return start(export, embedder, photos)
+
+
+def test_resume_goes_on_with_the_same_run(
+    make_export: MakeExport,
+    embedder: Embedder,
+    photos: PhotoCollection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that have their line are not even looked at; the report ends as that of one whole run."""
+    export = make_export(listings=10, photos_each=1)
+    first = start_stopped(export, embedder, photos, 2)
+    assert (first.written, photos.count()) == (6, 6)
+    looked_up: list[str] = []
+    stored = photos.stored
+    monkeypatch.setattr(photos, "stored", lambda ids: looked_up.extend(ids) or stored(ids))
+    second = start(export, embedder, photos, resume=True)
+    assert second.run_id == first.run_id
+    assert (second.read, second.written, second.unchanged, second.finished) == (10, 10, 0, True)
+    assert len(looked_up) == 4
+    rows = table(export.parent / "ledger", second)
+    assert sorted(rows["photo_id"]) == sorted(f"l{number}-0" for number in range(10))
+
+
+def test_nothing_to_resume(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Without a stopped run of this export, --resume says so and starts none."""
+    export = make_export()
+    with pytest.raises(InvalidSetting, match="no stopped run"):
+        start(export, embedder, photos, resume=True)
+    ingest_export(export, embedder, photos)
+    with pytest.raises(InvalidSetting, match="no stopped run"):
+        start(export, embedder, photos, resume=True)
+    assert len(Ledger(export.parent / "ledger").runs()) == 1
+
+
+def test_a_changed_export_is_not_resumed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Lines of an export that reads otherwise now would hide its new rows."""
+    export = make_export(listings=10, photos_each=1)
+    start_stopped(export, embedder, photos, 1)
+    with (export / "Images.csv").open("a") as file:
+        file.write("98,l0-9,l5\n")
+    with pytest.raises(InvalidSetting, match="has changed"):
+        start(export, embedder, photos, resume=True)
+
+
+def test_another_collection_is_not_resumed(
+    make_export: MakeExport,
+    embedder: Embedder,
+    photos: PhotoCollection,
+    tmp_path: Path,
+) -> None:
+    """Lines of photos that went to one database would leave them out of another, without a word."""
+    export = make_export(listings=10, photos_each=1)
+    start_stopped(export, embedder, photos, 1)
+    other = PhotoCollection.connect(
+        MilvusSettings(uri=str(tmp_path / "other.db")), IndexSettings(), consistency="Session"
+    )
+    try:
+        with pytest.raises(InvalidSetting, match="did not write to photos_"):
+            start(export, embedder, other, resume=True)
+        assert start(export, embedder, other).written == other.count() == 10
+    finally:
+        other.close()
+
+
+def test_a_dry_run_does_not_resume(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """It has no ledger, so it says that it cannot, not that nothing was stopped."""
+    export = make_export(listings=10, photos_each=1)
+    start_stopped(export, embedder, photos, 1)
+    with pytest.raises(InvalidSetting, match="do not go together"):
+        start(export, embedder, photos, resume=True, dry_run=True)
+
+
+def test_a_run_that_is_alive_is_not_resumed(
+    make_export: MakeExport, embedder: Embedder, milvus_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run.json stays as it is; once its claim stands still, it is resumed, wherever its host has gone."""
+    monkeypatch.setattr(claim, "BEAT_SECONDS", 0.2)
+    settings = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
+    photos = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")
+    export = make_export(listings=10, photos_each=1)
+    try:
+        first = start_stopped(export, embedder, photos, 2)
+        first.state, first.host = "running", "container-1"
+        path = export.parent / "ledger" / first.run_id / "run.json"
+        first.save(path)
+        before = path.read_text()
+        with claim.claimed(photos, first), pytest.raises(IngestRunning, match=f"{first.run_id} .* on container-1"):
+            start(export, embedder, photos, resume=True)
+        assert path.read_text() == before
+        photos.set_note(CLAIM, json.dumps({"run": first.run_id, "host": "container-1", "process": 1, "beat": 7}))
+        second = start(export, embedder, photos, resume=True)
+        assert (second.run_id, second.written, second.finished) == (first.run_id, 10, True)
+    finally:
+        photos.close()
+
+
+def test_a_run_of_another_host_does_not_go_on_for_ever(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """Killed with its container, it seems to run until the next one into its collection begins; then it was killed."""
+    export = make_export()
+    ledger = Ledger(export.parent / "ledger")
+    collection = ingest_export(export, embedder, photos).collection
+    left = [Report(export="e", collection=name) for name in (collection, "another")]
+    for report in left:
+        run = ledger.start(report)
+        report.host = "container-1"
+        run.save(report)
+        run.add(lines(1, 2))
+
+    def found() -> list[tuple[str, int]]:
+        runs = {run.run_id: (run.state, run.read) for run in ledger.runs()}
+        return [runs[report.run_id] for report in left]
+
+    assert found() == [("running", 2), ("running", 2)]
+    ingest_export(export, embedder, photos)
+    assert found() == [("killed", 2), ("running", 2)]
+
+
+def test_a_clock_set_back_dates_nothing_anew(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """The date of a listing is that of its first ingest, also where a later one happens at an earlier hour."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    rows = [row for row in open_export(str(export)).rows() if isinstance(row, Photo)]
+    for found in look_up(rows, photos, Patience(0, print), now=1_000_000_000):
+        assert isinstance(found.row, Photo)
+        assert found.known
+        assert found.row.listing.listed_at == found.known.photo.listing.listed_at

@@ -1,0 +1,97 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from catalog.lite import drop_index_files, free_bytes, lock_holder
+from tests.support.paths import ROOT
+
+HOLD = """
+import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
+def test_lock_holder(tmp_path: Path) -> None:
+    """The process that holds the database's lock is named while it holds it, and nobody before or after."""
+    (tmp_path / "LOCK").touch()
+    assert lock_holder(tmp_path) is None
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "LOCK"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin
+        assert child.stdout
+        assert child.stdout.readline() == "held\n"
+        assert lock_holder(tmp_path) == child.pid != os.getpid()
+        child.stdin.close()
+        child.wait(20)
+        assert lock_holder(tmp_path) is None
+
+
+def test_another_lock(tmp_path: Path) -> None:
+    """A lock on another file says nothing about this database."""
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / "LOCK").touch()
+    with (tmp_path / "OTHER").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert lock_holder(tmp_path) is None
+
+
+def test_no_database(tmp_path: Path) -> None:
+    """Nobody holds a database that is not there."""
+    assert lock_holder(tmp_path / "none.db") is None
+
+
+def test_drop_index_files(tmp_path: Path) -> None:
+    """Index files go, wherever they lie, and everything that cannot be rebuilt stays."""
+    deep = tmp_path / "collections" / "photos" / "indexes"
+    deep.mkdir(parents=True)
+    names = ["a.embedding.ivf_flat.idx", "b.idx", "data.parquet", "manifest.json", "idx"]
+    for name in names:
+        (deep / name).write_bytes(b"x")
+    assert drop_index_files(tmp_path) == 2
+    assert sorted(path.name for path in deep.iterdir()) == ["data.parquet", "idx", "manifest.json"]
+    assert drop_index_files(tmp_path) == 0
+
+
+def test_free_bytes(tmp_path: Path) -> None:
+    """Disk space is told for a database that is still to be made, too."""
+    assert free_bytes(tmp_path / "none" / "deeper" / "milvus.db") > 0
+
+
+IDLE = """
+import sys, time
+from catalog import milvus
+from catalog.settings import IndexSettings, MilvusSettings
+if sys.argv[2] == "pinging":
+    milvus._NO_PINGS = {}
+connection = milvus.Milvus.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings())
+connection.client.list_collections()
+time.sleep(12)
+connection.client.list_collections()
+connection.close()
+"""
+
+
+def test_an_idle_connection_is_left_alone(tmp_path: Path) -> None:
+    """Lite's server ends the connection of a client that asks every 10 seconds whether it lives: ours never asks."""
+    pings = {}
+    for way in ("pinging", "ours"):
+        done = subprocess.run(
+            [sys.executable, "-c", IDLE, tmp_path / f"{way}.db", way],
+            cwd=ROOT,
+            env=os.environ | {"GRPC_VERBOSITY": "debug", "GRPC_TRACE": "http_keepalive"},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        pings[way] = done.stderr.count("Finish keepalive ping")
+    assert pings["pinging"] > 0, "gRPC tells pings in other words now"
+    assert pings["ours"] == 0

@@ -1,0 +1,149 @@
+"""Scores taken apart: the cells add up to the score, and they are where the reason is."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from catalog.errors import ModelMissing
+from embedding.card import (
+    LEVELS,
+    ArchitectureConfig,
+    ClassifierHeadConfig,
+    ModelCard,
+    TransformConfig,
+    TwoPartHeadConfig,
+)
+from embedding.embedder import Embedder
+from embedding.explain import GRID, Explainer, cosine_and_slopes, overlay
+from embedding.model import ClassifierHead, EmbeddingModel, TwoPartHead, as_arrays
+from embedding.photos import open_photo
+from embedding.transforms import embed_transform
+from tests.support.paths import LISTINGS, MODEL
+from tests.support.pictures import picture
+
+HEADS = {
+    "pooled": ArchitectureConfig(),
+    "classifier": ArchitectureConfig(head=ClassifierHeadConfig()),
+    "two_part": ArchitectureConfig(head=TwoPartHeadConfig(categories=3)),
+}
+
+
+def random_network(architecture: ArchitectureConfig, size: int = 224) -> tuple[EmbeddingModel, Explainer]:
+    """A network of random weights in torch, and what takes its scores apart."""
+    torch.manual_seed(0)
+    model = EmbeddingModel(architecture, TransformConfig(size=size)).eval()
+    card = ModelCard(
+        name="random",
+        architecture=architecture,
+        transform=model.transform,
+        categories=list("abc")[: architecture.head.categories],
+        parent="none",
+        licence="none",
+    )
+    return model, Explainer(card, as_arrays(model.state_dict()))
+
+
+def embed(model: EmbeddingModel, image: Image.Image) -> np.ndarray:
+    with torch.no_grad():
+        return model(torch.from_numpy(embed_transform(model.transform)(image))[None])[0].numpy()
+
+
+@pytest.mark.parametrize("size", [224, 160, 200])
+@pytest.mark.parametrize("head", HEADS)
+def test_cells_add_up_to_the_score(head: str, size: int) -> None:
+    """For every head and photo size, also where a stage's map is no multiple of 7."""
+    model, explainer = random_network(HEADS[head], size)
+    one, other = picture(1, (300, 200)), picture(2, (200, 300))
+    heat = explainer.heat(one, embed(model, other))
+    assert heat.shape == (GRID, GRID)
+    assert heat.sum() == pytest.approx(float(embed(model, one) @ embed(model, other)), abs=1e-4)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_slopes_are_the_derivative(head: str) -> None:
+    """How a score depends on the levels is what torch finds by itself, with every scale taken for a constant."""
+    model, explainer = random_network(HEADS[head])
+    levels = torch.rand(1, sum(LEVELS.values()), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    other = np.random.default_rng(0).normal(size=HEADS[head].head.dim)
+    cosine = embedded_with_fixed_scales(model.head, levels)[0] @ torch.from_numpy(other).float()
+    (expected,) = torch.autograd.grad(cosine, levels)
+    parts = np.split(levels[0].detach().double().numpy(), np.cumsum(list(LEVELS.values()))[:-1])
+    found, slopes = cosine_and_slopes(HEADS[head].head, explainer._weights, parts, other)
+    assert found == pytest.approx(cosine.item(), rel=1e-4)
+    largest = expected.abs().max().item()
+    assert largest > 0
+    assert np.allclose(np.concatenate(slopes), expected[0].numpy(), atol=1e-4 * largest)
+
+
+def embedded_with_fixed_scales(head: nn.Module, levels: Tensor) -> Tensor:
+    """What the head makes of the levels (1, 3584), every scale a constant for autograd."""
+
+    def layer_norm(values: Tensor) -> Tensor:
+        centred = values - values.mean(dim=1, keepdim=True)
+        return centred / (centred.pow(2).mean(dim=1, keepdim=True) + 1e-5).sqrt().detach()
+
+    def unit(values: Tensor) -> Tensor:
+        return values / values.norm(dim=1, keepdim=True).detach()
+
+    if not isinstance(head, TwoPartHead):
+        layer4 = levels[:, -LEVELS["layer4"] :]
+        return unit(head.outputs(levels) if isinstance(head, ClassifierHead) else layer4)
+    layer2, layer3, layer4 = (layer_norm(level) for level in torch.split(levels, list(LEVELS.values()), dim=1))
+    item = unit(head.item(torch.cat([layer2, layer3], dim=1)))
+    kind = unit(layer_norm(head.kind(layer4)))
+    share = head.config.kind_share
+    return torch.cat([math.sqrt(1 - share) * item, math.sqrt(share) * kind], dim=1)
+
+
+def test_the_shipped_model_on_real_photos() -> None:
+    """The score that the API serves and the sum of what explains it agree to a thousandth."""
+    if not LISTINGS.exists():
+        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
+    paths = sorted((LISTINGS / "images").iterdir())[:6]
+    photos = [open_photo(path.read_bytes()) for path in paths]
+    embedder = Embedder.load(MODEL)
+    vectors = embedder.embed(photos)
+    for one, vector in zip(photos, vectors[::-1], strict=True):
+        own = embedder.embed([one])[0]
+        assert embedder.explainer.heat(one, vector).sum() == pytest.approx(float(own @ vector), abs=1e-3)
+
+
+def test_the_heat_is_where_the_thing_is() -> None:
+    """A photo, pasted into one corner of a grey one, matches itself from there."""
+    if not LISTINGS.exists():
+        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
+    embedder = Embedder.load(MODEL)
+    path = sorted((LISTINGS / "images").iterdir())[0]
+    thing = open_photo(path.read_bytes()).resize((224, 224))
+    scene = Image.new("RGB", (448, 448), (128, 128, 128))
+    for corner, cells in (((0, 0), np.s_[:4, :4]), ((224, 224), np.s_[3:, 3:])):
+        image = scene.copy()
+        image.paste(thing, corner)
+        heat = embedder.explainer.heat(image, embedder.embed([thing])[0])
+        here = heat[cells].mean()
+        assert here > 2 * np.mean(np.delete(heat.ravel(), np.arange(49).reshape(7, 7)[cells].ravel()))
+
+
+def test_an_overlay_is_the_photo_with_colours() -> None:
+    """Red where the heat is positive, blue where it is negative, as large as the photo."""
+    image = Image.new("RGB", (140, 70), "white")
+    ImageDraw.Draw(image).line((0, 0, 139, 69), "black")
+    heat = np.zeros((GRID, GRID), np.float32)
+    heat[:, 0], heat[:, 6] = 1, -1
+    drawn = overlay(image, heat)
+    assert drawn.size == image.size
+    left, middle, right = (drawn.getpixel((x, 10)) for x in (4, 70, 135))
+    assert left[0] > left[2] + 50
+    assert right[2] > right[0] + 50
+    assert middle == (255, 255, 255)
+    assert overlay(image, 0 * heat).tobytes() == image.tobytes()
+
+
+def test_a_model_without_a_folder_says_so(embedder: Embedder) -> None:
+    """What cannot be loaded is not made up."""
+    with pytest.raises(ModelMissing, match="lies in no folder"):
+        _ = embedder.explainer

@@ -1,0 +1,142 @@
+"""Weights as int8: a quarter of the size, nearly the same numbers, the same checks."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from catalog.errors import ExportUnreadable, ModelBroken, OutputFailed
+from catalog.exports import open_export
+from catalog.hosts import reader
+from embedding.card import read_card
+from embedding.checkpoint import load_model
+from embedding.embedder import Embedder
+from embedding.int8 import dequantize, quantize
+from embedding.quantize import quantize_arithmetic, quantize_model
+from marketlens.terminal import progress
+from tests.support.commands import RunHere
+from tests.support.exports import write_export
+from tests.support.pictures import picture
+
+
+def test_error_is_half_a_step() -> None:
+    """No weight moves by more than half a step of its own output channel, however small that channel's weights are."""
+    weights = {"w": np.random.default_rng(0).normal(size=(8, 4, 3, 3)).astype(np.float32)}
+    weights["w"][3] *= 1e-4
+    weights["w"][5] = 0
+    stored = quantize(weights)
+    assert stored["w"].dtype == np.int8
+    again = dequantize(stored)["w"]
+    steps = np.abs(weights["w"].reshape(8, -1)).max(axis=1) / 127
+    assert (np.abs(again - weights["w"]).reshape(8, -1).max(axis=1) <= steps / 2 + 1e-9).all()
+    assert np.array_equal(again[5], weights["w"][5])
+
+
+def test_what_has_no_channels_is_kept() -> None:
+    """Biases and batch norm stay float, counters stay what they are."""
+    weights = {"bias": np.array([1.5, -2.0], np.float32), "count": np.array(7)}
+    stored = quantize(weights)
+    assert stored["bias"].dtype == np.float16
+    assert dequantize(stored)["bias"].tolist() == [1.5, -2.0]
+    assert stored["count"].item() == 7
+    assert stored.keys() == weights.keys()
+
+
+def test_folder(random_model: Path, tmp_path: Path) -> None:
+    """A quantized model folder is half of float16, loads like any other and embeds nearly the same."""
+    card = quantize_model(random_model, tmp_path / "small")
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (random_model, tmp_path / "small")]
+    assert sizes[1] < 0.53 * sizes[0]
+    assert card.fingerprint != read_card(random_model).fingerprint
+    assert {path.name for path in (tmp_path / "small").iterdir()} == {"model.json", "model.safetensors"}
+    assert read_card(tmp_path / "small").name == "small"
+    pictures = [picture(seed) for seed in range(4)]
+    before, after = Embedder.load(random_model).embed(pictures), Embedder.load(tmp_path / "small").embed(pictures)
+    assert (before * after).sum(axis=1).min() > 0.999
+    assert not np.array_equal(before, after)
+
+
+def test_changed_byte(random_model: Path, tmp_path: Path) -> None:
+    """One changed byte among int8 weights or their scales is noticed."""
+    quantize_model(random_model, tmp_path / "small")
+    path = tmp_path / "small" / "model.safetensors"
+    whole = path.read_bytes()
+    assert {tensor.dtype for tensor in load_file(path).values()} >= {np.dtype(np.int8), np.dtype(np.float32)}
+    for place in (-1, len(whole) // 2):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ModelBroken):
+            load_model(tmp_path / "small")
+
+
+def test_never_overwritten(random_model: Path) -> None:
+    """A model cannot be quantized onto itself."""
+    with pytest.raises(OutputFailed, match="exists already"):
+        quantize_model(random_model, random_model)
+
+
+@pytest.fixture(scope="module")
+def integers(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random model, calculating in int8."""
+    folder = tmp_path_factory.mktemp("int8")
+    export = open_export(str(write_export(folder / "export", 40)))
+    card, agreement = quantize_arithmetic(
+        random_model, folder / "model", export, read=reader(1_000_000, 20), progress=progress
+    )
+    assert (card.arithmetic, agreement.photos) == ("int8", 40)
+    assert 0.9 < agreement.lowest <= agreement.mean < 1
+    return folder / "model"
+
+
+def test_int8_arithmetic(random_model: Path, integers: Path) -> None:
+    """A model that calculates in int8 is a model of its own, with nearly the same embeddings, whatever the machine."""
+    before, after = Embedder.load(random_model), Embedder.load(integers)
+    assert before.fingerprint != after.fingerprint == read_card(integers).fingerprint
+    pictures = [picture(seed) for seed in range(4)]
+    found, expected = after.embed(pictures), before.embed(pictures)
+    assert (found * expected).sum(axis=1).min() > 0.9
+    assert not np.allclose(found, expected, atol=1e-4)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["changed", "gone"])
+def test_int8_file_is_the_model(integers: Path, tmp_path: Path, kind: str) -> None:
+    """The file of integers is covered by the fingerprint: changed or gone, nothing is embedded in its place."""
+    copy = Path(shutil.copytree(integers, tmp_path / "copy"))
+    path = copy / "model.int8.onnx"
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.unlink()
+    if kind == "changed":
+        path.write_bytes(changed)
+    with pytest.raises(ModelBroken, match="int8" if kind == "gone" else "fingerprint"):
+        Embedder.load(copy)
+
+
+def test_by_command(random_model: Path, tmp_path: Path, run_here: RunHere) -> None:
+    """With --calibrate the model calculates in int8, and how near it comes to the floats is told."""
+    export = write_export(tmp_path / "export", 40)
+    done = run_here("model", "quantize", random_model, "--out", "fast", "--calibrate", export, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "fast")
+    assert card.arithmetic == "int8"
+    assert f"Model {card.fingerprint[:12]} in fast." in done.stdout
+    assert "on 40 other photos" in done.stdout
+
+
+def test_back_to_floats(integers: Path, random_model: Path, tmp_path: Path) -> None:
+    """A model made from one that calculates in int8 calculates in floats, as its card says."""
+    card = quantize_model(integers, tmp_path / "floats")
+    assert card.arithmetic == read_card(tmp_path / "floats").arithmetic == "float"
+    assert card.fingerprint == quantize_model(random_model, tmp_path / "same").fingerprint
+
+
+def test_too_few_photos(random_model: Path, tmp_path: Path) -> None:
+    """A few photos tell no ranges: refused in words, and no model is made."""
+    export = open_export(str(write_export(tmp_path / "export", 4)))
+    with pytest.raises(ExportUnreadable, match="8 usable photos; 64 are needed"):
+        quantize_arithmetic(random_model, tmp_path / "out", export, read=reader(1_000_000, 20), progress=progress)
+    assert not (tmp_path / "out").exists()

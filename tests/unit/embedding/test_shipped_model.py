@@ -1,0 +1,80 @@
+"""The model in `models/marketlens-resnet50`: whole, small enough for a repository, licensed, and as good as it says."""
+
+import numpy as np
+import pytest
+import torch
+
+from catalog.settings import ModelSettings
+from embedding.card import read_card
+from embedding.checkpoint import load_model, load_weights, trained_on
+from embedding.embedder import Embedder
+from embedding.model import load_network
+from embedding.photos import open_photo
+from tests.support.paths import LISTINGS, MODEL
+from tests.support.pictures import picture
+
+
+def test_is_the_default() -> None:
+    """Ingest, search and demo use the model that the project ships, with no download."""
+    assert ModelSettings().path == MODEL
+    assert load_model(MODEL)[1].architecture.head.dim == 512
+
+
+def test_size() -> None:
+    """The folder stays below 26 MB, with one copy of the weights."""
+    files = [path for path in MODEL.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 26_000_000
+    assert np.dtype(np.int8) in {tensor.dtype for tensor in load_weights(MODEL).values()}
+
+
+def test_licence_and_card() -> None:
+    """The licence of the first weights, a notice of what was changed, and a card with measured figures go along."""
+    assert "non-commercial" in (MODEL / "LICENSE-resnet50-imagenet.txt").read_text()
+    assert "What was changed" in (MODEL / "NOTICE").read_text()
+    card, text = read_card(MODEL), (MODEL / "README.md").read_text()
+    for name in ("recall_at_1", "category_p_at_1", "head_top_1"):
+        figure = card.metrics[name]
+        assert figure.low < figure.mean < figure.high
+        assert f"{figure.mean:.3f} | {figure.low:.3f} to {figure.high:.3f}" in text
+    assert card.calibration is not None
+    assert len(card.categories) == 13
+    # Neither photos nor ids of the data that it was trained on are handed on.
+    assert not list(MODEL.rglob("*.jpg"))
+    assert all(len(one) == 16 for one in trained_on(MODEL))
+
+
+def test_engines_agree() -> None:
+    """ONNX Runtime and torch give the same embedding."""
+    model, _ = load_network(MODEL)
+    embedder = Embedder.load(MODEL)
+    pixels = np.stack([embedder.preprocess(picture(seed, (200, 150))) for seed in range(8)])
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(pixels)).numpy()
+    assert (embedder.embed_pixels(pixels) * expected).sum(axis=1).min() >= 0.9999
+
+
+def test_calibration_rises() -> None:
+    """A twin is probably the same item, an unrelated photo is probably not."""
+    curve = read_card(MODEL).calibration
+    assert curve is not None
+    unrelated, near, twin = curve.probability(np.array([0.1, 0.75, 1.0], np.float32))
+    assert unrelated < 0.01
+    assert 0.2 < near < 0.6
+    assert twin > 0.8
+
+
+def test_classifies_real_photos() -> None:
+    """The category head knows real listings: far more often right than the 8 % of guessing the most frequent."""
+    if not LISTINGS.exists():
+        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
+    import pandas as pd
+
+    products = pd.read_csv(LISTINGS / "Products.csv", index_col=0).drop_duplicates("id").set_index("id")
+    images = pd.read_csv(LISTINGS / "Images.csv", index_col=0).iloc[::90]
+    embedder = Embedder.load(MODEL)
+    photos = [open_photo((LISTINGS / "images" / f"{one}.jpg").read_bytes()) for one in images["id"]]
+    probabilities = embedder.classify(embedder.embed(photos))
+    assert probabilities is not None
+    found = np.array(embedder.card.categories)[probabilities.argmax(axis=1)]
+    truth = products.loc[images["product_id"], "category"].str.split(" / ").str[0].to_numpy(str)
+    assert (found == truth).mean() > 0.4

@@ -1,0 +1,232 @@
+"""Filling a build on a real embedded Milvus: nothing lost, nothing embedded twice, every number adds up."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog.collection import PhotoCollection
+from catalog.errors import BuildRefused, ModelMismatch, NotFound
+from catalog.settings import IndexSettings, MilvusSettings
+from embedding.embedder import Embedder
+from ingest.build import begin, go_on
+from tests.support.builds import new_build, other_embedder, run
+from tests.support.catalogues import ingest_export
+from tests.support.exports import MakeExport, write_export
+from tests.support.models import random_copy
+from tests.support.paths import ROOT
+from tests.support.pictures import jpeg, picture
+
+
+@pytest.fixture
+def export(make_export: MakeExport) -> Path:
+    return make_export(listings=8, photos_each=2)
+
+
+@pytest.fixture
+def catalogue(export: Path, embedder: Embedder, photos: PhotoCollection) -> PhotoCollection:
+    """Sixteen photos, live."""
+    ingest_export(export, embedder, photos)
+    return photos
+
+
+def test_the_same_model_copies(catalogue: PhotoCollection, export: Path) -> None:
+    """Other index parameters need no photo: nothing is read, and the embeddings are the very same."""
+    for photo in (export / "images").iterdir():
+        photo.unlink()
+    info = new_build(catalogue, catalogue.info().fingerprint, IndexSettings(type="HNSW"))
+    report = run(catalogue, info, None)
+    assert (report.read, report.copied) == (16, 16)
+    ids = ["l0-0", "l7-1"]
+    assert np.array_equal(catalogue.at(info).embeddings(ids), catalogue.embeddings(ids))
+    assert catalogue.at(info).info().index.type == "HNSW"
+
+
+def test_another_model_embeds_every_photo_once(catalogue: PhotoCollection) -> None:
+    """The build has the new model's embeddings and the old records, ingest time included."""
+    embedder, engine = other_embedder()
+    info = new_build(catalogue)
+    report = run(catalogue, info, embedder)
+    assert (report.embedded, engine.photos) == (16, 16)
+    old, new = catalogue.embeddings(["l3-0"]), catalogue.at(info).embeddings(["l3-0"])
+    assert np.allclose(new, old[:, ::-1], atol=1e-6)
+    assert catalogue.at(info).photo("l3-0") == catalogue.photo("l3-0")
+
+
+def test_what_can_no_longer_be_read_is_rejected(catalogue: PhotoCollection, export: Path) -> None:
+    """With its reason, counted, once; a later run takes it when it is back."""
+    (export / "images" / "l1-0.jpg").unlink()
+    (export / "images" / "l2-1.jpg").write_bytes(b"[bold]no photo[/bold]")
+    embedder, engine = other_embedder()
+    info = new_build(catalogue)
+    report = run(catalogue, info, embedder)
+    assert (report.read, report.embedded) == (16, 14)
+    assert {one.photo_id: one.reason for one in report.rejected.values()} == {
+        "l1-0": "missing",
+        "l2-1": "not_an_image",
+    }
+    (export / "images" / "l1-0.jpg").write_bytes(jpeg(picture(1)))
+    again = run(catalogue, info, embedder)
+    assert (again.embedded, list(again.rejected), engine.photos) == (1, ["l2-1"], 15)
+
+
+def test_a_stopped_build_goes_on(catalogue: PhotoCollection) -> None:
+    """What it holds is not embedded again; until it is complete it says so."""
+
+    def stop(photos: int) -> None:
+        if photos == 8:
+            raise KeyboardInterrupt
+
+    info = new_build(catalogue)
+    with pytest.raises(KeyboardInterrupt):
+        run(catalogue, info, other_embedder(stop)[0])
+    assert catalogue.builds.describe(info.name).state == "building"
+    embedder, engine = other_embedder()
+    assert run(catalogue, info, embedder).embedded == engine.photos == 8
+
+
+def test_a_killed_build_goes_on(tmp_path: Path, lite: MilvusSettings) -> None:
+    """After kill -9 between two batches: whole batches are there, the rest follows."""
+    export = write_export(tmp_path / "export", 8, 2)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, lite.uri, export], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    try:
+        info = photos.builds.newest()
+        assert info.state == "building"
+        assert 0 < photos.at(info).count() < 16
+        there = photos.at(info).count()
+        embedder, engine = other_embedder()
+        assert run(photos, info, embedder).embedded == engine.photos == 16 - there
+        photos.builds.promote(photos.builds.newest())
+        assert photos.builds.live().name == info.name
+    finally:
+        photos.close()
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from catalog.collection import PhotoCollection
+from catalog.settings import IndexSettings, MilvusSettings
+from tests.support.models import fake_embedder
+from tests.support.catalogues import ingest_export
+from tests.support.builds import new_build, other_embedder, run
+
+photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings(), consistency="Session")
+ingest_export(Path(sys.argv[2]), fake_embedder(), photos)
+kill = lambda done: os.kill(os.getpid(), signal.SIGKILL) if done == 8 else None
+run(photos, new_build(photos), other_embedder(kill)[0])
+"""
+
+
+def test_the_live_collection_may_change_meanwhile(catalogue: PhotoCollection) -> None:
+    """New, changed and removed photos are brought over before the build is called ready."""
+    cheaper = catalogue.photo("l0-0")
+    cheaper = replace(
+        cheaper, photo=replace(cheaper.photo, listing=replace(cheaper.photo.listing, price=0.5)), ingested_at=1
+    )
+    new = replace(cheaper, photo=replace(cheaper.photo, photo_id="new"), sha256="e" * 64)
+
+    def change(photos: int) -> None:
+        if photos == 12:
+            catalogue.upsert([cheaper, new], catalogue.embeddings(["l0-0", "l0-1"]))
+            catalogue.remove(["l0-1", "l7-1"])
+
+    embedder, engine = other_embedder(change)
+    info = new_build(catalogue)
+    report = run(catalogue, info, embedder)
+    build = catalogue.at(info)
+    assert build.count() == catalogue.count() == 15
+    assert build.photo("l0-0") == cheaper
+    assert build.photo("new") == new
+    assert (report.copied, report.embedded) == (1, engine.photos)
+
+
+def test_a_collection_that_never_rests_is_said_so(catalogue: PhotoCollection) -> None:
+    """The build gives up rather than call itself ready."""
+    changes = iter(range(1_000))
+
+    def change(_: int) -> None:
+        one = catalogue.photo("l0-0")
+        catalogue.upsert([replace(one, sha256=f"{next(changes):064x}")], catalogue.embeddings(["l0-0"]))
+
+    info = new_build(catalogue)
+    with pytest.raises(BuildRefused, match="keeps changing"):
+        run(catalogue, info, other_embedder(change)[0])
+    assert catalogue.builds.describe(info.name).state == "building"
+
+
+def test_changed_bytes_are_left_for_the_next_ingest(catalogue: PhotoCollection, export: Path) -> None:
+    """The record stays as it was, so that the next ingest sees the change, and the build is no different."""
+    (export / "images" / "l5-0.jpg").write_bytes(jpeg(picture(99)))
+    info = new_build(catalogue)
+    run(catalogue, info, other_embedder()[0])
+    catalogue.builds.promote(catalogue.builds.describe(info.name))
+    after = PhotoCollection(catalogue._milvus, IndexSettings(), "Session")
+    report = ingest_export(export, other_embedder()[0], after)
+    assert (report.embedded, report.unchanged) == (1, 15)
+
+
+def test_a_build_keeps_the_books(catalogue: PhotoCollection, embedder: Embedder, export: Path) -> None:
+    """A promoted build knows when its photos last changed and how many there are, whatever it was told before."""
+
+    def live() -> PhotoCollection:
+        return catalogue.at(catalogue.builds.live())
+
+    catalogue.end_changes(at=1_700_000_000)
+    info = new_build(catalogue, catalogue.info().fingerprint)
+    run(catalogue, info, None)
+    catalogue.builds.promote(catalogue.builds.describe(info.name))
+    assert (live().changed_at(), live().lost()) == (1_700_000_000, 0)
+    live().remove(["l0-0"])
+    assert live().lost() == 1
+    assert ingest_export(export, embedder, live()).photos == 16
+    catalogue.builds.rollback()
+    for name in ("Products.csv", "Images.csv"):
+        rows = [row for row in (export / name).read_text().splitlines() if ",l7," not in f"{row},"]
+        (export / name).write_text("\n".join(rows) + "\n")
+    assert ingest_export(export, embedder, live(), sync=True).removed == 2
+    live().end_changes(at=1_700_000_001)
+    run(catalogue, info, None)
+    catalogue.builds.promote(catalogue.builds.describe(info.name))
+    assert (live().count(), live().lost(), live().changed_at()) == (14, 0, 1_700_000_001)
+
+
+def test_beginning(catalogue: PhotoCollection, random_model: Path, tmp_path: Path) -> None:
+    """A build notes its model's folder; a second one is refused until it is complete; resuming needs that model."""
+    info, embedder = begin(catalogue, random_model, IndexSettings(), own=tmp_path)
+    assert embedder is not None
+    assert (info.fingerprint, info.model, info.state) == (embedder.fingerprint, str(random_model), "building")
+    with pytest.raises(BuildRefused, match="not complete") as caught:
+        begin(catalogue, random_model, IndexSettings(), own=tmp_path)
+    assert "--resume" in caught.value.hint
+    assert f"drop {info.name}" in caught.value.hint
+    again, embedder = go_on(catalogue, None)
+    assert again.name == info.name
+    assert embedder is not None
+    catalogue.builds.drop(info)
+    other = new_build(catalogue)
+    with pytest.raises(ModelMismatch, match=other.name):
+        go_on(catalogue, random_model)
+    catalogue.builds.drop(other)
+    with pytest.raises(NotFound):
+        go_on(catalogue, None)
+
+
+def test_the_live_model_is_noted_for_the_way_back(lite: MilvusSettings, random_model: Path, tmp_path: Path) -> None:
+    """A collection that does not say where its model lies is told so when the settings' model is its own."""
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    try:
+        own = Embedder.load(random_model)
+        photos.ensure(own.fingerprint, own.dim)
+        info, embedder = begin(photos, random_copy(random_model, tmp_path / "copy"), IndexSettings(), own=random_model)
+        assert embedder is None  # the same model, wherever it lies
+        assert photos.builds.live().model == str(random_model)
+        assert info.model == str(tmp_path / "copy")
+    finally:
+        photos.close()

@@ -1,0 +1,163 @@
+"""Comparing a build with the collection before it: recall, golden queries, what speaks against it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog.builds import CollectionInfo
+from catalog.collection import PhotoCollection
+from catalog.errors import InvalidSetting
+from catalog.listing import Listing
+from catalog.settings import IndexSettings, MilvusSettings
+from ingest import golden
+from ingest.check import check
+from ingest.recall import index_recall
+from tests.support.vectors import DIM, MODEL, stored
+
+LISTINGS = 600
+PHOTOS = 2 * LISTINGS
+
+
+@pytest.fixture
+def photos(lite: MilvusSettings) -> Iterator[PhotoCollection]:
+    """600 listings of two photos that are near each other."""
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    photos.ensure(MODEL, DIM)
+    photos.upsert(rows(), pairs(0.3))
+    photos.flush()
+    yield photos
+    photos.close()
+
+
+@contextmanager
+def reopened(photos: PhotoCollection, lite: MilvusSettings) -> Iterator[PhotoCollection]:
+    """As another process sees it. Lite builds an index in the background, and searches without it until then."""
+    photos.close()
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    yield photos
+    photos.close()
+
+
+def rows(count: int = PHOTOS):
+    return [stored(n, Listing(f"l{n // 2}", f"Thing {n // 2}", "Home")) for n in range(count)]
+
+
+def pairs(spread: float, seed: int = 0):
+    """Embeddings (1200, 32): the photos of a listing are the nearer, the smaller the spread."""
+    random = np.random.default_rng(seed)
+    vectors = np.repeat(random.normal(size=(LISTINGS, DIM)), 2, axis=0)
+    vectors += spread * random.normal(size=vectors.shape)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def build(photos: PhotoCollection, embeddings, index: IndexSettings | None = None) -> CollectionInfo:
+    info = photos.builds.create("0c" * 32, DIM, index or IndexSettings(), model="/m", state="building")
+    photos.at(info).upsert(rows(len(embeddings)), embeddings)
+    photos.at(info).flush()
+    photos.builds.finish(info.name)
+    return info
+
+
+def run(photos: PhotoCollection, info: CollectionInfo, folder: Path):
+    golden.keep(photos, folder, 100)
+    return check(photos, photos.at(info), folder, min_recall=0.95)
+
+
+def test_the_same_photos_and_embeddings_pass(photos: PhotoCollection, tmp_path: Path) -> None:
+    """Nothing speaks against a build that answers as before; every golden answer is kept."""
+    result = run(photos, build(photos, pairs(0.3), IndexSettings(type="HNSW")), tmp_path)
+    assert result.failures == []
+    assert result.difference.total == 0
+    assert result.overlap > 0.98
+    assert result.build.index_recall > 0.95
+    assert result.before.finds_own == result.build.finds_own > 0.9
+    assert (result.queries, result.build.photos) == (100, PHOTOS)
+
+
+def test_an_index_that_looks_too_little_is_found_out(
+    photos: PhotoCollection, lite: MilvusSettings, tmp_path: Path
+) -> None:
+    """One cell of 128 loses neighbours that exact search finds."""
+    info = build(photos, pairs(0.3), IndexSettings(nlist=128, nprobe=1))
+    with reopened(photos, lite) as again:
+        result = run(again, info, tmp_path)
+    assert result.build.index_recall < 0.8
+    assert result.before.index_recall > 0.95
+    assert any("true neighbours" in failure for failure in result.failures)
+
+
+def test_recall_is_against_exact_search(photos: PhotoCollection, lite: MilvusSettings) -> None:
+    """Counted by hand over all embeddings, it is the same."""
+    info = build(photos, pairs(0.3), IndexSettings(nlist=64, nprobe=4))
+    vectors, queries = pairs(0.3), list(range(60))
+    with reopened(photos, lite) as again:
+        answers = again.at(info).nearest(vectors[queries], 11)
+        recall = index_recall(again.at(info), [f"p{n}" for n in queries])
+    shares = []
+    for query, found in zip(queries, answers, strict=True):
+        cosines = vectors @ vectors[query]
+        cosines[query] = -2
+        true = {f"p{n}" for n in np.argsort(-cosines)[:10]}
+        page = [one.photo.photo_id for _, one in found if one.photo.photo_id != f"p{query}"][:10]
+        shares.append(len(true & set(page)) / 10)
+    assert 0.2 < np.mean(shares) < 0.99
+    assert recall == pytest.approx(np.mean(shares), abs=1e-9)
+
+
+def test_twins_in_any_order_are_found(lite: MilvusSettings) -> None:
+    """Photos with one and the same embedding are all as near: which ten of them come back is no loss."""
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    try:
+        photos.ensure(MODEL, DIM)
+        photos.upsert(rows(40), np.repeat(pairs(0.3)[:1], 40, axis=0))
+        assert index_recall(photos, ["p0", "p30", "p39"]) == 1.0
+    finally:
+        photos.close()
+
+
+def test_a_worse_model_is_found_out(photos: PhotoCollection, tmp_path: Path) -> None:
+    """One that takes the photos of a listing apart finds the other photo less often, whatever its index does."""
+    result = run(photos, build(photos, pairs(3.0, seed=5)), tmp_path)
+    assert result.overlap < 0.5
+    assert result.build.finds_own < result.before.finds_own - 0.05
+    assert len(result.failures) == 1
+    assert "other photo" in result.failures[0]
+
+
+def test_missing_photos_are_found_out(photos: PhotoCollection, tmp_path: Path) -> None:
+    """A build that lacks photos does not pass; queries that it lacks are left out."""
+    result = run(photos, build(photos, pairs(0.3)[:1000]), tmp_path)
+    assert any("200 missing" in failure for failure in result.failures)
+    assert result.queries < 100
+
+
+def test_golden_queries_are_what_was_answered(photos: PhotoCollection, tmp_path: Path) -> None:
+    """One seed, one set of photos; kept is what the collection answers to them, their own listings left out."""
+    path = golden.keep(photos, tmp_path / "golden", 20)
+    kept = golden.read(tmp_path / "golden", photos.info().name)
+    assert path == tmp_path / "golden" / f"{photos.info().name}.parquet"
+    assert len({answer.photo_id for answer in kept}) == 20
+    assert [answer.photo_id for answer in kept] == golden.choose(photos, 20)
+    again = golden.ask(photos, [answer.photo_id for answer in kept])
+    assert [(one.listings, one.finds_own) for one in again] == [(one.listings, one.finds_own) for one in kept]
+    for answer in kept:
+        assert len(answer.listings) == len(answer.scores) == 10
+        assert answer.listing_id not in answer.listings
+    with pytest.raises(InvalidSetting, match="No golden queries") as caught:
+        golden.read(tmp_path, photos.info().name)
+    assert "marketlens index golden" in caught.value.hint
+
+
+def test_listings_with_several_photos_are_asked_with_first(lite: MilvusSettings) -> None:
+    """They alone can tell whether a photo finds the other one; a listing of one photo says nothing about that."""
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    try:
+        photos.ensure(MODEL, DIM)
+        photos.upsert([*rows(4), stored(100), stored(101), stored(102)], pairs(0.3)[:7])
+        assert set(golden.choose(photos, 4)) == {"p0", "p1", "p2", "p3"}
+        assert {one.photo_id: one.finds_own for one in golden.ask(photos, ["p0", "p100"])} == {"p0": True, "p100": None}
+    finally:
+        photos.close()

@@ -1,0 +1,247 @@
+"""The batch command against a real embedded Milvus: nothing lost, nothing twice, every number adds up."""
+
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catalog.collection import PhotoCollection
+from catalog.errors import ModelMismatch, StoreFailed
+from catalog.exports import open_export
+from catalog.filters import SearchFilter
+from catalog.report import Report
+from catalog.settings import IngestSettings
+from embedding.embedder import Embedder
+from embedding.photos import open_photo
+from ingest.local import run_locally
+from ingest.run import Options, ingest
+from tests.support.catalogues import ingest_export
+from tests.support.exports import MakeExport, write_csv
+from tests.support.models import FakeEngine, LoadedModel, fake_embedder
+from tests.support.pictures import jpeg, picture
+
+
+def test_every_photo_of_an_export_is_written(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """Twelve rows in are twelve photos in the collection, with their listing's fields."""
+    report = ingest_export(make_export(listings=6, photos_each=2), embedder, photos)
+    assert (report.read, report.written, report.rejected) == (12, 12, 0)
+    assert photos.count() == 12
+    listing = photos.photo("l3-1").photo.listing
+    assert (listing.title, listing.category, listing.subcategory) == ("Thing 3", "Garden", "Things")
+    assert (listing.price, listing.currency, listing.location) == (4.0, "GBP", "Leeds, West Yorkshire")
+
+
+def test_a_photo_finds_its_listing(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Index and query see a photo alike: the same bytes score 1, and come first."""
+    export = make_export(listings=8, photos_each=2)
+    ingest_export(export, embedder, photos)
+    image = open_photo((export / "images" / "l5-1.jpg").read_bytes())
+    hit = photos.search(embedder.embed([image]), SearchFilter(), 3).hits[0]
+    assert (hit.listing.listing_id, hit.photo_id) == ("l5", "l5-1")
+    assert hit.score == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_second_run_writes_and_embeds_nothing(
+    make_export: MakeExport, embedder: Embedder, engine: FakeEngine, photos: PhotoCollection
+) -> None:
+    """What is there already is neither embedded nor written again."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    embedded, before = engine.photos, photos.photo("l0-0")
+    report = ingest_export(export, embedder, photos)
+    assert (report.written, report.unchanged) == (0, 12)
+    assert engine.photos == embedded
+    assert photos.photo("l0-0") == before
+
+
+def test_a_new_price_is_written_without_embedding(
+    make_export: MakeExport, embedder: Embedder, engine: FakeEngine, photos: PhotoCollection
+) -> None:
+    """Changed metadata updates every photo of the listing and keeps the embeddings."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    vector, embedded = photos.embeddings(["l2-0"]), engine.photos
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("£3.00", "£99.00"))
+    report = ingest_export(export, embedder, photos)
+    assert (report.written, report.updated, report.unchanged) == (2, 2, 10)
+    assert engine.photos == embedded
+    assert photos.photo("l2-1").photo.listing.price == 99.0
+    assert np.array_equal(photos.embeddings(["l2-0"]), vector)
+
+
+def test_the_first_ingest_dates_a_listing(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the export has no dates, a listing keeps the moment of its first ingest, whatever changes about it."""
+    export = make_export()
+    monkeypatch.setattr("ingest.pipeline.time", SimpleNamespace(time=lambda: 1_600_000_000.0, monotonic=time.monotonic))
+    ingest_export(export, embedder, photos)
+    monkeypatch.setattr("ingest.pipeline.time", SimpleNamespace(time=lambda: 1_700_000_000.0, monotonic=time.monotonic))
+    assert ingest_export(export, embedder, photos).unchanged == 12
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("£3.00", "£99.00"))
+    (export / "images" / "l0-0.jpg").write_bytes(jpeg(picture(77)))
+    shutil.copy(export / "images" / "l1-0.jpg", export / "images" / "l1-9.jpg")
+    with (export / "Images.csv").open("a") as images:
+        images.write("99,l1-9,l1\n")
+    assert ingest_export(export, embedder, photos).written == 4
+    assert {record.photo.listing.listed_at for batch in photos.records() for record in batch} == {1_600_000_000}
+
+
+def test_new_bytes_are_embedded_again(
+    make_export: MakeExport, embedder: Embedder, engine: FakeEngine, photos: PhotoCollection
+) -> None:
+    """A photo replaced under its id gets a new embedding, and is there once."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    embedded = engine.photos
+    (export / "images" / "l0-0.jpg").write_bytes(jpeg(picture(77)))
+    report = ingest_export(export, embedder, photos)
+    assert (report.written, report.embedded, report.unchanged) == (1, 1, 11)
+    assert (engine.photos, photos.count()) == (embedded + 1, 12)
+
+
+def spoil(path: Path, how: str) -> None:
+    good = path.read_bytes()
+    if how == "bomb":
+        Image.new("1", (20_000, 20_000)).save(path, "PNG")
+    elif how == "pixel":
+        Image.new("RGB", (1, 1)).save(path, "JPEG")
+    elif how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": good[: len(good) // 2], "text": b"I am no photo.\n"}[how])
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("empty", "empty"),
+        ("cut", "truncated"),
+        ("text", "not_an_image"),
+        ("pixel", "too_small"),
+        ("bomb", "too_many_pixels"),
+        ("gone", "missing"),
+    ],
+)
+def test_one_bad_photo_never_ends_the_fill(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, how: str, reason: str
+) -> None:
+    """A photo that cannot be used is rejected with its row and reason; all others are written."""
+    export = make_export()
+    spoil(export / "images" / "l1-0.jpg", how)
+    report = ingest_export(export, embedder, photos)
+    assert (report.written, report.rejected) == (11, 1)
+    row = report.rejected_rows[0]
+    assert (row.photo_id, row.listing_id, row.reason, row.row) == ("l1-0", "l1", reason, "Images.csv row 4")
+    assert photos.count() == 11
+
+
+def test_a_photo_gone_bad_keeps_its_record(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """A photo that was stored and can no longer be read is rejected, and stays findable."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    spoil(export / "images" / "l1-0.jpg", "cut")
+    report = ingest_export(export, embedder, photos)
+    assert (report.unchanged, report.rejected) == (11, 1)
+    assert photos.count() == 12
+
+
+def test_an_id_that_appears_twice_is_stored_once(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """The first row of an id is taken, the second is rejected and says so, also in another batch."""
+    export = make_export()
+    with (export / "Images.csv").open("a") as file:
+        file.write("99,l0-0,l5\n")
+    report = ingest_export(export, embedder, photos, batch_size=3)
+    assert (report.read, report.written, report.rejected) == (13, 12, 1)
+    assert report.rejected_rows[0].reason == "duplicate_photo_id"
+    assert photos.photo("l0-0").photo.listing.listing_id == "l0"
+
+
+def test_a_price_of_free_is_kept_as_unknown_and_said_once(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
+) -> None:
+    """A price that is no number loses no listing: it is stored as unknown, with one warning for its two photos."""
+    export = make_export()
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("£2.00", "free"))
+    report = ingest_export(export, embedder, photos)
+    assert (report.written, report.rejected) == (12, 0)
+    assert report.warnings == ["listing l1: price 'free' is not a number; stored as unknown"]
+    assert photos.photo("l1-0").photo.listing.price is None
+
+
+def test_two_listings_may_share_a_photo(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Identity is the id: the same bytes under two ids are two photos, and both listings are found."""
+    export = make_export(listings=3, photos_each=1)
+    shutil.copy(export / "images" / "l0-0.jpg", export / "images" / "l1-0.jpg")
+    ingest_export(export, embedder, photos)
+    image = open_photo((export / "images" / "l0-0.jpg").read_bytes())
+    hits = photos.search(embedder.embed([image]), SearchFilter(), 2).hits
+    assert {hit.listing.listing_id for hit in hits} == {"l0", "l1"}
+
+
+def test_another_model_writes_nothing(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """An ingest with another model stops before the first write."""
+    export = make_export(listings=2)
+    ingest_export(export, embedder, photos)
+    other = make_export(listings=4, name="other")
+    with pytest.raises(ModelMismatch):
+        ingest_export(other, fake_embedder("0f" * 32), photos)
+    assert photos.count() == 4
+
+
+def test_what_was_confirmed_before_a_failure_is_reported(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When Milvus refuses midway, the report holds exactly what is in the store; a second run ends the job."""
+    export = make_export(listings=10, photos_each=1)
+    upsert, calls = photos.upsert, []
+
+    def refuse_the_third(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise StoreFailed("disk full")
+        upsert(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(photos, "upsert", refuse_the_third)
+    report = Report(export=str(export))
+    with pytest.raises(StoreFailed):
+        model, settings = LoadedModel(embedder), IngestSettings(batch_size=3, ledger=export.parent / "ledger")
+        ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options())
+    assert (report.written, report.finished) == (photos.count(), False)
+    assert report.written == 6
+    again = ingest_export(export, embedder, photos)
+    assert (again.unchanged, again.written, photos.count()) == (6, 4, 10)
+
+
+def test_a_manifest_is_an_export_too(tmp_path: Path, embedder: Embedder, photos: PhotoCollection) -> None:
+    """A manifest's photos are read from beside it."""
+    (tmp_path / "a.png").write_bytes(jpeg(picture(1)))
+    header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
+    write_csv(tmp_path / "m.csv", header, [["p", "l", "T", "C / S", "5", "eur", "Rome", "a.png"]])
+    assert ingest_export(tmp_path / "m.csv", embedder, photos).written == 1
+    listing = photos.photo("p").photo.listing
+    assert (listing.category, listing.subcategory, listing.price, listing.currency) == ("C", "S", 5.0, "EUR")
+
+
+def test_lost_rows_are_noticed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Rows that a store lost without a word are counted, and the next ingest writes them again."""
+    export = make_export()
+    ingest_export(export, embedder, photos)
+    assert photos.lost() == 0
+    photos.remove(["l0-0", "l0-1"])
+    assert photos.lost() == 2
+    report = ingest_export(export, embedder, photos)
+    assert (report.written, report.unchanged, photos.lost()) == (2, 10, 0)

@@ -1,0 +1,117 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+import ingest.reading
+from catalog.hosts import FAILURES_IN_A_ROW
+from catalog.listing import Listing, Photo, Rejected, StoredPhoto
+from catalog.storage import read_photo
+from embedding.embedder import Embedder
+from ingest.reading import PhotoReader, ReadPhoto
+from ingest.stages import Stages
+from tests.support.pictures import jpeg, picture
+from tests.support.web import Answer, Site
+
+
+def photo(uri: object) -> Photo:
+    return Photo("p", Listing("l"), str(uri))
+
+
+def stored(read: ReadPhoto | Rejected) -> StoredPhoto:
+    """What the store knows of a photo after a run."""
+    assert isinstance(read, ReadPhoto)
+    return StoredPhoto(read.photo, read.sha256, 0, read.source_tag)
+
+
+def reader(embedder: Embedder) -> PhotoReader:
+    return PhotoReader(embedder.preprocess, 1_000_000, Stages())
+
+
+def settle(path: Path, changed: float) -> None:
+    os.utime(path, (changed, changed))
+
+
+def test_unchanged_is_not_read(embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo whose source says that it is the stored one is not even read."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(picture(1)))
+    settle(path, 1_000)
+    known = stored(reader(embedder).read(photo(path), None))
+    monkeypatch.delattr(ingest.reading, "read_photo")
+    again = reader(embedder).read(photo(path), known)
+    assert isinstance(again, ReadPhoto)
+    assert (again.sha256, again.pixels, stored(again)) == (known.sha256, None, known)
+
+
+def test_changes_while_it_is_read(embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo that changes between reading and embedding is read again the next time, though nothing else changes."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(picture(1)))
+    settle(path, 1_000)
+
+    def read_and_change(*arguments: object) -> bytes:
+        data = read_photo(*arguments)
+        path.write_bytes(jpeg(picture(2)))
+        settle(path, 2_000)
+        return data
+
+    monkeypatch.setattr(ingest.reading, "read_photo", read_and_change)
+    known = stored(reader(embedder).read(photo(path), None))
+    monkeypatch.undo()
+    again = reader(embedder).read(photo(path), known)
+    assert isinstance(again, ReadPhoto)
+    assert again.sha256 != known.sha256
+    assert again.pixels is not None
+
+
+def test_without_a_tag(embedder: Embedder, tmp_path: Path) -> None:
+    """No tag is not taken for the same tag: a file that has just changed is read each time."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(picture(1)))
+    settle(path, time.time() + 3600)
+    known = stored(reader(embedder).read(photo(path), None))
+    assert known.source_tag == ""
+    path.write_bytes(jpeg(picture(2)))
+    settle(path, time.time() + 3600)
+    again = reader(embedder).read(photo(path), known)
+    assert isinstance(again, ReadPhoto)
+    assert again.pixels is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, b"<!doctype html><title>Sign in</title>" * 100, "not_an_image"),
+        (200, b"", "empty"),
+        (204, b"", "empty"),
+        (200, b"\xff\xd8\xff\xe0" + b"\0" * 2_000_000, "too_large"),
+        (200, jpeg(picture(1))[:-200], "truncated"),
+        (404, b"<html>", "missing"),
+        (500, b"<html>", "unreadable"),
+    ],
+    ids=["html", "nothing", "no content", "too long", "cut", "not found", "error"],
+)
+@pytest.mark.usefixtures("pauses")
+def test_bad_host(embedder: Embedder, site: Site, status: int, body: bytes, reason: str) -> None:
+    """Whatever an image host answers costs its photo, with the reason, and never the run."""
+    row = reader(embedder).read(photo(site.page("/a.jpg", Answer(status, {"Content-Type": "image/jpeg"}, body))), None)
+    assert isinstance(row, Rejected)
+    assert row.reason == reason
+
+
+@pytest.mark.usefixtures("pauses")
+def test_host_is_given_up(embedder: Embedder, site: Site) -> None:
+    """A host that fails photo after photo is not asked any more, and its photos say so; the next run asks again."""
+    one_run = reader(embedder)
+    bad = photo(site.page("/a.jpg", Answer(503)))
+    for _ in range(FAILURES_IN_A_ROW):
+        one_run.read(bad, None)
+    good = photo(site.page("/b.jpg", jpeg(picture(1))))
+    times = len(site.asked)
+    row = one_run.read(good, None)
+    assert isinstance(row, Rejected)
+    assert row.reason == "host_unresponsive"
+    assert len(site.asked) == times
+    assert isinstance(reader(embedder).read(good, None), ReadPhoto)

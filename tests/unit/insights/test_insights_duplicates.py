@@ -1,0 +1,155 @@
+"""Duplicates: kinds on edited photos, and groups that do not chain."""
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from catalog.hosts import reader
+from catalog.listing import Embeddings
+from catalog.progress import silent
+from embedding.photos import open_photo
+from insights import alike
+from insights.duplicates import MAX_LISTINGS, DuplicateKind, Group, Link, groups, near_pairs, same_bytes, weakest
+from insights.graph import neighbour_graph
+from tests.support.paths import LISTINGS
+from tests.support.pictures import jpeg
+
+PART = 40
+
+
+@pytest.fixture(scope="module")
+def real_photos() -> list[Image.Image]:
+    """Some real photos, none of them a repost of another."""
+    if not LISTINGS.exists():
+        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
+    files = sorted((LISTINGS / "images").iterdir())[:: 4305 // PART][:PART]
+    return [open_photo(path.read_bytes()) for path in files]
+
+
+def edited(image: Image.Image, edit: str) -> Image.Image:
+    width, height = image.size
+    if edit == "recompressed":
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=30)
+        return open_photo(buffer.getvalue())
+    if edit == "scaled":
+        return image.resize((int(0.6 * width), int(0.6 * height)), Image.Resampling.BICUBIC)
+    if edit == "cropped":
+        return image.crop((0, 0, int(0.95 * width), int(0.95 * height)))
+    if edit == "cropped around":
+        return image.crop((width // 40, height // 40, width - width // 40, height - height // 40))
+    if edit == "mirrored":
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return ImageEnhance.Brightness(image).enhance(0.7 if edit == "darker" else 1.3)
+
+
+@pytest.mark.parametrize(
+    "edit", ["recompressed", "scaled", "cropped", "cropped around", "mirrored", "darker", "brighter"]
+)
+def test_an_edited_photo_is_the_same_photo(real_photos: list[Image.Image], edit: str) -> None:
+    """At least 38 of 40 real photos are known again, edited and saved."""
+    known = [
+        alike.likeness(alike.small(photo), alike.small(open_photo(jpeg(edited(photo, edit))))) >= alike.SAME_PHOTO
+        for photo in real_photos
+    ]
+    assert sum(known) >= PART - 2
+
+
+def test_different_photos_are_not_the_same_photo(real_photos: list[Image.Image]) -> None:
+    """Not one pair of different photos passes, two shots of a marketplace's usual kind among them."""
+    small = [alike.small(photo) for photo in real_photos]
+    pairs = [(a, b) for a in range(PART) for b in range(a)]
+    assert max(alike.likeness(small[a], small[b]) for a, b in pairs) < alike.SAME_PHOTO
+
+
+def test_plain_pictures_are_no_details() -> None:
+    """Two photos of one colour each have nothing in common but emptiness."""
+    red, blue = (alike.small(Image.new("RGB", (80, 60), colour)) for colour in ("red", "blue"))
+    assert abs(alike.likeness(red, blue)) < 0.01
+
+
+def test_unreadable_photos_are_none(tmp_path: Path) -> None:
+    """What is gone or broken does not stop the others, and the order stays."""
+    (tmp_path / "good.jpg").write_bytes(jpeg(Image.new("RGB", (64, 64), "red")))
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    advanced: list[int] = []
+    uris = [str(tmp_path / name) for name in ("gone.jpg", "good.jpg", "broken.jpg")]
+    read = list(alike.read_small(uris, reader(1_000_000, 20), advanced.append))
+    assert [one is None for one in read] == [True, False, True]
+    assert sum(advanced) == 3
+
+
+def link(a: int, b: int, kind: DuplicateKind, similarity: float = 0.9) -> Link:
+    return Link(a, b, similarity, kind)
+
+
+def sets(links: list[Link], listings: int = 10) -> list[set[int]]:
+    """The groups, where each photo is a listing of its own."""
+    found, too_large = groups(links, np.arange(listings, dtype=np.int32))
+    assert too_large == 0
+    return sorted((group.listings for group in found), key=min)
+
+
+def test_items_do_not_chain() -> None:
+    """A like B and B like C, but A not like C: the nearer pair is a group, and C is not drawn into it."""
+    a_b, b_c = link(0, 1, "same_item", 0.95), link(1, 2, "same_item", 0.9)
+    assert sets([a_b, b_c]) == [{0, 1}]
+    assert sets([a_b, b_c, link(0, 2, "same_item", 0.88)]) == [{0, 1, 2}]
+    chain = [link(one, other, "same_item") for one, other in pairwise(range(10))]
+    assert all(len(group) == 2 for group in sets(chain))
+
+
+def test_the_same_picture_joins_whatever_it_links() -> None:
+    """A reposted file, and an edit of it: one group; an item joins it only if it is like all of them."""
+    links = [link(0, 1, "same_bytes", 1.0), link(1, 2, "same_photo")]
+    assert sets(links) == [{0, 1, 2}]
+    assert sets([*links, link(2, 3, "same_item")]) == [{0, 1, 2}]
+    assert sets([*links, *(link(one, 3, "same_item") for one in range(3))]) == [{0, 1, 2, 3}]
+
+
+def test_kind_and_probability_of_a_group() -> None:
+    """The kind is the strongest link's; what is weakest holds the group together. Pictures alone have no doubt."""
+    listing = np.arange(4, dtype=np.int32)
+    links = [link(0, 1, "same_photo", 0.8), link(1, 2, "same_item", 0.93), link(0, 2, "same_item", 0.9)]
+    (group,), _ = groups(links, listing)
+    assert group.kind == "same_photo"
+    assert weakest(group, listing) == 0.93
+    assert weakest(Group({0, 1}, [links[0]]), listing) is None
+
+
+def test_a_placeholder_is_left_out_and_counted() -> None:
+    """One picture under more listings than people would look at."""
+    count = MAX_LISTINGS + 1
+    links = [link(one, other, "same_bytes") for one, other in pairwise(range(count))]
+    links.append(link(count, count + 1, "same_bytes"))
+    found, too_large = groups(links, np.arange(count + 2, dtype=np.int32))
+    assert [group.listings for group in found] == [{count, count + 1}]
+    assert too_large == 1
+
+
+def _embeddings(count: int) -> Embeddings:
+    vectors = np.random.default_rng(0).normal(size=(count, 8))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_same_bytes_links_listings_once_and_never_a_listings_own() -> None:
+    """Three listings with one file have two links; a listing that shows one file twice has none."""
+    hashes = np.array([7, 7, 7, 7, 5, 5, 3])
+    listing = np.array([0, 0, 1, 2, 3, 3, 4], np.int32)
+    found = [(one.a, one.b) for one in same_bytes(hashes, listing, _embeddings(7))]
+    assert found == [(0, 2), (2, 3)]
+
+
+def test_near_pairs_come_once() -> None:
+    """However many of the two photos have the other as neighbour."""
+    embeddings = _embeddings(30)
+    embeddings[4] = embeddings[20]
+    listing = np.arange(30, dtype=np.int32)
+    graph = neighbour_graph(embeddings, np.zeros(30, np.int32), listing, silent)
+    pairs, cosines = near_pairs(graph, listing, 0.99)
+    assert pairs.tolist() == [[4, 20]]
+    assert cosines[0] == pytest.approx(1)

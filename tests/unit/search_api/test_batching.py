@@ -1,0 +1,187 @@
+"""Stages: together where it helps, bounded, in time, and nothing for clients that left."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from catalog.settings import ApiSettings
+from embedding.embedder import Embedder
+from search_api.batching import StageFactory, Stages
+from search_api.metrics import Metrics
+from search_api.stages import Overloaded, StageTooSlow
+from tests.support.models import FakeEngine, GatedEngine, fake_embedder
+from tests.support.pictures import jpeg, picture
+
+
+@pytest.fixture
+def gated() -> GatedEngine:
+    return GatedEngine()
+
+
+def make(engine: FakeEngine, **settings: float) -> tuple[Stages, Metrics]:
+    metrics = Metrics()
+    factory = StageFactory(ApiSettings.model_validate(settings), metrics)
+    return factory.of(Embedder(fake_embedder().card, engine)), metrics
+
+
+def pixels(stages: Stages, seed: int, photos: int = 1) -> np.ndarray:
+    return np.stack([stages.embedder.preprocess(picture(seed + number)) for number in range(photos)])
+
+
+async def began(engine: GatedEngine) -> None:
+    assert await asyncio.to_thread(engine.began.wait, 30)
+
+
+def test_those_that_wait_are_embedded_together(gated: GatedEngine) -> None:
+    """The first goes alone at once; what came while it ran goes together; each gets its own embeddings."""
+    stages, metrics = make(gated)
+
+    async def run() -> None:
+        first = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
+        await began(gated)
+        others = [asyncio.create_task(stages.embed.run(pixels(stages, 10 * n, n))) for n in (1, 2, 3)]
+        await asyncio.sleep(0.05)
+        assert stages.embed.depth == 6
+        gated.go_on.set()
+        for task, (seed, count) in zip([first, *others], [(0, 1), (10, 1), (20, 2), (30, 3)], strict=True):
+            expected = fake_embedder().embed([picture(seed + number) for number in range(count)])
+            np.testing.assert_allclose(await task, expected, atol=1e-6)
+
+    asyncio.run(run())
+    assert gated.batches == [1, 6]
+    assert "marketlens_waiting_photos 0.0" in metrics.render().decode()
+    assert "marketlens_batch_photos_sum 7.0" in metrics.render().decode()
+
+
+def test_a_batch_is_no_larger_than_the_engines(gated: GatedEngine) -> None:
+    """Forty that wait take two batches of at most 32."""
+    stages, _ = make(gated)
+
+    async def run() -> None:
+        tasks = [asyncio.create_task(stages.embed.run(pixels(stages, 0))) for _ in range(41)]
+        await began(gated)
+        gated.go_on.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+    assert gated.batches == [1, 32, 8]
+
+
+def test_a_full_queue_refuses(gated: GatedEngine) -> None:
+    """One more than may wait is refused at once; a request of many photos is taken where nobody waits."""
+    stages, metrics = make(gated, waiting=2)
+
+    async def run() -> None:
+        tasks = [asyncio.create_task(stages.embed.run(pixels(stages, 0, 5)))]
+        await began(gated)
+        tasks += [asyncio.create_task(stages.embed.run(pixels(stages, n))) for n in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded):
+            await stages.embed.run(pixels(stages, 3))
+        gated.go_on.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+    assert gated.batches == [5, 2]
+    assert 'marketlens_rejected_requests_total{reason="embed_full"} 1.0' in metrics.render().decode()
+
+
+def test_what_nobody_waits_for_is_not_embedded(gated: GatedEngine) -> None:
+    """Photos of a request that was cancelled while they waited are dropped; its neighbours are not."""
+    stages, _ = make(gated)
+
+    async def run() -> None:
+        first = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
+        await began(gated)
+        left, stayed = (asyncio.create_task(stages.embed.run(pixels(stages, n))) for n in (1, 2))
+        await asyncio.sleep(0.05)
+        left.cancel()
+        await asyncio.sleep(0.05)
+        assert stages.embed.depth == 1
+        gated.go_on.set()
+        await asyncio.gather(first, stayed)
+
+    asyncio.run(run())
+    assert gated.batches == [1, 1]
+
+
+def test_embedding_ends_in_time(gated: GatedEngine) -> None:
+    """A stuck engine holds a request no longer than the limit, and one that comes back serves the next."""
+    stages, metrics = make(gated, embed_seconds=0.2)
+
+    async def run() -> None:
+        stuck = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
+        await began(gated)
+        started = time.perf_counter()
+        with pytest.raises(StageTooSlow, match="embed"):
+            await stages.embed.run(pixels(stages, 1))
+        assert time.perf_counter() - started < 2
+        with pytest.raises(StageTooSlow):
+            await stuck
+        gated.go_on.set()
+        await stages.embed.run(pixels(stages, 2))
+
+    asyncio.run(run())
+    assert gated.batches == [1, 1]
+    assert 'reason="embed_too_slow"} 2.0' in metrics.render().decode()
+
+
+def test_an_engine_that_fails_once() -> None:
+    """Whoever was in the batch learns of it; the next batch is embedded."""
+
+    class Failing(FakeEngine):
+        def run(self, pixels):
+            self.photos += 1
+            if self.photos == 1:
+                raise RuntimeError("out of memory")
+            return super().run(pixels)
+
+    stages, _ = make(Failing())
+
+    async def run() -> None:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await stages.embed.run(pixels(stages, 0))
+        await stages.embed.run(pixels(stages, 1))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["decode", "store", "photos"])
+def test_threads_are_bounded_and_timed(name: str) -> None:
+    """So many at once, so many waiting, so long, in each stage with threads; what is cancelled meanwhile never runs."""
+    stages, metrics = make(FakeEngine(), waiting=3, decode_seconds=0.3, store_seconds=0.3, photo_seconds=0.3)
+    stage = getattr(stages, name)
+    go_on, ran = threading.Event(), []
+
+    def work(number: int) -> None:
+        ran.append(number)
+        go_on.wait(10)
+
+    async def run() -> None:
+        room = stage._room
+        tasks = [asyncio.create_task(stage.run(lambda n=n: work(n))) for n in range(room)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded, match=name):
+            await stage.run(lambda: work(-1))
+        tasks[-1].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results[:-1]} == {StageTooSlow}
+        go_on.set()
+        assert await stage.run(lambda: 7) == 7
+        assert sorted(ran) == list(range(room - 3))
+
+    asyncio.run(run())
+    assert f'reason="{name}_full"}} 1.0' in metrics.render().decode()
+
+
+def test_several_photos_of_one_request() -> None:
+    """Files go in, embeddings in their order come out."""
+    stages, _ = make(FakeEngine())
+    uploads = [jpeg(picture(seed)) for seed in (1, 2, 3)]
+    found = asyncio.run(stages.embed_photos(uploads))
+    assert found.shape == (3, 2048)
+    alone = [asyncio.run(make(FakeEngine())[0].embed_photos([upload]))[0] for upload in uploads]
+    np.testing.assert_allclose(found, alone, atol=1e-6)

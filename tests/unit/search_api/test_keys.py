@@ -1,0 +1,321 @@
+"""Who may ask: keys, scopes, signed addresses of photos, and how often."""
+
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from fastapi.testclient import TestClient
+
+import search_api.photo_urls
+from catalog.collection import PhotoCollection
+from catalog.errors import InvalidSetting, NotFound
+from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
+from embedding.embedder import Embedder
+from search_api.app import create_app
+from search_api.deps import needs
+from search_api.keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key, rotate_secret
+from tests.support.catalogues import ingest_export
+from tests.support.commands import RunHere, marketlens
+from tests.support.exports import MakeExport
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what must be refused
+UNAUTHORIZED = {"title": "Unauthorized", "status": 401, "code": "unauthorized"}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "keys" / "api-keys.json"
+
+
+@pytest.fixture
+def make_client(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, keys: Path) -> Iterator[object]:
+    """A service over one small catalogue, with these settings."""
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    ingest_export(make_export(listings=4), embedder, photos)
+    clients = []
+
+    def make(**settings: object) -> TestClient:
+        app = create_app(
+            Settings(api=ApiSettings.model_validate({"keys": keys, "rate_limit": ""} | settings)), embedder, photos
+        )
+        for scope in ("write", "admin"):
+            app.add_api_route(f"/needs/{scope}", lambda: "ok", dependencies=[needs_dependency(scope)])
+        clients.append(TestClient(app).__enter__())
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.__exit__()
+
+
+def needs_dependency(scope):
+    from fastapi import Depends
+
+    return Depends(needs(scope))
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def constant(response) -> dict[str, object]:
+    """What an answer says, without what differs between any two."""
+    return {key: value for key, value in response.json().items() if key != "request_id"}
+
+
+def test_a_key_is_shown_once_and_kept_as_a_hash(keys: Path) -> None:
+    """The file has neither the key nor anything it could be got from, and is its owner's alone."""
+    token = create_key(keys, "shop", "read")
+    assert len(token) > 43
+    assert token not in keys.read_text()
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+    assert [(key.name, key.scope) for key in read_keys(keys)] == [("shop", "read")]
+    assert create_key(keys, "other", "admin") != token
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+    with pytest.raises(InvalidSetting, match="already"):
+        create_key(keys, "shop", "admin")
+    with pytest.raises(InvalidSetting, match="no name"):
+        create_key(keys, "a\nb", "read")
+    revoke_key(keys, "shop")
+    assert [key.name for key in read_keys(keys)] == ["other"]
+    with pytest.raises(NotFound):
+        revoke_key(keys, "shop")
+
+
+def test_what_is_wrong_with_the_file_does_not_show_it(keys: Path) -> None:
+    """A damaged file is an error in words, without what is in it."""
+    create_key(keys, "shop", "read")
+    secret = KeyFile.read(keys).secret
+    keys.write_text(keys.read_text().replace('"keys"', '"kezs":1,"keys"').replace('"shop"', "7"))
+    with pytest.raises(InvalidSetting) as error:
+        KeyRing(keys, public=False)
+    assert secret not in error.value.message + error.value.hint
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
+def test_scopes(make_client, keys: Path, header: str) -> None:
+    """Each scope contains those before it: 401 without a key, 403 with too small a one."""
+    tokens = {scope: create_key(keys, scope, scope) for scope in ("read", "write", "admin")}
+    client = make_client()
+    paths = {"read": "/v1/categories", "write": "/needs/write", "admin": "/needs/admin"}
+    for held, token in tokens.items():
+        sent = bearer(token) if header == "Authorization" else {header: token}
+        statuses = {scope: client.get(path, headers=sent).status_code for scope, path in paths.items()}
+        may = list(tokens)[: list(tokens).index(held) + 1]
+        assert statuses == {scope: 200 if scope in may else 403 for scope in paths}
+    for path in paths.values():
+        response = client.get(path)
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+
+
+def test_every_way_to_be_wrong_is_answered_alike(make_client, keys: Path) -> None:
+    """Absent, malformed, unknown, revoked: word for word one answer, so that nobody learns which keys there were."""
+    revoked = create_key(keys, "old", "admin")
+    create_key(keys, "shop", "read")
+    revoke_key(keys, "old")
+    client = make_client()
+    wrong = [{}, bearer(""), bearer("x"), bearer(revoked), bearer(revoked[:-1]), {"Authorization": "Basic eDp5"}]
+    wrong += [{"X-API-Key": "mlk_" + "A" * 43}, {"X-API-Key": b"\xff"}, bearer("k" * 5_000)]
+    answers = [client.get("/v1/categories", headers=[*headers.items()]) for headers in wrong]
+    assert all(constant(answer) == constant(answers[0]) for answer in answers)
+    assert constant(answers[0]).items() >= UNAUTHORIZED.items()
+    searched = client.post("/v1/search", json={"listing_id": "l1"})
+    assert constant(searched) == constant(answers[0])
+
+
+def test_the_file_is_followed(make_client, keys: Path) -> None:
+    """A key holds from when it is made until it is revoked, without a restart; without keys nobody gets in then."""
+    client = make_client()
+    assert client.get("/v1/categories").status_code == 200
+    token = create_key(keys, "shop", "read")
+    assert client.get("/v1/categories").status_code == 401
+    assert client.get("/v1/categories", headers=bearer(token)).status_code == 200
+    revoke_key(keys, "shop")
+    assert client.get("/v1/categories", headers=bearer(token)).status_code == 401
+    keys.unlink()
+    assert client.get("/v1/categories").status_code == 401, "a lost file does not open the service"
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "without its secret"])
+def test_a_damaged_file_lets_nobody_in_and_ends_nothing(make_client, keys: Path, damage: str) -> None:
+    """A key file that is damaged or lost under a service: 401 and a living probe, not 500; put back, its keys hold."""
+    token = create_key(keys, "shop", "read")
+    client = make_client()
+    assert client.get("/v1/categories", headers=bearer(token)).status_code == 200
+    aside = keys.rename(keys.with_suffix(".aside"))
+    if damage == "cut":
+        keys.write_bytes(aside.read_bytes()[:50])
+    if damage == "without its secret":
+        keys.write_text(KeyFile.read(aside).model_dump_json(exclude={"secret"}))
+    assert client.get("/v1/categories", headers=bearer(token)).status_code == 401
+    assert client.get("/livez").status_code == 200
+    aside.replace(keys)
+    assert client.get("/v1/categories", headers=bearer(token)).status_code == 200
+
+
+def test_wrong_keys_take_no_longer(keys: Path) -> None:
+    """Where among fifty keys the right one stands, or whether it is there at all, cannot be told from the time."""
+    tokens = [create_key(keys, f"k{number}", "read") for number in range(50)]
+    ring = KeyRing(keys, public=True)
+
+    def spent(token: str) -> float:
+        started = time.perf_counter()
+        ring.find(token)
+        return time.perf_counter() - started
+
+    # By turns, so that the machine is as busy for each of them, and the fastest, which nothing else held up.
+    asked = (tokens[0], tokens[-1], "mlk_" + "A" * 43)
+    times = [min(times) for times in zip(*([spent(token) for token in asked] for _ in range(300)), strict=True)]
+    assert max(times) < 1.5 * min(times)
+
+
+def test_photos_are_shown_to_who_has_their_address(make_client, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo_url holds without a key, for that photo alone, and for a while."""
+    token = create_key(keys, "shop", "read")
+    client = make_client(photo_url_seconds=7200)
+    hits = client.post("/v1/search", json={"listing_id": "l1"}, headers=bearer(token)).json()["hits"]
+    url, other = hits[0]["photo_url"], hits[1]["photo_url"]
+    assert client.get(url).status_code == 200
+    assert client.get(f"{url}&size=100").headers["content-type"] == "image/jpeg"
+    signature = parse_qs(urlsplit(url).query)["signature"][0]
+    path, other_path = urlsplit(url).path, urlsplit(other).path
+    longer = client.app.state.photo_urls.url(f"{hits[0]['photo_id']}.b")  # an id that goes on after a dot
+    for wrong in (
+        path,
+        f"{other_path}?signature={signature}",
+        f"{path}?signature={signature[:-1]}",
+        f"{path}?signature=.é",
+        f"{path}?signature=b.{parse_qs(urlsplit(longer).query)['signature'][0]}",
+    ):
+        assert client.get(wrong).status_code == 401
+    assert client.get(path, headers=bearer(token)).status_code == 200
+    assert client.get("/v1/categories", params={"signature": signature}).status_code == 401
+    monkeypatch.setattr(search_api.photo_urls, "time", SimpleNamespace(time=lambda: time.time() + 3 * 3600))
+    assert client.get(url).status_code == 401
+
+
+def test_addresses_end_with_their_secret(make_client, keys: Path) -> None:
+    """Another secret ends what was handed out, in a service that runs; what it hands out then holds, and keys stay."""
+    token = create_key(keys, "shop", "read")
+    client = make_client()
+
+    def address() -> str:
+        return client.get("/v1/listings/l1", headers=bearer(token)).json()["photos"][0]["photo_url"]
+
+    before = address()
+    assert client.get(before).status_code == 200
+    rotate_secret(keys)
+    assert client.get(before).status_code == 401
+    assert client.get(address()).status_code == 200
+
+
+def test_a_file_without_a_secret_is_refused(keys: Path) -> None:
+    """Each process, and each reading, would sign with a secret of its own: in words, when starting and for commands."""
+    create_key(keys, "shop", "read")
+    keys.write_text(KeyFile.read(keys).model_dump_json(exclude={"secret"}))
+    for start in (
+        lambda: KeyRing(keys, public=False),
+        lambda: create_key(keys, "other", "read"),
+        lambda: rotate_secret(keys),
+    ):
+        with pytest.raises(InvalidSetting, match="cannot be read as a file of API keys"):
+            start()
+
+
+def test_addresses_stay_alike_for_an_hour(make_client, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a browser finds the photo in its cache."""
+    token = create_key(keys, "shop", "read")
+    client = make_client()
+    seconds = iter(range(36_000, 39_600, 300))
+    monkeypatch.setattr(search_api.photo_urls, "time", SimpleNamespace(time=lambda: next(seconds)))
+    urls = {client.get("/v1/listings/l1", headers=bearer(token)).json()["photos"][0]["photo_url"] for _ in range(2)}
+    assert len(urls) == 1
+
+
+def test_probes_and_documentation_are_open(make_client, keys: Path) -> None:
+    """Load balancers ask without a key, and learn the status alone; the API's description is no secret."""
+    token = create_key(keys, "shop", "read")
+    client = make_client()
+    assert client.get("/livez").status_code == 200
+    told = {key for key, value in client.get("/readyz").json().items() if value is not None}
+    assert told == {"status"}
+    assert client.get("/readyz", headers=bearer(token)).json()["photos"] == 8
+    assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/metrics", headers=bearer(token)).status_code == 403
+    assert client.get("/metrics", headers=bearer(create_key(keys, "boss", "admin"))).status_code == 200
+
+
+def test_too_many_requests(make_client, keys: Path) -> None:
+    """Each key has its own count, an address without a key another; probes are not counted; nobody learns more."""
+    tokens = [create_key(keys, name, "read") for name in ("a", "b")]
+    client = make_client(rate_limit="3/minute")
+    answers = [client.get("/v1/categories", headers=bearer(tokens[0])) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["2", "1", "0", "0"]
+    assert answers[0].headers["ratelimit-limit"] == "3"
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 60
+    assert (answers[-1].json()["code"], answers[-1].headers["content-type"]) == (
+        "too_many_requests",
+        "application/problem+json",
+    )
+    assert client.get("/v1/categories", headers=bearer(tokens[1])).status_code == 200
+    assert [client.get("/v1/categories").status_code for _ in range(4)] == [401, 401, 401, 429]
+    assert {client.get("/livez").status_code for _ in range(9)} == {200}
+
+
+def test_without_keys_nobody_is_counted(make_client) -> None:
+    """On a machine of one's own there is nothing to protect."""
+    client = make_client(rate_limit="1/minute")
+    assert {client.get("/v1/categories").status_code for _ in range(4)} == {200}
+
+
+def test_a_rate_that_is_none(make_client) -> None:
+    """Said at the start, in words."""
+    with pytest.raises(InvalidSetting, match="RATE_LIMIT"):
+        make_client(rate_limit="often")
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [("127.0.0.1", False), ("127.8.9.1", False), ("::1", False), ("localhost", False)]
+    + [(host, True) for host in (EVERYWHERE, "::", "192.168.1.5", "shop.example", "")],
+)
+def test_loopback(host: str, public: bool) -> None:
+    """Keys are needed wherever another machine can connect."""
+    assert is_public(host) is public
+
+
+def test_others_are_not_served_without_a_key(make_client, tmp_path: Path, run_here: RunHere) -> None:
+    """`serve` on a public address refuses to start without a key, and says how to make one; the app refuses too."""
+    client = make_client(host=EVERYWHERE)
+    assert client.get("/v1/categories").status_code == 401
+    result = run_here("serve", "--host", EVERYWHERE, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "marketlens keys create" in result.stderr
+
+
+def test_keys_by_command(tmp_path: Path) -> None:
+    """Made, listed, revoked; the key alone goes to stdout, so that a script can take it. The secret is changed."""
+    path = tmp_path / "data" / "api-keys.json"
+    assert marketlens("keys", "rotate-secret", cwd=tmp_path).returncode == 2
+    assert not path.exists(), "a key file that nobody asked for would close a service"
+    made = marketlens("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
+    token = made.stdout.strip()
+    assert (made.returncode, len(token.split())) == (0, 1)
+    assert KeyRing(path, public=True).find(token).name == "shop"
+    before = KeyFile.read(path)
+    assert marketlens("keys", "rotate-secret", cwd=tmp_path).returncode == 0
+    after = KeyFile.read(path)
+    assert (after.keys, after.secret != before.secret) == (before.keys, True)
+    listed = marketlens("keys", "list", cwd=tmp_path).stdout
+    assert "shop" in listed
+    assert "write" in listed
+    assert token not in listed + path.read_text()
+    assert marketlens("keys", "revoke", "shop", cwd=tmp_path).returncode == 0
+    assert KeyRing(path, public=True).find(token) is None
+    assert marketlens("keys", "revoke", "shop", cwd=tmp_path).returncode == 2
