@@ -6,29 +6,36 @@ ARGS ?=
 
 MINUTES ?= 60
 
-.PHONY: demo test test-deploy test-faults soak check audit bench bench-quick format lock clean
+.PHONY: demo test test-quick test-slow test-deploy test-faults soak check audit bench bench-quick format lock clean
 
-demo: .venv/installed
+demo: .venv/demo
 	$(BIN)/marketlens demo $(ARGS)
 
-# Two at a time, since half of the suite is waiting: tests/conftest.py says what stays together. In the order of their names:
-# by the number of tests, the longest file would come last.
-test: check
-	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder $(ARGS)
+# Every behaviour that marketlens promises. Style and types are checked beside the tests.
+test: .venv/test
+	$(call beside-check,$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not slow" $(ARGS))
+
+# No server, no browser, no second process: while you write.
+test-quick: .venv/test
+	$(call beside-check,$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not slow" tests/unit $(ARGS))
+
+# Kills, trainings, thousands of broken files, Ray, PostgreSQL, Helm, the installed wheel: what takes minutes or packages of its own.
+test-slow: .venv/slow
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m slow -o timeout=1800 $(ARGS)
 
 # Kills, full disks, clocks, networks, damaged files: minutes, some of them as root. Tells docs/reliability.md.
-test-faults: .venv/installed
+test-faults: .venv/slow
 	$(BIN)/python -m pytest -o python_files='fault_*.py' -o timeout=3600 tests/faults $(ARGS)
 
 # A day's work against the service for an hour, or MINUTES=10. Tells docs/reliability.md, too.
-soak: .venv/installed
+soak: .venv/slow
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 # Builds the images, runs the compose stack, kills its containers in turn, and tries the catalogue on its version of Milvus:
 # minutes, and a Docker engine. Where images cannot be pulled (deploy/standins makes these):
 #   make test-deploy BASE_IMAGE=local/python:3.11 MILVUS_IMAGE=local/milvus:2.3.5 BUILD_NETWORK=host
 test-deploy: export MILVUS_IMAGE := $(or $(MILVUS_IMAGE),$(shell sed -n 's/.*MILVUS_IMAGE:-\(milvusdb[^}]*\)}.*/\1/p' docker-compose.yml))
-test-deploy: .venv/installed
+test-deploy: .venv/test
 	@if docker info >/dev/null 2>&1; then \
 		$(BIN)/python -m pytest -s $(ARGS) deploy/test_stack.py && $(BIN)/python -m pytest -s $(ARGS) tests/server/test_collection.py -k server; \
 	else echo "test-deploy: SKIPPED, no Docker engine answers. Nothing was tested."; fi
@@ -36,7 +43,7 @@ test-deploy: .venv/installed
 # Known vulnerabilities of what requirements.lock names; what .venv holds as CycloneDX, and its licences. The tools are no
 # part of .venv, nor of the lock.
 AUDIT := build/audit/bin
-audit: $(AUDIT)/pip-audit .venv/installed
+audit: $(AUDIT)/pip-audit .venv/test
 	$(AUDIT)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
 	$(AUDIT)/pip-licenses --python $(BIN)/python --format markdown --with-urls --output-file build/licences.md
 	@if $(AUDIT)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement requirements.lock 2>build/audit.log; \
@@ -50,35 +57,53 @@ $(AUDIT)/pip-audit:
 	$(AUDIT)/pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit pip-licenses
 
 # Everything that needs no run: style, types, and who imports whom.
-check: .venv/installed
+check: .venv/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Run a command and `make check` at the same time; show what check said after it, and fail if either fails.
+beside-check = mkdir -p build && { $(MAKE) --no-print-directory check >build/check.log 2>&1 & check=$$!; $(1); tests=$$?; \
+	wait $$check; status=$$?; cat build/check.log; [ $$status -eq 0 ] || echo "make check FAILED: see above." >&2; \
+	[ $$tests -eq 0 ] && [ $$status -eq 0 ]; }
+
 # Every benchmark, into docs/benchmarks.md: hours, or, quick, eight minutes of a quiet machine. ARGS="search peers" runs those alone.
-bench: .venv/installed
+bench: .venv/slow
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: .venv/installed
+bench-quick: .venv/slow
 	$(BIN)/python -m benchmarks --quick $(ARGS)
 
-format: .venv/installed
+format: .venv/test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 # New versions of everything, within the ranges of pyproject.toml; no addresses in the file.
-lock: .venv/installed
+lock: .venv/test
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv build dist *.egg-info
 
-# The lock constrains versions; what is installed follows from pyproject.toml, so it serves every platform.
-.venv/installed: pyproject.toml requirements.lock
+# The lock constrains versions; what is installed follows from pyproject.toml, so it serves every platform. Each step adds
+# to the one before and fetches nothing again.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable
+
+.venv/demo: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "marketlens needs Python 3.11 or newer: make PYTHON=python3.12")'
-	@echo "Installing into .venv: about 3 GB to fetch on Linux, mostly torch. This takes minutes, once."
+	@echo "Installing into .venv: 300 MB to fetch, 1.1 GB on disk. This takes a minute, once."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[dashboard,train,dev]"
+	$(INSTALL) ".[dashboard,insights]"
+	touch $@
+
+.venv/test: .venv/demo
+	@echo "Adding what tests and training need, torch above all: 3 GB to fetch on Linux, 7 GB on disk. This takes minutes, once."
+	$(INSTALL) ".[dashboard,insights,train,dev]"
+	touch $@
+
+.venv/slow: .venv/test
+	@echo "Adding what the slow tests need: Ray, Helm, Kubernetes' schemas."
+	$(INSTALL) ".[dashboard,insights,train,dev,slow]"
 	touch $@

@@ -45,6 +45,7 @@ BENCHMARKS = (
         "{listings} --photos 20 --large 0 --rounds 2 --without-ray",
         "{listings} --photos 300 --large 150 --rounds 3",
     ),
+    Benchmark("startup", "{listings} --photos 10 --rounds 2", "{listings} --photos 40 --rounds 5"),
     Benchmark("api", "{listings} --catalogue 100 --photos 24", "{listings} --photos 200"),
     Benchmark(
         "search",

@@ -16,12 +16,16 @@ def install_command(extra: Extra) -> str:
 
 
 @contextmanager
-def needs(extra: Extra) -> Iterator[None]:
-    """Import what an extra brings inside of the block. Raises InvalidSetting where it is not installed."""
+def needs(extra: Extra, why: str = "") -> Iterator[None]:
+    """Import what an extra brings inside of the block. Raises InvalidSetting where it is not installed.
+
+    `why` is a sentence that goes before the message, where the user did not ask for that extra.
+    """
     try:
         yield
     except ImportError as error:
         package = (error.name or str(error)).partition(".")[0]
         raise InvalidSetting(
-            f"{package} is not installed: it comes with the extra {extra}.", hint=f"Add it: {install_command(extra)}"
+            f"{why} {package} is not installed: it comes with the extra {extra}.".lstrip(),
+            hint=f"Add it: {install_command(extra)}",
         ) from error

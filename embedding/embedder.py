@@ -1,4 +1,4 @@
-"""Images -> embeddings. ONNX Runtime on a CPU, torch on a GPU: the same numbers, see tests/unit/embedding/test_embedder.py."""
+"""Images -> embeddings. ONNX Runtime on a CPU, torch on a GPU: the same numbers (tests/unit/embedding)."""
 
 import logging
 from collections.abc import Sequence

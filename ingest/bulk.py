@@ -79,7 +79,7 @@ def settle(collection: PhotoCollection, settings: BulkSettings, patience: Patien
     """
     if not collection.note(NOTE):
         return False
-    with needs("bulk"):  # the load was cut off, perhaps on another machine
+    with needs("bulk", f"A bulk load of {collection.info().name} was cut off, and only its extra can end it."):
         load = collection.bulk_load(settings)
     patience(load.settle)
     collection.set_note(NOTE, "")

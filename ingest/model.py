@@ -1,4 +1,4 @@
-"""The model, loaded when the first photo needs it: a run that finds nothing new is over before torch is imported."""
+"""The model, loaded when the first photo needs it: a run that finds nothing new is over before it would be."""
 
 import threading
 from pathlib import Path
@@ -38,7 +38,7 @@ class LazyEmbedder:
         """The loaded model. Raises ModelBroken."""
         with self._lock:
             if self._embedder is None:
-                from embedding.embedder import Embedder  # noqa: PLC0415 - torch takes seconds
+                from embedding.embedder import Embedder  # noqa: PLC0415 - ONNX Runtime takes a while
 
                 self._embedder = Embedder.load(self.folder)
             return self._embedder

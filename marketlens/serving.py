@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 20
 # Proxies and clients keep idle connections for a minute at most: when this side closes first, a request may be lost.
 IDLE_SECONDS = 75
-# A worker that imports torch on a busy machine says nothing for a while; one that hangs for longer is replaced.
+# A worker that starts on a busy machine says nothing for a while; one that hangs for longer is replaced.
 _PONG_SECONDS = 20
 
 
@@ -102,8 +102,8 @@ def _serve_in_workers(settings: Settings, own_model: bool) -> None:
         "MARKETLENS_API__PORT": str(settings.api.port),
         "MARKETLENS_API__WORKERS": str(settings.api.workers),
     }
-    # In a process that ends then: what is wrong is said once, before there are workers, model.onnx is there for all of
-    # them, and this process, which only watches, does not keep torch in memory.
+    # In a process that ends then: what is wrong is said once, before there are workers, and this process, which only
+    # watches, does not keep a model in memory.
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         if not_ready := pool.submit(_check_once, settings, own_model).result():
             out.print(not_ready, soft_wrap=True)

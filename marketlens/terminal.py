@@ -61,7 +61,7 @@ def fail(error: MarketlensError) -> int:
 
 
 def is_memory_short(error: Exception) -> bool:
-    """Whether memory was refused. Libraries say so with errors of their own, torch and ONNX Runtime in words alone."""
+    """Whether memory was refused. Libraries say so with errors of their own, ONNX Runtime and torch in words alone."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return bool(re.search(r"allocate memory|out of memory|not enough memory", str(error), re.IGNORECASE))

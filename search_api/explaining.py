@@ -20,7 +20,7 @@ async def explain(
 ) -> Explanation:
     """Take the cosine of a stored photo and the query's vector nearest to it apart. Raises NotFound, InvalidQuery.
 
-    Each photo takes a pass through the network in torch, a tenth of a second on one core.
+    Each photo takes a pass through the network, a tenth of a second on one core.
     """
     stages, photos = live.stages, live.photos
     stored = await stages.store.run(lambda: photos.photo(photo_id))

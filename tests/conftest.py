@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from tests.support.review_site import ReviewSite
 
 
-# What the developer has set is for the developer's catalogue: no test, nor a command that it starts, works on that.
-for name in [name for name in os.environ if name.upper().startswith("MARKETLENS_")]:
-    if not name.upper().startswith("MARKETLENS_TEST_"):
-        del os.environ[name]
 # Every run tries the same examples, so that one which fails can be looked at; other ones where that is asked for.
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.load_profile("default" if os.environ.get("MARKETLENS_TEST_RANDOM") else "same")
@@ -44,22 +40,39 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class OneProcess(LoadFileScheduling):
-    """A process for each file, and one for the dashboard's together: the sites they share take minutes to make."""
+class SharedFixtures(LoadFileScheduling):
+    """Tests of one file stay in one process, and so do those that share a Milvus server, or the dashboard's sites."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return "dashboard" if "test_dashboard" in file else file
+        if file.startswith("tests/browser"):
+            return "browser"
+        return "server" if file.startswith("tests/server") or "[server" in nodeid else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneProcess:
-    return OneProcess(config, log)
+# The largest scopes first: what is left then fills both processes to the end.
+_ORDER = ("server", "browser", "training", "commands", "service", "unit")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedFixtures:
+    return SharedFixtures(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        folder = "server" if "[server" in item.nodeid else item.nodeid.split("/")[1]
+        return _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture
 def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunHere:
-    """As `marketlens`, in this process, without the seconds of a start: for what ends before a store is opened."""
-    from marketlens import cli
+    """As `marketlens`, in this process, without the seconds of a start."""
+    from marketlens import cli, terminal
+
+    # It would put a pipe in the place of this process's stderr, for good.
+    monkeypatch.setattr(terminal, "hush", lambda _: None)
 
     def run_here(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         command = ["marketlens", *map(str, arguments)]

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torchvision.models import resnet50
 
 from embedding.importing import import_model
-from tests.support.commands import COMMAND, RunHere, failed, marketlens
+from tests.support.commands import COMMAND, RunHere, failed
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports
 
@@ -30,31 +30,31 @@ def second_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_build_from_first_to_last(
-    tmp_path: Path, make_export: MakeExport, random_model: Path, second_model: Path
+    tmp_path: Path, make_export: MakeExport, random_model: Path, second_model: Path, run_here: RunHere
 ) -> None:
     """Build with another model, check, promote, search, serve, roll back, forward again, drop the old one."""
     own = {"MARKETLENS_MODEL__PATH": str(random_model)}
 
     def index(*arguments: object) -> str:
-        result = marketlens("index", *arguments, cwd=tmp_path, **own)
+        result = run_here("index", *arguments, cwd=tmp_path, **own)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
     export = make_export(listings=6, photos_each=2)
-    assert marketlens("ingest", export, cwd=tmp_path, **own).returncode == 0
+    assert run_here("ingest", export, cwd=tmp_path, **own).returncode == 0
     built = index("build", "--model", second_model)
     assert "embedding with" in built
     assert "index promote" in built
     names = [word for word in index("status").split() if word.startswith("photos_")]
     new, old = names
-    assert "before" in marketlens("index", "check", cwd=tmp_path, **own).stdout
-    failed(marketlens("index", "drop", old, cwd=tmp_path, **own), 2, "is live")
+    assert "before" in run_here("index", "check", cwd=tmp_path, **own).stdout
+    failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "is live")
     assert f"Would promote {new}" in index("promote", "--dry-run")
     assert f"MARKETLENS_MODEL__PATH={second_model}" in index("promote")
     photo = export / "images" / "l0-0.jpg"
-    failed(marketlens("search", photo, cwd=tmp_path, **own), 2, f"--model {second_model}")
-    assert marketlens("search", photo, "--model", second_model, cwd=tmp_path).returncode == 0
-    failed(marketlens("index", "drop", old, cwd=tmp_path, **own), 2, "Rollback would go", "--force")
+    failed(run_here("search", photo, cwd=tmp_path, **own), 2, f"--model {second_model}")
+    assert run_here("search", photo, "--model", second_model, cwd=tmp_path).returncode == 0
+    failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "Rollback would go", "--force")
     assert serves(tmp_path, own) == new
     back = index("rollback")
     assert f"Live: {old}" in back
@@ -82,23 +82,23 @@ def serves(folder: Path, environment: dict[str, str]) -> str:
         process.wait(30)
 
 
-def test_other_index_parameters(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+def test_other_index_parameters(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
     """The model stays, embeddings are copied; a build that differs from the live collection is not promoted."""
     options = {"MARKETLENS_MODEL__PATH": str(random_model), "MARKETLENS_INDEX__TYPE": "HNSW"}
     export = make_export(listings=4)
-    assert marketlens("ingest", export, cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model)).returncode == 0
-    assert "copying embeddings" in marketlens("index", "build", cwd=tmp_path, **options).stdout
+    assert run_here("ingest", export, cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model)).returncode == 0
+    assert "copying embeddings" in run_here("index", "build", cwd=tmp_path, **options).stdout
     (tmp_path / "more").mkdir()
     more = make_export(listings=5, name="more/export")
-    assert marketlens("ingest", more, cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model)).returncode == 0
-    failed(marketlens("index", "promote", cwd=tmp_path, **options), 2, "missing", "index build --resume", "--force")
-    missed = marketlens("index", "check", cwd=tmp_path, **options)
+    assert run_here("ingest", more, cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model)).returncode == 0
+    failed(run_here("index", "promote", cwd=tmp_path, **options), 2, "missing", "index build --resume", "--force")
+    missed = run_here("index", "check", cwd=tmp_path, **options)
     assert missed.returncode == 1
     assert "photos differ" in missed.stdout
-    assert marketlens("index", "build", "--resume", cwd=tmp_path, **options).returncode == 0
-    promoted = marketlens("index", "promote", cwd=tmp_path, **options)
+    assert run_here("index", "build", "--resume", cwd=tmp_path, **options).returncode == 0
+    promoted = run_here("index", "promote", cwd=tmp_path, **options)
     assert promoted.returncode == 0, promoted.stderr
-    assert "HNSW" in marketlens("index", "status", cwd=tmp_path).stdout
+    assert "HNSW" in run_here("index", "status", cwd=tmp_path).stdout
 
 
 def test_mistakes(tmp_path: Path, run_here: RunHere) -> None:

@@ -15,6 +15,8 @@ from catalog.settings import IndexSettings, MilvusSettings
 from tests.support.commands import COMMAND, marketlens
 from tests.support.exports import write_export
 
+pytestmark = pytest.mark.slow
+
 # More with MARKETLENS_TEST_KILLS=50: each costs a few seconds.
 KILLS = int(os.environ.get("MARKETLENS_TEST_KILLS", "4"))
 LINES = "data/ledger/*/rows-0*.parquet"

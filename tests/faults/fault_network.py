@@ -22,12 +22,11 @@ from ingest.run import Options, ingest
 from search_api.app import create_app
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
-from tests.server.test_milvus_lost import judge
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 from tests.support.models import FakeEngine, LoadedModel, fake_embedder
 from tests.support.proxy import Proxy, proxied
-from tests.support.serving import serving
+from tests.support.serving import judge, serving
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
+from tests.support.broken_photos import KINDS
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
-from tests.unit.ingest.test_broken_images import KINDS
 
 # Of each sort. More or fewer with MARKETLENS_TEST_BROKEN.
 PHOTOS = int(os.environ.get("MARKETLENS_TEST_BROKEN", "10000"))

@@ -201,6 +201,7 @@ def test_nothing_but_the_catalogue(place: Place, tmp_path: Path) -> None:
     assert not there.ingest.ledger.exists()
 
 
+@pytest.mark.slow
 def test_verdicts_in_postgresql(place: Place, tmp_path: Path) -> None:
     """Verdicts go from SQLite into PostgreSQL and back; there, new ones go on behind them."""
     with running_postgres() as address:
@@ -321,7 +322,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from catalog.builds import Builds
 from catalog.settings import MilvusSettings
-from tests.server import test_backup
+from tests.support import backups
 from tests.support.backups import back_up, bring_back, settings_of
 
 def die(*_, **__):
@@ -339,7 +340,7 @@ def until_half(title, total):
 
 what, backup, home, uri, alias, moment = sys.argv[1:]
 if moment == "half":
-    test_backup.unwatched = until_half
+    backups.unwatched = until_half
 else:
     setattr(Builds, moment, die)
 settings = settings_of(Path(home), MilvusSettings(uri=uri, alias=alias))
@@ -355,6 +356,7 @@ def killed(what: str, backup: Path, settings: Settings, moment: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["half", "finish", "go_live"])
 @pytest.mark.parametrize("kind", ["lite", "server"])
 def test_a_killed_restore(

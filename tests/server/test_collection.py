@@ -428,7 +428,10 @@ def test_filtered_searches_find_the_true_neighbours(
         return sum(map(len, found)) / 200
 
     # A 2.3 server searches what is new through an index of its own that loses hits, 10 to 20 s longer than it says.
-    holds_within(90, lambda: all(len(found) == 10 for found in catalogue.indexed(queries, SearchFilter(price_max=9))))
+    if not catalogue.photos.is_lite:
+        holds_within(
+            90, lambda: all(len(found) == 10 for found in catalogue.indexed(queries, SearchFilter(price_max=9)))
+        )
     for percent in PASSING:
         highest = count * percent / 100 - 1
         where = EVERYTHING if percent == 100 else SearchFilter(price_max=highest)
@@ -436,6 +439,7 @@ def test_filtered_searches_find_the_true_neighbours(
     assert recall(SearchFilter(categories=("c3",)), catalogue.look % 10 == 3) >= 0.95
 
 
+@pytest.mark.slow
 def test_a_small_catalogue_is_searched_in_full(filled: dict[str, Filled]) -> None:
     """A server builds no index of fewer than 1,024 photos, and loses hits under narrow filters in one of its own."""
     catalogue, few = filled[SMALL], SearchFilter(price_max=19)

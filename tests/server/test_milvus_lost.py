@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
@@ -18,7 +19,9 @@ from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import PackageServer
 from tests.support.models import fake_embedder
-from tests.support.serving import serving
+from tests.support.serving import judge, serving
+
+pytestmark = pytest.mark.slow
 
 # How many, and for how many seconds; issue 5 is judged with 200 for 60.
 CLIENTS, SECONDS = (int(part) for part in os.environ.get("MARKETLENS_TEST_LOST", "20x12").split("x"))
@@ -92,15 +95,3 @@ async def ask(
     async with httpx.AsyncClient(timeout=HANG_SECONDS, limits=limits) as http:
         await asyncio.gather(*(client(number, http) for number in range(CLIENTS)))
     return answers, slowest
-
-
-def judge(answer: httpx.Response, photo_id: str) -> str:
-    """`right` where the photo finds itself first, `503` where that is said as a problem; what it is otherwise."""
-    if answer.status_code == 200:
-        hits = answer.json()["hits"]
-        right = len(hits) == 3 and hits[0]["photo_id"] == photo_id and hits[0]["score"] > 0.999
-        return "right" if right else f"wrong: {[(hit['photo_id'], hit['score']) for hit in hits]} for {photo_id}"
-    problem = answer.headers["content-type"] == "application/problem+json"
-    if answer.status_code == 503 and problem and "retry-after" in answer.headers:
-        return "503"
-    return f"{answer.status_code}: {answer.text[:300]}"

@@ -31,7 +31,7 @@ cluster_utils = pytest.importorskip("ray.cluster_utils", reason='needs Ray: pip 
 BATCH = 8
 # A run takes minutes on two cores that something else keeps busy: each of its six processes imports torch.
 PATIENCE = 600
-pytestmark = pytest.mark.timeout(1_800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,14 +11,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from setuptools import find_namespace_packages
 from sqlalchemy import create_engine, text, update
 
 from catalog.errors import InvalidQuery, InvalidSetting, NotFound, OutputFailed, VerdictsUnavailable
 from catalog.verdicts import DecidedDuplicates, Duplicate, VerdictStore, WrongCategory
 from catalog.verdicts.database import Database
 from catalog.verdicts.tables import METADATA, VERDICTS
-from tests.support.paths import ROOT
 from tests.support.postgres_server import driver, new_database, running_postgres
 
 AT_ONCE = 8
@@ -33,7 +30,7 @@ def postgres() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     if request.param == "sqlite":
@@ -250,6 +247,7 @@ def test_it_recovers(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_was_restarted(postgres: str, tmp_path: Path) -> None:
     """Connections that PostgreSQL has ended are made anew, without an error for anybody."""
     store, other = (VerdictStore(new_database(postgres, tmp_path.name)), create_engine(driver(postgres) + "/postgres"))
@@ -296,12 +294,3 @@ def test_what_is_no_question(store: VerdictStore) -> None:
     with pytest.raises(InvalidQuery):
         store.decide(PAIR, "accept", "\0")
     assert store.page(5) == ([], 0)
-
-
-def test_the_steps_are_installed() -> None:
-    """They are packages that setuptools finds, so a wheel has them, not a checkout alone."""
-    root = ROOT
-    options = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
-    packages = find_namespace_packages(str(root), include=options["include"])
-    for path in (root / "catalog" / "verdicts").rglob("*.py"):
-        assert ".".join(path.parent.relative_to(root).parts) in packages

@@ -144,6 +144,7 @@ def test_a_signal_ends_the_waiting(
     assert kept.written <= count(milvus_server, alias) < 40
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias: str) -> None:
     """A Milvus that is killed in the middle of a run and started again: nothing is lost, nothing is there twice."""
     server = PackageServer(tmp_path)

@@ -3,7 +3,6 @@
 import base64
 import errno
 import io
-import json
 import resource
 import threading
 import uuid
@@ -27,7 +26,7 @@ from search_api.keeping import LONGEST_SIDE, PhotoFolder, clean
 from tests.support.exports import MakeExport
 from tests.support.models import FakeEngine
 from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app
+from tests.support.serving import make_app, put
 
 
 @pytest.fixture
@@ -40,13 +39,6 @@ def client(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, fo
     """Four listings of two photos, l0 to l3."""
     with TestClient(make_app(make_export(listings=4, photos_each=2), embedder, lite, photos=folder)) as client:
         yield client
-
-
-def put(client: TestClient, listing_id: str, listing: dict[str, object], *photos: bytes) -> Any:
-    if not photos:
-        return client.put(f"/v1/listings/{listing_id}", json=listing)
-    files = [("photo", ("p.jpg", photo, "image/jpeg")) for photo in photos]
-    return client.put(f"/v1/listings/{listing_id}", files=files, data={"listing": json.dumps(listing)})
 
 
 def first(client: TestClient, photo: bytes) -> dict[str, Any]:

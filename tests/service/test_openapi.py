@@ -109,15 +109,16 @@ def test_both_kinds_of_body_are_one_message(document: dict[str, Any]) -> None:
     assert references <= set(document["components"]["schemas"])
 
 
+@pytest.mark.parametrize("examples", [8, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=str)
-def test_whatever_is_sent_is_answered_as_described(address: str, mode: GenerationMode) -> None:
+def test_whatever_is_sent_is_answered_as_described(address: str, mode: GenerationMode, examples: int) -> None:
     """No 5xx, and each answer has a status, a media type and a shape that the document knows."""
     described = schemathesis.openapi.from_url(f"{address}/openapi.json")
     asked: dict[str, int] = {}
     for found in described.get_all_operations():
         operation = found.ok()
 
-        @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case: schemathesis.Case) -> None:
             # A URL of 64 KiB is cut off by the server itself, before there is a request.

@@ -1,14 +1,18 @@
 """The service over a small catalogue: in this process, or at a real address."""
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from catalog.collection import Consistency, PhotoCollection
@@ -68,3 +72,22 @@ def serving(app: FastAPI) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         listening.close()
+
+
+def judge(answer: httpx.Response, photo_id: str) -> str:
+    """`right` where the photo finds itself first, `503` where that is said as a problem; what it is otherwise."""
+    if answer.status_code == 200:
+        hits = answer.json()["hits"]
+        right = len(hits) == 3 and hits[0]["photo_id"] == photo_id and hits[0]["score"] > 0.999
+        return "right" if right else f"wrong: {[(hit['photo_id'], hit['score']) for hit in hits]} for {photo_id}"
+    problem = answer.headers["content-type"] == "application/problem+json"
+    if answer.status_code == 503 and problem and "retry-after" in answer.headers:
+        return "503"
+    return f"{answer.status_code}: {answer.text[:300]}"
+
+
+def put(client: TestClient, listing_id: str, listing: dict[str, object], *photos: bytes) -> Any:
+    if not photos:
+        return client.put(f"/v1/listings/{listing_id}", json=listing)
+    files = [("photo", ("p.jpg", photo, "image/jpeg")) for photo in photos]
+    return client.put(f"/v1/listings/{listing_id}", files=files, data={"listing": json.dumps(listing)})

@@ -14,7 +14,7 @@ from catalog.exports import open_export
 from catalog.hosts import reader
 from embedding.dataset import DatasetReport, prepare
 from embedding.splits import assign_splits, listing_groups, near_identical_pairs
-from tests.support.commands import marketlens
+from tests.support.commands import RunHere
 from tests.support.exports import MakeExport
 from tests.support.paths import LISTINGS
 from tests.support.pictures import jpeg, picture
@@ -129,9 +129,9 @@ def test_nothing_half_made(make_export: MakeExport, tmp_path: Path, monkeypatch:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "there"]
 
 
-def test_prepare_as_a_command(make_export: MakeExport, tmp_path: Path) -> None:
+def test_prepare_as_a_command(make_export: MakeExport, tmp_path: Path, run_here: RunHere) -> None:
     """The command prints counts per category and split."""
-    result = marketlens("prepare", make_export(listings=20), "--out", "set", cwd=tmp_path)
+    result = run_here("prepare", make_export(listings=20), "--out", "set", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Garden" in result.stdout
     assert (tmp_path / "set" / "report.json").exists()

@@ -12,7 +12,7 @@ from catalog.exports import open_export
 from catalog.hosts import reader
 from embedding.checkpoint import TRAINED_ON, listing_hash
 from embedding.evaluate import Evaluation, evaluate
-from tests.support.commands import RunHere, marketlens
+from tests.support.commands import RunHere
 from tests.support.exports import MakeExport
 from tests.support.models import random_copy
 from tests.support.paths import MODEL
@@ -60,11 +60,11 @@ def test_nothing_left(random_model: Path, make_export: MakeExport, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_output(random_model: Path, make_export: MakeExport, tmp_path: Path) -> None:
+def test_output(random_model: Path, make_export: MakeExport, tmp_path: Path, run_here: RunHere) -> None:
     """Table, JSON and plots; the leaky figure, which counts the own listing, is never the smaller one."""
     export = make_export(listings=10)
     (export / "images" / "l3-0.jpg").write_bytes(b"no photo")
-    done = marketlens("evaluate", random_model, export, "--out", "result", cwd=tmp_path)
+    done = run_here("evaluate", random_model, export, "--out", "result", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for words in ("recall@1", "category mAP@R", "By category", "Garden", "1 rows rejected", " to "):
         assert words in done.stdout, words

@@ -223,6 +223,7 @@ def test_batches_come_from_train_alone(prepared: Path) -> None:
     assert _batches(QUICK, table, 0) != _batches(QUICK, table, 1)
 
 
+@pytest.mark.slow
 def test_resume_ends_where_an_unbroken_run_ends(prepared: Path, weights: Path, tmp_path: Path, trained: Path) -> None:
     """A run that is killed after an epoch and gone on with has the metrics of one that was left alone."""
     said = 0
@@ -258,6 +259,7 @@ def begun(prepared: Path, out: Path, weights: Path) -> Path:
     return out.with_name(out.name + ".run") / "state.safetensors"
 
 
+@pytest.mark.slow
 def test_corrupt_checkpoint(prepared: Path, weights: Path, tmp_path: Path) -> None:
     """A state with a changed byte, cut short, or a pickle in its place is refused, and no model appears."""
     state = begun(prepared, tmp_path / "m", weights)
@@ -456,6 +458,7 @@ def test_dataset_reads_what_ingest_reads(prepared: Path) -> None:
     assert image.tolist() == [64, 48]
 
 
+@pytest.mark.slow
 def test_two_workers(prepared: Path, weights: Path, tmp_path: Path) -> None:
     """Under torchrun two processes share the batches, and one model comes out."""
     torchrun = [COMMAND.with_name("torchrun"), "--standalone", "--nproc-per-node", "2", "-m", "marketlens"]
@@ -499,6 +502,7 @@ def test_command(prepared: Path, tmp_path: Path, run_here: RunHere) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_retrained_by_command(
     trained: Path, prepared: Path, weights: Path, random_model: Path, tmp_path: Path, run_here: RunHere
 ) -> None:

@@ -24,7 +24,7 @@ from insights.run import run
 from insights.store import Insights
 from insights.summary import Summary
 from tests.support.catalogues import ingest_export
-from tests.support.commands import marketlens
+from tests.support.commands import RunHere
 from tests.support.exports import MakeExport, write_csv
 from tests.support.models import fake_embedder
 from tests.support.paths import LISTINGS, MODEL
@@ -257,14 +257,14 @@ def _every_40th_listing(manifest: Path) -> Path:
     return manifest
 
 
-def test_real_photos_with_the_shipped_model(tmp_path: Path) -> None:
+def test_real_photos_with_the_shipped_model(tmp_path: Path, run_here: RunHere) -> None:
     """As a user runs it: the command's table, the head's categories, what the model was trained on."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     export = _every_40th_listing(tmp_path / "part.csv")
     options = ("--uri", tmp_path / "milvus.db", "--model", MODEL)
-    assert marketlens("ingest", export, *options, cwd=tmp_path).returncode == 0
-    result = marketlens("insights", *options, "--map-photos", 50, cwd=tmp_path)
+    assert run_here("ingest", export, *options, cwd=tmp_path).returncode == 0
+    result = run_here("insights", *options, "--map-photos", 50, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for words in ("suspected wrong categories", "same picture, edited", "time: neighbours", "most memory"):
         assert words in result.stdout
@@ -280,19 +280,19 @@ def test_real_photos_with_the_shipped_model(tmp_path: Path) -> None:
     assert any(one.words for one in summary.categories)
 
 
-def test_the_command_without_a_catalogue(tmp_path: Path) -> None:
+def test_the_command_without_a_catalogue(tmp_path: Path, run_here: RunHere) -> None:
     """Says what to do, and makes no database."""
-    result = marketlens("insights", "--uri", tmp_path / "milvus.db", "--model", MODEL, cwd=tmp_path)
+    result = run_here("insights", "--uri", tmp_path / "milvus.db", "--model", MODEL, cwd=tmp_path)
     assert result.returncode == 3
     assert "marketlens ingest" in result.stderr
     assert not (tmp_path / "milvus.db").exists()
 
 
-def test_a_lite_database_in_use_is_named(lite: MilvusSettings, tmp_path: Path) -> None:
+def test_a_lite_database_in_use_is_named(lite: MilvusSettings, tmp_path: Path, run_here: RunHere) -> None:
     """Embedded Milvus belongs to one process: while an API has it, the job ends with a message."""
     photos = PhotoCollection.connect(lite, IndexSettings())
     try:
-        result = marketlens("insights", "--uri", lite.uri, "--model", MODEL, cwd=tmp_path)
+        result = run_here("insights", "--uri", lite.uri, "--model", MODEL, cwd=tmp_path)
     finally:
         photos.close()
     assert result.returncode == 3

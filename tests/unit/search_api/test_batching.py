@@ -7,24 +7,16 @@ import time
 import numpy as np
 import pytest
 
-from catalog.settings import ApiSettings
-from embedding.embedder import Embedder
-from search_api.batching import StageFactory, Stages
-from search_api.metrics import Metrics
+from search_api.batching import Stages
 from search_api.stages import Overloaded, StageTooSlow
 from tests.support.models import FakeEngine, GatedEngine, fake_embedder
 from tests.support.pictures import jpeg, picture
+from tests.support.stages import make
 
 
 @pytest.fixture
 def gated() -> GatedEngine:
     return GatedEngine()
-
-
-def make(engine: FakeEngine, **settings: float) -> tuple[Stages, Metrics]:
-    metrics = Metrics()
-    factory = StageFactory(ApiSettings.model_validate(settings), metrics)
-    return factory.of(Embedder(fake_embedder().card, engine)), metrics
 
 
 def pixels(stages: Stages, seed: int, photos: int = 1) -> np.ndarray:

@@ -19,7 +19,7 @@ from search_api.app import create_app
 from search_api.deps import needs
 from search_api.keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key, rotate_secret
 from tests.support.catalogues import ingest_export
-from tests.support.commands import RunHere, marketlens
+from tests.support.commands import RunHere
 from tests.support.exports import MakeExport
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what must be refused
@@ -299,23 +299,23 @@ def test_others_are_not_served_without_a_key(make_client, tmp_path: Path, run_he
     assert "marketlens keys create" in result.stderr
 
 
-def test_keys_by_command(tmp_path: Path) -> None:
+def test_keys_by_command(tmp_path: Path, run_here: RunHere) -> None:
     """Made, listed, revoked; the key alone goes to stdout, so that a script can take it. The secret is changed."""
     path = tmp_path / "data" / "api-keys.json"
-    assert marketlens("keys", "rotate-secret", cwd=tmp_path).returncode == 2
+    assert run_here("keys", "rotate-secret", cwd=tmp_path).returncode == 2
     assert not path.exists(), "a key file that nobody asked for would close a service"
-    made = marketlens("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
+    made = run_here("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
     token = made.stdout.strip()
     assert (made.returncode, len(token.split())) == (0, 1)
     assert KeyRing(path, public=True).find(token).name == "shop"
     before = KeyFile.read(path)
-    assert marketlens("keys", "rotate-secret", cwd=tmp_path).returncode == 0
+    assert run_here("keys", "rotate-secret", cwd=tmp_path).returncode == 0
     after = KeyFile.read(path)
     assert (after.keys, after.secret != before.secret) == (before.keys, True)
-    listed = marketlens("keys", "list", cwd=tmp_path).stdout
+    listed = run_here("keys", "list", cwd=tmp_path).stdout
     assert "shop" in listed
     assert "write" in listed
     assert token not in listed + path.read_text()
-    assert marketlens("keys", "revoke", "shop", cwd=tmp_path).returncode == 0
+    assert run_here("keys", "revoke", "shop", cwd=tmp_path).returncode == 0
     assert KeyRing(path, public=True).find(token) is None
-    assert marketlens("keys", "revoke", "shop", cwd=tmp_path).returncode == 2
+    assert run_here("keys", "revoke", "shop", cwd=tmp_path).returncode == 2

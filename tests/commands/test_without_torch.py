@@ -1,0 +1,84 @@
+"""Serving needs neither torch nor what came with it: every command that serves runs where their imports fail."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from search_api import schemas
+from search_api.client import Client
+from tests.support.browser import process
+from tests.support.commands import failed, marketlens
+from tests.support.exports import write_export
+from tests.support.milvus_server import free_ports
+
+# Finds everything that is installed but for these.
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in {"torch", "torchvision", "onnxscript", "triton"}
+        return None if hidden else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+from marketlens import cli
+sys.argv[0] = "marketlens"
+cli.main()
+"""
+COMMAND = (sys.executable, "-c", WITHOUT)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an export, ingested by the shipped model without torch."""
+    home = tmp_path_factory.mktemp("home")
+    write_export(home / "export", 8)
+    done = marketlens("ingest", "export", cwd=home, command=COMMAND)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home
+
+
+def test_import_fails(tmp_path: Path) -> None:
+    """The interpreter of these tests has no torch: a training says what to install."""
+    done = marketlens("train", "prepared", "--out", "model", cwd=tmp_path, command=COMMAND)
+    failed(done, 2, "torch is not installed", f'{sys.executable} -m pip install "marketlens[train]"')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_search(home: Path) -> None:
+    """A photo finds its own listing, and doctor finds nothing to mend."""
+    done = marketlens("search", "export/images/l3-0.jpg", "--limit", 1, cwd=home, command=COMMAND)
+    assert done.returncode == 0, done.stderr
+    assert "Thing 3" in done.stdout
+    looked = marketlens("doctor", cwd=home, command=COMMAND)
+    assert looked.returncode == 0, looked.stdout
+    assert 'pip install "marketlens[train]"' in looked.stdout
+
+
+def test_insights(home: Path) -> None:
+    """The collection is looked at as a whole: categories by the head, map, duplicates."""
+    done = marketlens("insights", cwd=home, command=COMMAND)
+    assert done.returncode == 0, done.stderr
+    assert "photos on the map" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def client(home: Path) -> Iterator[Client]:
+    """The service."""
+    port = free_ports(1)[0]
+    with process([*COMMAND, "serve", "--port", port], home, f"http://127.0.0.1:{port}/readyz"):
+        yield Client(f"http://127.0.0.1:{port}")
+
+
+def test_serve(home: Path, client: Client) -> None:
+    """The API embeds an upload, searches, classifies it and explains the hit."""
+    photo = (home / "export" / "images" / "l5-0.jpg").read_bytes()
+    (hit, *_) = client.search(schemas.SearchRequest(limit=1), [photo]).hits
+    assert hit.listing_id == "l5"
+    explained = client.explain(schemas.ExplainRequest(hit_photo_id=hit.photo_id), [photo])
+    assert explained.query is not None
+    assert sum(map(sum, explained.query.cells)) == pytest.approx(explained.score, abs=1e-3)

@@ -1,0 +1,13 @@
+"""Stages of the service over a fake engine."""
+
+from catalog.settings import ApiSettings
+from embedding.embedder import Embedder
+from search_api.batching import StageFactory, Stages
+from search_api.metrics import Metrics
+from tests.support.models import FakeEngine, fake_embedder
+
+
+def make(engine: FakeEngine, **settings: float) -> tuple[Stages, Metrics]:
+    metrics = Metrics()
+    factory = StageFactory(ApiSettings.model_validate(settings), metrics)
+    return factory.of(Embedder(fake_embedder().card, engine)), metrics

@@ -1,0 +1,71 @@
+"""Optional dependencies: what is missing is named with the command that adds it to this interpreter."""
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from catalog.errors import InvalidSetting
+from catalog.extras import Extra, install_command, needs
+from tests.support.commands import RunHere, failed
+from tests.support.exports import MakeExport
+from tests.support.paths import ROOT
+
+# What imports the packages of an extra. Imported already, it would not miss them.
+THEIRS = ("embedding", "insights", "ingest.ray", "catalog.bulk", "marketlens.demo")
+
+
+def test_every_extra_exists() -> None:
+    """What a user is told to install is what pyproject.toml offers."""
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(get_args(Extra)) <= offered.keys()
+
+
+def test_a_package_that_is_missing() -> None:
+    """The error names the package, its extra and this interpreter; what is there is imported without a word."""
+    with needs("train"):
+        import json  # noqa: F401
+    with (
+        pytest.raises(InvalidSetting, match="nowhere is not installed: it comes with the extra train") as error,
+        needs("train"),
+    ):
+        import nowhere.deep  # noqa: F401
+    assert error.value.hint == f"Add it: {install_command('train')}"
+    assert install_command("train") == f'{sys.executable} -m pip install "marketlens[train]"'
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "command"),
+    [
+        ("imagehash", "train", ["prepare", "export", "--out", "set"]),
+        ("torch", "train", ["train", "set", "--out", "model"]),
+        ("torch", "train", ["model", "import", "--out", "model"]),
+        ("matplotlib", "train", ["evaluate", "model", "export"]),
+        ("openTSNE", "insights", ["insights"]),
+        ("openTSNE", "insights", ["demo", "--once"]),
+        ("streamlit", "dashboard", ["dashboard"]),
+        ("streamlit", "dashboard", ["demo"]),
+        ("streamlit", "dashboard", ["up"]),
+        ("ray", "ray", ["ingest", "export", "--engine", "ray"]),
+        ("pymilvus.bulk_writer", "bulk", ["ingest", "export", "--bulk"]),
+    ],
+)
+def test_commands(
+    package: str,
+    extra: Extra,
+    command: list[str],
+    run_here: RunHere,
+    make_export: MakeExport,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A command that lacks its extra ends with 2 and the one command that adds it, before it writes anything."""
+    make_export(listings=2)
+    for name in [name for name in sys.modules if name.startswith((*THEIRS, f"{package}."))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    failed(run_here(*command, cwd=tmp_path), 2, f"comes with the extra {extra}", install_command(extra))
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

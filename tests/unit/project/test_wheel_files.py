@@ -1,0 +1,40 @@
+"""What the wheel holds, asked of its builder: everything that the packages need beside their code."""
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+from tests.support.paths import MODEL, ROOT
+
+
+@pytest.fixture(scope="module")
+def files() -> set[str]:
+    """Paths in the wheel."""
+    builder = WheelBuilder(str(ROOT))
+    return {file.distribution_path for file in builder.recurse_included_files()} | {
+        f"{target}/{path.relative_to(ROOT / source).as_posix()}"
+        for source, target in builder.config.force_include.items()
+        for path in (ROOT / source).rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_steps_are_installed(files: set[str]) -> None:
+    """The steps of the verdicts' database are in it, so that an installed service can make its tables."""
+    steps = {path.relative_to(ROOT).as_posix() for path in (ROOT / "catalog" / "verdicts").rglob("*.py")}
+    assert any("versions" in step for step in steps)
+    assert steps <= files
+
+
+def test_the_model_is_installed(files: set[str]) -> None:
+    """The whole folder of the shipped model, with its licence, and one copy of its weights."""
+    expected = {path.relative_to(MODEL).as_posix() for path in MODEL.rglob("*") if path.is_file()}
+    assert {f"catalog/models/marketlens-resnet50/{name}" for name in expected} <= files
+    assert sum(name.endswith(".safetensors") for name in files) == 1
+
+
+def test_pages_and_types_are_installed(files: set[str]) -> None:
+    """The dashboard's scripts and styles, and a marker of types in every package; no tests and no caches."""
+    assert {"dashboard/assets/map.js", "dashboard/assets/crop.css"} <= files
+    packages = ("catalog", "dashboard", "embedding", "ingest", "insights", "marketlens", "search_api")
+    assert {f"{package}/py.typed" for package in packages} <= files
+    assert not [name for name in files if name.startswith(("tests", "benchmarks")) or "__pycache__" in name]
