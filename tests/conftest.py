@@ -73,6 +73,8 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
     # It would put a pipe in the place of this process's stderr, for good.
     monkeypatch.setattr(terminal, "hush", lambda _: None)
+    # COLUMNS is read when a console is made, and this one was made when the first test imported it.
+    monkeypatch.setattr(terminal.out, "_width", 200)
 
     def run_here(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         command = ["marketlens", *map(str, arguments)]

@@ -36,7 +36,7 @@ from marketlens.backup import photos as parquet
 from marketlens.backup.making import make_backup
 from marketlens.backup.manifest import MANIFEST, check_files, read_manifest
 from tests.support.backups import back_up, bring_back, opened, settings_of, unwatched
-from tests.support.commands import failed, marketlens
+from tests.support.commands import RunHere, failed
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports
 from tests.support.postgres_server import new_database, running_postgres
@@ -492,17 +492,17 @@ def test_a_full_disk(place: Place, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("backup*"))
 
 
-def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Path) -> None:
+def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
     """Ingest, back up, restore elsewhere, search: the same listings. No API key is in a backup."""
     own = {"MARKETLENS_MODEL__PATH": str(random_model), "MARKETLENS_VERDICTS__URL": "sqlite:///data/verdicts.db"}
     home, other = tmp_path / "home", tmp_path / "other"
     home.mkdir()
     other.mkdir()
     export = make_export(listings=6)
-    failed(marketlens("backup", "b", cwd=home, **own), 3, "marketlens ingest")
-    assert marketlens("ingest", export, cwd=home, **own).returncode == 0
-    assert marketlens("keys", "create", "shop", cwd=home).returncode == 0
-    made = marketlens("backup", "b", cwd=home, **own)
+    failed(run_here("backup", "b", cwd=home, **own), 3, "marketlens ingest")
+    assert run_here("ingest", export, cwd=home, **own).returncode == 0
+    assert run_here("keys", "create", "shop", cwd=home).returncode == 0
+    made = run_here("backup", "b", cwd=home, **own)
     assert made.returncode == 0, made.stderr
     assert "12" in made.stdout
     assert "API keys" in made.stdout
@@ -512,22 +512,22 @@ def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Pat
     assert secrets
     held = files_in(home / "b")
     assert not [name for name, data in held.items() for secret in secrets if secret.encode() in data]
-    failed(marketlens("backup", "b", cwd=home, **own), 3, "exists already")
-    failed(marketlens("restore", home / "b", cwd=home, **own), 2, "There is a catalogue", "--replace")
-    failed(marketlens("restore", home, cwd=other, **own), 2, "There is no backup")
+    failed(run_here("backup", "b", cwd=home, **own), 3, "exists already")
+    failed(run_here("restore", home / "b", cwd=home, **own), 2, "There is a catalogue", "--replace")
+    failed(run_here("restore", home, cwd=other, **own), 2, "There is no backup")
     away = f"http://127.0.0.1:{free_ports(1)[0]}"
-    failed(marketlens("restore", home / "b", "--uri", away, cwd=other, **own), 3, "No Milvus answers", "running")
+    failed(run_here("restore", home / "b", "--uri", away, cwd=other, **own), 3, "No Milvus answers", "running")
     # A model of the backup's own: nothing has to be there before.
     own["MARKETLENS_MODEL__PATH"] = "models/mine"
-    restored = marketlens("restore", home / "b", cwd=other, **own)
+    restored = run_here("restore", home / "b", cwd=other, **own)
     assert restored.returncode == 0, restored.stderr
     photo = export / "images" / "l3-0.jpg"
-    expected = marketlens("search", photo, cwd=home, MARKETLENS_MODEL__PATH=str(random_model)).stdout
-    found = marketlens("search", photo, cwd=other, **own)
+    expected = run_here("search", photo, cwd=home, MARKETLENS_MODEL__PATH=str(random_model)).stdout
+    found = run_here("search", photo, cwd=other, **own)
     assert found.stdout == expected, found.stderr
     assert "l3" in found.stdout
-    assert "unchanged" in marketlens("ingest", export, cwd=other, **own).stdout
-    assert "finished" in marketlens("ingest", "status", cwd=other, **own).stdout
+    assert "unchanged" in run_here("ingest", export, cwd=other, **own).stdout
+    assert "finished" in run_here("ingest", "status", cwd=other, **own).stdout
 
 
 def _strings(value: object) -> Iterator[str]:

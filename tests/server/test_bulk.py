@@ -96,7 +96,9 @@ def test_only_a_first_load(make_export: MakeExport, embedder: Embedder, photos: 
     assert photos.count() == 4
 
 
-@pytest.mark.parametrize("go_on", ["bulk", "resume", "plain"])
+@pytest.mark.parametrize(
+    "go_on", ["resume", pytest.param("bulk", marks=pytest.mark.slow), pytest.param("plain", marks=pytest.mark.slow)]
+)
 def test_cut_off_while_the_server_imports(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, go_on: str
 ) -> None:

@@ -128,6 +128,7 @@ def test_folder(trained: Path) -> None:
     assert history[["loss", "recall_at_1", "head_top_1"]].notna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_seeds(weights: Path, tmp_path: Path) -> None:
     """The card tells the seed that made the splits, not the one that trained: with it they can be made again."""
     prepared = prepared_from(write_export(tmp_path / "export", listings=16), tmp_path / "prepared", seed=7)
@@ -280,6 +281,7 @@ def test_corrupt_checkpoint(prepared: Path, weights: Path, tmp_path: Path) -> No
     assert run(prepared, tmp_path / "m", weights, arguments, resume=True).fingerprint
 
 
+@pytest.mark.slow
 def test_run_folder_exists(prepared: Path, weights: Path, tmp_path: Path) -> None:
     """A run is never begun over another; with other arguments it is not gone on with either."""
     begun(prepared, tmp_path / "m", weights)
@@ -300,7 +302,10 @@ def test_model_folder_exists(prepared: Path, weights: Path, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-@pytest.mark.parametrize("place", ["embedding.run_folder.save_file", "embedding.checkpoint.save_file"])
+@pytest.mark.parametrize(
+    "place",
+    ["embedding.run_folder.save_file", pytest.param("embedding.checkpoint.save_file", marks=pytest.mark.slow)],
+)
 def test_disk_full(prepared: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """When the disk is full, in the middle of a run or at its end, the error says so and no half model stays."""
 
@@ -323,6 +328,7 @@ def test_single_category(tmp_path: Path, weights: Path) -> None:
     assert not (tmp_path / "m.run").exists()
 
 
+@pytest.mark.slow
 def test_category_of_two_listings(tmp_path: Path, weights: Path) -> None:
     """A category with two listings trains along; it has none to be measured by, and nothing breaks."""
     export = write_export(tmp_path / "e", listings=12, categories=["A", "A", "A", "A", "A", "B"])
@@ -366,6 +372,7 @@ def test_diverged(prepared: Path, weights: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 def test_seed_recipe(seed_model: Path, weights: Path) -> None:
     """The baseline is the student system's: frozen trunk, last layer trained again, 1000-d, extra layers cut off."""
     before, after = load_file(weights), load_file(seed_model / "model.safetensors")

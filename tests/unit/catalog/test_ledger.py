@@ -1,25 +1,21 @@
 """The ledger: a line for every row, which survives whatever happens to the run."""
 
-import json
 import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.claims import CLAIM
 from catalog.collection import PhotoCollection
-from catalog.errors import IngestRunning, InvalidSetting, LedgerBroken, OutputFailed, StoreFailed
+from catalog.errors import InvalidSetting, LedgerBroken, OutputFailed, StoreFailed
 from catalog.exports import open_export
 from catalog.ledger import Ledger, Line, Run
 from catalog.listing import Photo
 from catalog.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from embedding.embedder import Embedder
-from ingest import claim
 from ingest.local import run_locally
 from ingest.lookup import look_up
 from ingest.patience import Patience
@@ -304,30 +300,6 @@ def test_a_dry_run_does_not_resume(make_export: MakeExport, embedder: Embedder, 
     start_stopped(export, embedder, photos, 1)
     with pytest.raises(InvalidSetting, match="do not go together"):
         start(export, embedder, photos, resume=True, dry_run=True)
-
-
-def test_a_run_that_is_alive_is_not_resumed(
-    make_export: MakeExport, embedder: Embedder, milvus_server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its run.json stays as it is; once its claim stands still, it is resumed, wherever its host has gone."""
-    monkeypatch.setattr(claim, "BEAT_SECONDS", 0.2)
-    settings = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
-    photos = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")
-    export = make_export(listings=10, photos_each=1)
-    try:
-        first = start_stopped(export, embedder, photos, 2)
-        first.state, first.host = "running", "container-1"
-        path = export.parent / "ledger" / first.run_id / "run.json"
-        first.save(path)
-        before = path.read_text()
-        with claim.claimed(photos, first), pytest.raises(IngestRunning, match=f"{first.run_id} .* on container-1"):
-            start(export, embedder, photos, resume=True)
-        assert path.read_text() == before
-        photos.set_note(CLAIM, json.dumps({"run": first.run_id, "host": "container-1", "process": 1, "beat": 7}))
-        second = start(export, embedder, photos, resume=True)
-        assert (second.run_id, second.written, second.finished) == (first.run_id, 10, True)
-    finally:
-        photos.close()
 
 
 def test_a_run_of_another_host_does_not_go_on_for_ever(

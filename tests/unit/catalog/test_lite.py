@@ -1,37 +1,8 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from catalog.lite import drop_index_files, free_bytes, lock_holder
-from tests.support.paths import ROOT
-
-HOLD = """
-import fcntl, sys
-with open(sys.argv[1], "w") as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
-def test_lock_holder(tmp_path: Path) -> None:
-    """The process that holds the database's lock is named while it holds it, and nobody before or after."""
-    (tmp_path / "LOCK").touch()
-    assert lock_holder(tmp_path) is None
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, tmp_path / "LOCK"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdin
-        assert child.stdout
-        assert child.stdout.readline() == "held\n"
-        assert lock_holder(tmp_path) == child.pid != os.getpid()
-        child.stdin.close()
-        child.wait(20)
-        assert lock_holder(tmp_path) is None
 
 
 def test_another_lock(tmp_path: Path) -> None:
@@ -63,39 +34,3 @@ def test_drop_index_files(tmp_path: Path) -> None:
 def test_free_bytes(tmp_path: Path) -> None:
     """Disk space is told for a database that is still to be made, too."""
     assert free_bytes(tmp_path / "none" / "deeper" / "milvus.db") > 0
-
-
-IDLE = """
-import sys, time
-from catalog import milvus
-from catalog.settings import IndexSettings, MilvusSettings
-if sys.argv[2] == "pinging":
-    milvus._NO_PINGS = {}
-connection = milvus.Milvus.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings())
-connection.client.list_collections()
-time.sleep(12)
-connection.client.list_collections()
-connection.close()
-"""
-
-
-def test_an_idle_connection_is_left_alone(tmp_path: Path) -> None:
-    """Lite's server ends the connection of a client that asks every 10 seconds whether it lives: ours never asks."""
-    # Both at once: each waits for 12 seconds.
-    processes = {
-        way: subprocess.Popen(
-            [sys.executable, "-c", IDLE, tmp_path / f"{way}.db", way],
-            cwd=ROOT,
-            env=os.environ | {"GRPC_VERBOSITY": "debug", "GRPC_TRACE": "http_keepalive"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for way in ("pinging", "ours")
-    }
-    pings = {}
-    for way, process in processes.items():
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
-        pings[way] = said.count("Finish keepalive ping")
-    assert pings["pinging"] > 0, "gRPC tells pings in other words now"
-    assert pings["ours"] == 0

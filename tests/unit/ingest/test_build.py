@@ -1,8 +1,5 @@
 """Filling a build on a real embedded Milvus: nothing lost, nothing embedded twice, every number adds up."""
 
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +13,8 @@ from embedding.embedder import Embedder
 from ingest.build import begin, go_on
 from tests.support.builds import new_build, other_embedder, run
 from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport, write_export
+from tests.support.exports import MakeExport
 from tests.support.models import random_copy
-from tests.support.paths import ROOT
 from tests.support.pictures import jpeg, picture
 
 
@@ -87,41 +83,6 @@ def test_a_stopped_build_goes_on(catalogue: PhotoCollection) -> None:
     assert catalogue.builds.describe(info.name).state == "building"
     embedder, engine = other_embedder()
     assert run(catalogue, info, embedder).embedded == engine.photos == 8
-
-
-def test_a_killed_build_goes_on(tmp_path: Path, lite: MilvusSettings) -> None:
-    """After kill -9 between two batches: whole batches are there, the rest follows."""
-    export = write_export(tmp_path / "export", 8, 2)
-    killed = subprocess.run([sys.executable, "-c", _KILLED, lite.uri, export], cwd=ROOT, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
-    try:
-        info = photos.builds.newest()
-        assert info.state == "building"
-        assert 0 < photos.at(info).count() < 16
-        there = photos.at(info).count()
-        embedder, engine = other_embedder()
-        assert run(photos, info, embedder).embedded == engine.photos == 16 - there
-        photos.builds.promote(photos.builds.newest())
-        assert photos.builds.live().name == info.name
-    finally:
-        photos.close()
-
-
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from catalog.collection import PhotoCollection
-from catalog.settings import IndexSettings, MilvusSettings
-from tests.support.models import fake_embedder
-from tests.support.catalogues import ingest_export
-from tests.support.builds import new_build, other_embedder, run
-
-photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings(), consistency="Session")
-ingest_export(Path(sys.argv[2]), fake_embedder(), photos)
-kill = lambda done: os.kill(os.getpid(), signal.SIGKILL) if done == 8 else None
-run(photos, new_build(photos), other_embedder(kill)[0])
-"""
 
 
 def test_the_live_collection_may_change_meanwhile(catalogue: PhotoCollection) -> None:

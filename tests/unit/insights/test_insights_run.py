@@ -12,22 +12,18 @@ import pytest
 
 from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing, InsightsMissing, ModelMismatch, OutputFailed
-from catalog.exports import MANIFEST_COLUMNS, open_export
+from catalog.exports import MANIFEST_COLUMNS
 from catalog.hosts import FAILURES_IN_A_ROW, reader
-from catalog.listing import Photo
 from catalog.progress import silent
-from catalog.settings import IndexSettings, InsightsSettings, MilvusSettings
+from catalog.settings import InsightsSettings
 from embedding.card import Calibration
 from embedding.embedder import Embedder
 from insights import alike, store
 from insights.run import run
 from insights.store import Insights
-from insights.summary import Summary
 from tests.support.catalogues import ingest_export
-from tests.support.commands import RunHere
 from tests.support.exports import MakeExport, write_csv
 from tests.support.models import fake_embedder
-from tests.support.paths import LISTINGS, MODEL
 from tests.support.pictures import jpeg, picture
 from tests.support.web import Answer, Site
 
@@ -230,71 +226,3 @@ def test_nothing_to_look_at(
     photos.remove([photo for photo, _ in photos.ids()])
     with pytest.raises(CollectionMissing, match="no photo"):
         look(photos, embedder, tmp_path / "insights")
-
-
-def _every_40th_listing(manifest: Path) -> Path:
-    """A manifest of a part of the real export, with listings of all categories."""
-    photos = [row for row in open_export(str(LISTINGS)).rows() if isinstance(row, Photo)]
-    chosen = set(list(dict.fromkeys(photo.listing.listing_id for photo in photos))[::40])
-    listings = [(photo, photo.listing) for photo in photos if photo.listing.listing_id in chosen]
-    header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
-    fields = [
-        [
-            photo.photo_id,
-            one.listing_id,
-            one.title,
-            one.category,
-            one.price,
-            one.currency,
-            one.location,
-            f"{photo.photo_id}.jpg",
-        ]
-        for photo, one in listings
-    ]
-    write_csv(manifest, header, fields)
-    for photo, _ in listings:
-        shutil.copy(photo.uri, manifest.parent)
-    return manifest
-
-
-def test_real_photos_with_the_shipped_model(tmp_path: Path, run_here: RunHere) -> None:
-    """As a user runs it: the command's table, the head's categories, what the model was trained on."""
-    if not LISTINGS.exists():
-        pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
-    export = _every_40th_listing(tmp_path / "part.csv")
-    options = ("--uri", tmp_path / "milvus.db", "--model", MODEL)
-    assert run_here("ingest", export, *options, cwd=tmp_path).returncode == 0
-    result = run_here("insights", *options, "--map-photos", 50, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    for words in ("suspected wrong categories", "same picture, edited", "time: neighbours", "most memory"):
-        assert words in result.stdout
-    (place,) = (tmp_path / "data" / "insights").iterdir()
-    found = Insights.open(tmp_path / "data" / "insights", place.name)
-    summary: Summary = found.summary
-    assert summary.mapped_photos == 50
-    assert summary.trained_on == summary.photos == len(found.photos)
-    assert np.sum(summary.confusion) == summary.photos
-    assert len(summary.predicted_categories) == 13
-    assert set(found.photos["predicted_category"].to_pylist()) <= set(summary.predicted_categories)
-    assert np.allclose(np.sum(summary.overlap, axis=1), 1, atol=1e-3)
-    assert any(one.words for one in summary.categories)
-
-
-def test_the_command_without_a_catalogue(tmp_path: Path, run_here: RunHere) -> None:
-    """Says what to do, and makes no database."""
-    result = run_here("insights", "--uri", tmp_path / "milvus.db", "--model", MODEL, cwd=tmp_path)
-    assert result.returncode == 3
-    assert "marketlens ingest" in result.stderr
-    assert not (tmp_path / "milvus.db").exists()
-
-
-def test_a_lite_database_in_use_is_named(lite: MilvusSettings, tmp_path: Path, run_here: RunHere) -> None:
-    """Embedded Milvus belongs to one process: while an API has it, the job ends with a message."""
-    photos = PhotoCollection.connect(lite, IndexSettings())
-    try:
-        result = run_here("insights", "--uri", lite.uri, "--model", MODEL, cwd=tmp_path)
-    finally:
-        photos.close()
-    assert result.returncode == 3
-    assert "in use" in result.stderr
-    assert "Traceback" not in result.stderr

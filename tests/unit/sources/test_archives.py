@@ -1,6 +1,4 @@
 import os
-import shutil
-import subprocess
 import tarfile
 import time
 import zipfile
@@ -201,13 +199,13 @@ def test_tar_without_times(tmp_path: Path) -> None:
     assert source_tag(uri(make(tmp_path / "a.tar", {"a.jpg": b"x"}, mtime=0), "a.jpg")) == ""
 
 
-@pytest.mark.skipif(not shutil.which("tar"), reason="needs tar")
 def test_sparse_and_pax(tmp_path: Path) -> None:
-    """What GNU tar makes of a folder is read, long and odd names too."""
+    """What tar makes of a folder is read, long and odd names too."""
     name = "ü" * 60 + "/" + "x" * 120 + ".jpg"
     (tmp_path / "f" / name).parent.mkdir(parents=True)
     (tmp_path / "f" / name).write_bytes(b"x")
-    subprocess.run(["tar", "-cf", "a.tar", "-C", "f", "."], cwd=tmp_path, check=True)
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.add(tmp_path / "f", ".")
     assert read_photo(uri(tmp_path / "a.tar", name), 10) == b"x"
 
 

@@ -1,0 +1,47 @@
+"""A build that is killed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from catalog.collection import PhotoCollection
+from catalog.settings import IndexSettings, MilvusSettings
+from tests.support.builds import other_embedder, run
+from tests.support.exports import write_export
+from tests.support.paths import ROOT
+
+
+def test_a_killed_build_goes_on(tmp_path: Path, lite: MilvusSettings) -> None:
+    """After kill -9 between two batches: whole batches are there, the rest follows."""
+    export = write_export(tmp_path / "export", 8, 2)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, lite.uri, export], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
+    try:
+        info = photos.builds.newest()
+        assert info.state == "building"
+        assert 0 < photos.at(info).count() < 16
+        there = photos.at(info).count()
+        embedder, engine = other_embedder()
+        assert run(photos, info, embedder).embedded == engine.photos == 16 - there
+        photos.builds.promote(photos.builds.newest())
+        assert photos.builds.live().name == info.name
+    finally:
+        photos.close()
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from catalog.collection import PhotoCollection
+from catalog.settings import IndexSettings, MilvusSettings
+from tests.support.models import fake_embedder
+from tests.support.catalogues import ingest_export
+from tests.support.builds import new_build, other_embedder, run
+
+photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings(), consistency="Session")
+ingest_export(Path(sys.argv[2]), fake_embedder(), photos)
+kill = lambda done: os.kill(os.getpid(), signal.SIGKILL) if done == 8 else None
+run(photos, new_build(photos), other_embedder(kill)[0])
+"""
