@@ -8,8 +8,6 @@ with ours, each over a catalogue of its own, and the table says how many times a
 """
 
 import argparse
-import csv
-import itertools
 import os
 import subprocess
 import sys
@@ -20,11 +18,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from tests.support.milvus_server import free_ports
-
+from benchmarks.exports import first_rows
 from benchmarks.report import Figure, Table, figure, publish, ratio
-from catalog.exports import MANIFEST_COLUMNS, open_export
-from catalog.listing import Photo
+from catalog.exports import open_export
+from tests.support.milvus_server import free_ports
 
 OURS = Path(sys.executable).with_name("marketlens")
 READY_SECONDS = 300
@@ -40,7 +37,8 @@ def main() -> None:
     arguments = parser.parse_args()
     commands = {"now": OURS} | ({"before": arguments.before.absolute()} if arguments.before else {})
     with tempfile.TemporaryDirectory() as folder:
-        manifest, photo = some_photos(arguments.export, arguments.photos, Path(folder) / "manifest.csv")
+        manifest = first_rows(open_export(arguments.export), arguments.photos, Path(folder) / "photos", None)
+        photo = next(manifest.parent.glob("*.jpg"))
         installations = {
             name: Installation(command, Path(folder) / name, manifest, photo) for name, command in commands.items()
         }
@@ -118,20 +116,6 @@ def model_of(command: Path) -> Path:
     )
     places = (root / "models" / "marketlens-resnet50", root / "catalog" / "models" / "marketlens-resnet50")
     return next(place for place in places if place.exists())
-
-
-def some_photos(export: str, count: int, manifest: Path) -> tuple[Path, Path]:
-    """Write a manifest of the first photos of an export; the path of it and of one photo."""
-    photos = (row for row in open_export(export).rows() if isinstance(row, Photo))
-    chosen = list(itertools.islice(photos, count))
-    with manifest.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(MANIFEST_COLUMNS)
-        for photo in chosen:
-            listing = photo.listing
-            fields = [photo.photo_id, listing.listing_id, listing.title, listing.category]
-            writer.writerow([*fields, "", "", "", Path(photo.uri).absolute()])
-    return manifest, Path(chosen[0].uri)
 
 
 def seconds(call: Callable[[], object]) -> float:
