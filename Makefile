@@ -13,11 +13,11 @@ demo: .venv/demo
 
 # Every behaviour that marketlens promises. Style and types are checked beside the tests.
 test: .venv/test
-	$(call beside-check,$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not slow" $(ARGS))
+	@$(call beside-check,$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not slow" $(ARGS))
 
 # No server, no browser, no second process: while you write.
 test-quick: .venv/test
-	$(call beside-check,$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not slow" tests/unit $(ARGS))
+	@$(call beside-check,$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not slow" tests/unit $(ARGS))
 
 # Kills, trainings, thousands of broken files, Ray, PostgreSQL, Helm, the installed wheel: what takes minutes or packages of its own.
 test-slow: .venv/slow
@@ -93,7 +93,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 .venv/demo: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "marketlens needs Python 3.11 or newer: make PYTHON=python3.12")'
-	@echo "Installing into .venv: 300 MB to fetch, 1.1 GB on disk. This takes a minute, once."
+	@echo "Installing into .venv: 250 MB to fetch, 1.1 GB on disk. This takes a minute, once."
 	$(PYTHON) -m venv .venv
 	$(INSTALL) ".[dashboard,insights]"
 	touch $@

@@ -20,11 +20,13 @@ import pytest
 from embedding.importing import import_model
 from search_api.client import ApiError, Client
 from search_api.schemas import Duplicate, PutListing, PutPhoto, PutVerdict, SearchRequest
+from tests.support.environment import forget_settings
 from tests.support.exports import part_of_listings
 from tests.support.paths import LISTINGS, WEIGHTS
 from tests.support.pictures import jpeg, picture
 
 ROOT = Path(__file__).parents[1]
+forget_settings()
 # Another address of this machine: a stack that is in use here keeps its ports.
 ADDRESS = "127.0.0.77"
 CANARY = "root:canary-of-the-deploy-test"

@@ -166,7 +166,7 @@ def _voice(work: Work) -> Iterator[Any]:
 
 def _size() -> tuple[int, int]:
     """Machines that take work, GPUs of them all."""
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = ray.nodes()
     alive = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
     return max(1, len(alive)), int(sum(resources.get("GPU", 0) for resources in alive))
 

@@ -53,7 +53,7 @@ class Setup:
 
 def packed(items: Iterable[object]) -> pa.Table:
     """Objects as a table, a row each."""
-    rows = [cloudpickle.dumps(item) for item in items]  # type: ignore[no-untyped-call]
+    rows = [cloudpickle.dumps(item) for item in items]
     return pa.table({"item": pa.array(rows, pa.large_binary())})
 
 
@@ -84,12 +84,12 @@ class Stage:
         return self.work(batch), self.stages.take()
 
 
-class Rows(Datasource):
+class Rows(Datasource):  # type: ignore[misc]
     """The rows of an export in batches, from one task, which gives the same again when Ray has to repeat it."""
 
     def __init__(self, export: Export, done: Any, batch_size: int) -> None:
         """`done`: Ray's reference to the rows that are passed over."""
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._read = (export, done, batch_size)
 
     def get_read_tasks(self, parallelism: int, *_: object, **__: object) -> list[ReadTask]:  # noqa: ARG002 - Ray's

@@ -21,6 +21,7 @@ from embedding.embedder import Embedder
 from embedding.importing import import_model
 from tests.support.catalogues import Connect, a_catalogue_of_its_own
 from tests.support.commands import RunHere
+from tests.support.environment import forget_settings
 from tests.support.exports import MakeExport, part_of_listings, write_export
 from tests.support.milvus_server import running_server
 from tests.support.models import FakeEngine, fake_embedder, random_resnet50
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tests.support.review_site import ReviewSite
 
 
+forget_settings()
 # Every run tries the same examples, so that one which fails can be looked at; other ones where that is asked for.
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.load_profile("default" if os.environ.get("MARKETLENS_TEST_RANDOM") else "same")

@@ -81,6 +81,7 @@ def seconds(served: Served, kept: httpx.Client | None = None) -> float:
         return time.perf_counter() - started
 
 
+@pytest.mark.slow
 def test_workers(served: Served) -> None:
     """Both answer, at once; the figures are those of both; one that dies is replaced; SIGTERM leaves nobody behind."""
     assert served.get("/readyz").json()["photos"] == 12

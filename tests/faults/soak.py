@@ -32,9 +32,11 @@ from catalog.listing import Photo
 from tests.faults.reliability import DOCS, record_soak
 from tests.support.browser import process
 from tests.support.commands import COMMAND, marketlens
+from tests.support.environment import forget_settings
 from tests.support.milvus_server import free_ports, running_server
 from tests.support.paths import LISTINGS, MODEL
 
+forget_settings()
 SAMPLE_SECONDS = 5.0
 INGEST_SECONDS = 120.0
 BLOCKS = 10

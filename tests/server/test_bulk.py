@@ -40,7 +40,8 @@ bulk = pytest.importorskip(
 
 
 @pytest.fixture
-def photos(milvus_server: str) -> Iterator[PhotoCollection]:
+def photos(milvus_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PhotoCollection]:
+    monkeypatch.setattr(bulk, "_POLL_SECONDS", 0.05)
     settings = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
     collection = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")
     yield collection
@@ -96,9 +97,8 @@ def test_only_a_first_load(make_export: MakeExport, embedder: Embedder, photos: 
     assert photos.count() == 4
 
 
-@pytest.mark.parametrize(
-    "go_on", ["resume", pytest.param("bulk", marks=pytest.mark.slow), pytest.param("plain", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("go_on", ["bulk", "resume", "plain"])
 def test_cut_off_while_the_server_imports(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, go_on: str
 ) -> None:

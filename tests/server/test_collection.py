@@ -193,6 +193,7 @@ def test_facets_count_listings_near_by(photos: PhotoCollection) -> None:
     assert photos.facets(vectors[8:9], chosen, reach=1) == {"Garden": 1}
 
 
+@pytest.mark.parametrize("milvus", ["lite", pytest.param("server", marks=pytest.mark.slow)], indirect=True)
 def test_facets_of_a_narrow_filter_are_whole(connect: Connect) -> None:
     """The few that pass are all counted, as they all are on the pages, though they lie far from the query."""
     photos = connect(IndexSettings(type="IVF_FLAT", nprobe=8))

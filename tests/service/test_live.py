@@ -111,7 +111,7 @@ class Searchers:
             self.pairs.append((body["collection"], body["model_fingerprint"]))
 
 
-@pytest.mark.parametrize("store", ["lite", "server"])
+@pytest.mark.parametrize("store", ["lite", pytest.param("server", marks=pytest.mark.slow)])
 def test_no_search_fails(store: str, request: pytest.FixtureRequest, stack: ExitStack, export: Path, lite: Any) -> None:
     """Build, promote, roll back, promote, drop, under searches: every answer is right, by the model it names."""
     if store == "server":

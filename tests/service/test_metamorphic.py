@@ -288,14 +288,20 @@ def test_what_is_left_out_leaves_the_others(shop: Shop, query, filters, limit, g
 @laws
 @given(query=queries(), filters=filters(), limit=LIMITS, group_by=GROUPS, exact=EXACT, place=st.integers(0, 39))
 def test_a_floor_cuts_the_end_off(shop: Shop, query, filters, limit, group_by, exact, place) -> None:
-    """`min_score` keeps the hits that reach it, and no others come in their place."""
+    """`min_score` keeps the hits that reach it, and no others come in their place.
+
+    A page that the floor leaves unfilled is looked for in more of the index: unless exact, that may find more.
+    """
     ask = {"embedding": query, "group_by": group_by, "exact": exact, "filter": filters[0], "limit": limit}
     free = shop.hits(**ask)
     assume(free)
     floor = free[min(place, len(free) - 1)][1] - 1e-4
     above = [one for one, score in free if score >= floor]
     kept = shop.hits(**ask, min_score=floor)
-    assert [one for one, _ in kept][: len(above)] == above
+    if exact:
+        assert [one for one, _ in kept][: len(above)] == above
+    else:
+        assert len(kept) == limit or set(above) <= {one for one, _ in kept}
     assert all(score >= floor - 1e-5 for _, score in kept)
 
 

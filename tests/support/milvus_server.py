@@ -41,6 +41,16 @@ _PORTS = (
     "data-node-port",
 )
 
+_IMPATIENT = {
+    # Asked to stop, a query node waits half an hour for another one to take over. There is none.
+    "COMMON_GRACEFULSTOPTIMEOUT": "1",
+    # Milliseconds between looks at what is to be loaded: 1,000 and 500 cost each test most of a second.
+    "QUERYCOORD_CHECKINTERVAL": "50",
+    "QUERYCOORD_CHECKSEGMENTINTERVAL": "50",
+    "QUERYCOORD_CHECKCHANNELINTERVAL": "50",
+    "QUERYCOORD_DISTPULLINTERVAL": "50",
+}
+
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[str]:
@@ -97,8 +107,7 @@ class PackageServer:
                 [self._command, "--data", self._folder / "data", *self._options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Asked to stop, a query node waits half an hour for another one to take over. There is none.
-                env=os.environ | {"ETCD_CONFIG_PATH": str(self._etcd), "COMMON_GRACEFULSTOPTIMEOUT": "1"},
+                env=os.environ | _IMPATIENT | {"ETCD_CONFIG_PATH": str(self._etcd)},
                 start_new_session=True,
             )
         if wait:

@@ -38,7 +38,7 @@ def running_review_site(folder: Path) -> Iterator[ReviewSite]:
     """A listing is posted again as TWICE, many things are filed as appliances, and the photo BROKEN is cut off."""
     keys = folder / "data" / "api-keys.json"
     admin, reader = create_key(keys, "ann", "admin"), create_key(keys, "rob", "read")
-    with running_site(folder, 200, spoil=_spoil, commands=[["index", "build"]], api_key=admin) as site:
+    with running_site(folder, 120, spoil=_spoil, commands=[["index", "build"]], api_key=admin) as site:
         yield ReviewSite(site.api, site.dashboard, folder, admin, reader)
 
 

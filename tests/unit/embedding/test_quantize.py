@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import embedding.quantize
 from catalog.errors import ExportUnreadable, ModelBroken, OutputFailed
 from catalog.exports import open_export
 from catalog.hosts import reader
@@ -116,8 +117,13 @@ def test_int8_file_is_the_model(integers: Path, tmp_path: Path, kind: str) -> No
         Embedder.load(copy)
 
 
-def test_by_command(random_model: Path, tmp_path: Path, run_here: RunHere) -> None:
+def test_by_command(
+    random_model: Path, integers: Path, tmp_path: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With --calibrate the model calculates in int8, and how near it comes to the floats is told."""
+    # Calibrated once, by `integers`: the same model and the same photos give the same file.
+    calibrated = (integers / "model.int8.onnx").read_bytes()
+    monkeypatch.setattr(embedding.quantize, "to_int8", lambda *_: calibrated)
     export = write_export(tmp_path / "export", 40)
     done = run_here("model", "quantize", random_model, "--out", "fast", "--calibrate", export, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
