@@ -66,8 +66,9 @@ def test_upload_filter_more_like_this(page: Page, dashboard_site: DashboardSite)
     category, count = re.fullmatch(r"(.+) \((\d+)\)", option.inner_text()).groups()
     option.click()
     page.keyboard.press("Escape")
-    wait_until(page, lambda: len(tiles(page)) == min(int(count), 20))
+    settle(page)
     narrowed = tiles(page)
+    assert len(narrowed) == min(int(count), 20)
     assert {row["category"] for row in exported(page)} == {category}
 
     press(page, "more", narrowed[1])
