@@ -124,6 +124,7 @@ def test_without_the_real_export(tmp_path: Path) -> None:
     assert not by_name["peers"].needs_listings  # its finders need none
 
 
+@pytest.mark.slow
 def test_a_benchmark_runs(tmp_path: Path) -> None:
     """The one that goes the whole way, ingest, searches and insights, with as few photos as it can."""
     few = runner.Benchmark("growth", "--photos 40 --stores lite --rounds 1 --map 20", "")

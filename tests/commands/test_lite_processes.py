@@ -50,6 +50,7 @@ connection.close()
 """
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_left_alone(tmp_path: Path) -> None:
     """Lite's server ends the connection of a client that asks every 10 seconds whether it lives: ours never asks."""
     # Both at once: each waits for 12 seconds.

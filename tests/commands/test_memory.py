@@ -4,11 +4,8 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
 from catalog.memory import peak_bytes
-
-pytestmark = pytest.mark.slow
 
 SMALL = "from catalog.memory import peak_bytes; print(peak_bytes())"
 

@@ -373,21 +373,20 @@ def fill(photos: PhotoCollection, count: int) -> Filled:
     return Filled(photos, look, prices, vectors)
 
 
-SMALL = "small"
 INDEXES = ("FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "IVF_PQ")
 
 
 @pytest.fixture(scope="module", params=["lite", "server"])
 def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Filled]]:
-    """10,000 photos in each index, 1,000 in a small one: all of them first, as a server needs a while after each."""
+    """10,000 photos in each index: all of them first, as a server needs a while after each."""
     catalogues: dict[str, Filled] = {}
-    for name in (SMALL, *INDEXES):
+    for name in INDEXES:
         where = a_catalogue_of_its_own(request, tmp_path_factory.mktemp("filled"))
         if name == "IVF_PQ" and where.is_lite:
             continue  # Lite has none
-        index = IndexSettings.model_validate({"type": "IVF_FLAT" if name == SMALL else name, "pq_m": 16})
+        index = IndexSettings.model_validate({"type": name, "pq_m": 16})
         photos = PhotoCollection.connect(where, index, consistency="Session")
-        catalogues[name] = fill(photos, 1_000 if name == SMALL else 10_000)
+        catalogues[name] = fill(photos, 10_000)
     yield catalogues
     for catalogue in catalogues.values():
         catalogue.photos.close()
@@ -441,9 +440,9 @@ def test_filtered_searches_find_the_true_neighbours(
 
 
 @pytest.mark.slow
-def test_a_small_catalogue_is_searched_in_full(filled: dict[str, Filled]) -> None:
+def test_a_small_catalogue_is_searched_in_full(connect: Connect) -> None:
     """A server builds no index of fewer than 1,024 photos, and loses hits under narrow filters in one of its own."""
-    catalogue, few = filled[SMALL], SearchFilter(price_max=19)
+    catalogue, few = fill(connect(IndexSettings(type="IVF_FLAT")), 1_000), SearchFilter(price_max=19)
     queries = catalogue.vectors[np.random.default_rng(1).integers(0, len(catalogue.vectors), 20)]
 
     def loses() -> bool:

@@ -97,7 +97,7 @@ def pairs(answer: dict[str, Any], fields: dict[str, Any]) -> list[tuple[str, flo
     return [(hit[key], hit["score"]) for hit in answer["hits"]]
 
 
-@pytest.fixture(scope="module", params=["lite", "server"])
+@pytest.fixture(scope="module", params=["lite", pytest.param("server", marks=pytest.mark.slow)])
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
     uri = str(folder / "milvus.db") if request.param == "lite" else request.getfixturevalue("milvus_server")

@@ -53,7 +53,7 @@ class DashboardSite:
 @contextmanager
 def running_site(
     folder: Path,
-    listings: int = 300,
+    listings: int = 220,
     *,
     spoil: Callable[[Path], None] | None = None,
     commands: Sequence[Sequence[object]] = (),

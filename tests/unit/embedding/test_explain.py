@@ -52,8 +52,15 @@ def embed(model: EmbeddingModel, image: Image.Image) -> np.ndarray:
         return model(torch.from_numpy(embed_transform(model.transform)(image))[None])[0].numpy()
 
 
-@pytest.mark.parametrize("size", [224, 160, 200])
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    ("head", "size"),
+    [
+        *((head, 160) for head in HEADS),
+        ("two_part", 200),
+        ("two_part", 224),
+        *(pytest.param(head, size, marks=pytest.mark.slow) for head in ("pooled", "classifier") for size in (200, 224)),
+    ],
+)
 def test_cells_add_up_to_the_score(head: str, size: int) -> None:
     """For every head and photo size, also where a stage's map is no multiple of 7."""
     model, explainer = random_network(HEADS[head], size)

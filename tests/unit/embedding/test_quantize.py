@@ -83,11 +83,11 @@ def test_never_overwritten(random_model: Path) -> None:
 def integers(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The random model, calculating in int8."""
     folder = tmp_path_factory.mktemp("int8")
-    export = open_export(str(write_export(folder / "export", 40)))
+    export = open_export(str(write_export(folder / "export", 32)))
     card, agreement = quantize_arithmetic(
         random_model, folder / "model", export, read=reader(1_000_000, 20), progress=progress
     )
-    assert (card.arithmetic, agreement.photos) == ("int8", 40)
+    assert (card.arithmetic, agreement.photos) == ("int8", 32)
     assert 0.9 < agreement.lowest <= agreement.mean < 1
     return folder / "model"
 
@@ -124,13 +124,13 @@ def test_by_command(
     # Calibrated once, by `integers`: the same model and the same photos give the same file.
     calibrated = (integers / "model.int8.onnx").read_bytes()
     monkeypatch.setattr(embedding.quantize, "to_int8", lambda *_: calibrated)
-    export = write_export(tmp_path / "export", 40)
+    export = write_export(tmp_path / "export", 32)
     done = run_here("model", "quantize", random_model, "--out", "fast", "--calibrate", export, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     card = read_card(tmp_path / "fast")
     assert card.arithmetic == "int8"
     assert f"Model {card.fingerprint[:12]} in fast." in done.stdout
-    assert "on 40 other photos" in done.stdout
+    assert "on 32 other photos" in done.stdout
 
 
 def test_back_to_floats(integers: Path, random_model: Path, tmp_path: Path) -> None:
