@@ -192,7 +192,7 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DashboardSite"]:
-    """API and dashboard as processes of their own, over 220 real listings and the shipped model. Read only."""
+    """API and dashboard as processes of their own, over 300 real listings and the shipped model. Read only."""
     from tests.support.browser import running_site
 
     with running_site(tmp_path_factory.mktemp("site")) as site:

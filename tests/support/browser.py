@@ -53,7 +53,7 @@ class DashboardSite:
 @contextmanager
 def running_site(
     folder: Path,
-    listings: int = 220,
+    listings: int = 300,
     *,
     spoil: Callable[[Path], None] | None = None,
     commands: Sequence[Sequence[object]] = (),
