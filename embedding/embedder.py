@@ -69,9 +69,9 @@ class Embedder:
             return cls(card, OnnxEngine(folder / INT8_ONNX), head, folder)
         if gpu.is_usable():
             from embedding.cuda_engine import CudaEngine  # noqa: PLC0415 - torch is not there without its extra
-            from embedding.model import load_network  # noqa: PLC0415
+            from embedding.model import network_of  # noqa: PLC0415
 
-            return cls(card, CudaEngine(load_network(folder)[0]), head, folder, CUDA_BATCH)
+            return cls(card, CudaEngine(network_of(card, weights)), head, folder, CUDA_BATCH)
         if gpu.has_driver() and not gpu.has_torch():
             logger.warning(
                 "This machine has an NVIDIA GPU, but torch is not installed: embedding on the CPU. Add it: %s",

@@ -164,9 +164,14 @@ def build_head(config: HeadConfig) -> PooledHead | ClassifierHead | TwoPartHead:
 def load_network(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
     """Load a model folder in evaluation mode and check its fingerprint. Raises ModelMissing, ModelBroken."""
     weights, card = load_model(folder)
+    return network_of(card, weights), card
+
+
+def network_of(card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> EmbeddingModel:
+    """The network of weights that `load_model` read and checked, in evaluation mode."""
     network = EmbeddingModel(card.architecture, card.transform)
     network.load_state_dict(as_tensors(weights))
-    return network.eval(), card
+    return network.eval()
 
 
 def as_arrays(state: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

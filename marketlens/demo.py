@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -96,7 +96,8 @@ def _fetch(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         npm, environment = _npm(scratch / "node")
-        _run([*npm, "pack", "--silent", "--pack-destination", name, PACKAGE], **environment)
+        pack = [*npm, "pack", "--silent", "--pack-destination", name, PACKAGE]
+        _run(pack, lambda: any(scratch.glob("*.tgz")), **environment)
         (archive,) = scratch.glob("*.tgz")
         with tarfile.open(archive) as packed:
             packed.extractall(scratch, filter="data")
@@ -115,11 +116,12 @@ def _npm(target: Path) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-c", call], {"PYTHONPATH": str(target)}
 
 
-def _run(command: Sequence[str], **environment: str) -> None:
+def _run(command: Sequence[str], made: Callable[[], bool] = lambda: True, **environment: str) -> None:
+    """Run a command that must succeed and leave behind what `made` looks for. Raises ExportUnreadable."""
     done = subprocess.run(  # noqa: S603 - fixed commands
         command, env=os.environ | environment, capture_output=True, text=True, check=False
     )
-    if done.returncode:
+    if done.returncode or not made():
         raise ExportUnreadable(
             f"The demo's photos could not be fetched. {' '.join(command)} failed: {done.stderr.strip()[-500:]}",
             hint="Is there a network? The demo also runs on your own photos: marketlens demo --data FOLDER",

@@ -1,51 +1,18 @@
 """The ledger of runs into a server."""
 
 import json
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from catalog.claims import CLAIM
 from catalog.collection import PhotoCollection
-from catalog.errors import IngestRunning, StoreFailed
-from catalog.exports import open_export
-from catalog.report import Report
-from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from catalog.errors import IngestRunning
+from catalog.settings import IndexSettings, MilvusSettings
 from embedding.embedder import Embedder
 from ingest import claim
-from ingest.local import run_locally
-from ingest.run import Options, ingest
 from tests.support.exports import MakeExport
-from tests.support.models import LoadedModel
-
-
-def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: bool) -> Report:
-    report = Report(export=str(export))
-    settings = IngestSettings(batch_size=3, ledger=export.parent / "ledger", wait_seconds=0)
-    model = LoadedModel(embedder)
-    try:
-        ingest(
-            run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options(**options)
-        )
-    except StoreFailed:
-        assert report.state == "failed"
-    return report
-
-
-def start_stopped(export: Path, embedder: Embedder, photos: PhotoCollection, batches: int) -> Report:
-    """A run whose store refuses everything after so many batches."""
-    upsert, calls = photos.upsert, []
-
-    def refuse(*arguments: object) -> None:
-        calls.append(1)
-        if len(calls) > batches:
-            raise StoreFailed("disk full")
-        upsert(*arguments)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photos, "upsert", refuse)
-        return start(export, embedder, photos)
+from tests.support.runs import start, start_stopped
 
 
 def test_a_run_that_is_alive_is_not_resumed(

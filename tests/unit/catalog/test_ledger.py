@@ -9,20 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.collection import PhotoCollection
-from catalog.errors import InvalidSetting, LedgerBroken, OutputFailed, StoreFailed
+from catalog.errors import InvalidSetting, LedgerBroken, OutputFailed
 from catalog.exports import open_export
 from catalog.ledger import Ledger, Line, Run
 from catalog.listing import Photo
 from catalog.report import Report
-from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from catalog.settings import IndexSettings, MilvusSettings
 from embedding.embedder import Embedder
-from ingest.local import run_locally
 from ingest.lookup import look_up
 from ingest.patience import Patience
-from ingest.run import Options, ingest
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
-from tests.support.models import LoadedModel
+from tests.support.runs import start, start_stopped
 
 NOBODY = 2**22 + 1  # above Linux' largest process id
 
@@ -202,34 +200,6 @@ def test_a_run_that_ends_while_it_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Run, "batches", end_meanwhile)
     rows, total = ledger.find(report.run_id).rejected(0, 5)
     assert ([row.photo_id for row in rows], total) == (["p1"], 1)
-
-
-def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: bool) -> Report:
-    report = Report(export=str(export))
-    settings = IngestSettings(batch_size=3, ledger=export.parent / "ledger", wait_seconds=0)
-    model = LoadedModel(embedder)
-    try:
-        ingest(
-            run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options(**options)
-        )
-    except StoreFailed:
-        assert report.state == "failed"
-    return report
-
-
-def start_stopped(export: Path, embedder: Embedder, photos: PhotoCollection, batches: int) -> Report:
-    """A run whose store refuses everything after so many batches."""
-    upsert, calls = photos.upsert, []
-
-    def refuse(*arguments: object) -> None:
-        calls.append(1)
-        if len(calls) > batches:
-            raise StoreFailed("disk full")
-        upsert(*arguments)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photos, "upsert", refuse)
-        return start(export, embedder, photos)
 
 
 def test_resume_goes_on_with_the_same_run(
