@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import document
-from benchmarks.report import RESULTS, read_tables
+from benchmarks.report import document
+from benchmarks.report.results import RESULTS, read_tables
 
 LISTINGS = Path("../shared/listings")
 
@@ -63,7 +63,7 @@ BENCHMARKS = (
         "--photos 1000 10000 100000 1000000",
     ),
     Benchmark("insights", "--photos 10000 --map 1000 --rounds 2", "--photos 10000 100000 200000"),
-    Benchmark("findings", "{listings} --listings 100 --draws 3 --edited 8", "{listings}"),
+    Benchmark("insights_accuracy", "{listings} --listings 100 --draws 3 --edited 8", "{listings}"),
     Benchmark("server_size", "--rows 5000 --index IVF_FLAT --quiet 2 --rounds 1", "--rows 30000 60000 --rounds 3"),
     Benchmark("backup", "--rows 3000 --store lite --rounds 2", "--rows 20000 100000 --rounds 3"),
     Benchmark("scaling", "", ""),

@@ -28,18 +28,18 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 
-from benchmarks.exports import first_rows
-from benchmarks.report import Cell, Table, figure, publish, ratio
-from benchmarks.stores import milvus_server
-from catalog.collection import PhotoCollection
-from catalog.exports import open_export
-from catalog.filters import SearchFilter
+from benchmarks.report.results import Cell, Table, figure, publish, ratio
+from benchmarks.support.milvus_servers import milvus_server
+from benchmarks.support.sample_exports import first_rows
+from catalog.exports.export import open_export
 from catalog.listing import Photo
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings, shipped_model
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
 from embedding.embedder import BATCH, Embedder
 from embedding.photos import open_photo
 from search_api.app import create_app
-from search_api.log import configure
+from search_api.telemetry.logging import configure
 
 CLIENTS = 16
 ROUNDS = 5
@@ -125,7 +125,7 @@ def directly(embedder: Embedder, photos: PhotoCollection, uploads: Sequence[byte
         times.append(time.perf_counter())
         query = embedder.embed_pixels(pixels)
         times.append(time.perf_counter())
-        photos.search(query, SearchFilter(), LIMIT)
+        photos.reader.search(query, SearchFilter(), LIMIT)
         times.append(time.perf_counter())
         decode, embed, store = (1000 * (after - before) for before, after in pairwise(times))
         spent.append((decode, embed, store))
@@ -134,7 +134,15 @@ def directly(embedder: Embedder, photos: PhotoCollection, uploads: Sequence[byte
 
 def clients(port: int, files: Sequence[Path], count: int) -> tuple[float, list[dict[str, float]]]:
     """Upload the photos from so many clients; the seconds that it took, and what each answer said and took."""
-    command = [sys.executable, "-m", "benchmarks.uploads", str(port), str(count), str(LIMIT), *map(str, files)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.workers.upload_clients",
+        str(port),
+        str(count),
+        str(LIMIT),
+        *map(str, files),
+    ]
     answer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return answer["seconds"], answer["answers"]
 

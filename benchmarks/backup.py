@@ -19,16 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import Table, figure, publish, ratio
+from benchmarks.report.results import Table, figure, publish, ratio
 from benchmarks.server_size import CHUNK, record
-from catalog.collection import PhotoCollection
 from catalog.memory import peak_bytes
 from catalog.progress import silent
 from catalog.settings import MilvusSettings, Settings
+from catalog.store.collection import PhotoCollection
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
-from marketlens.backup.making import make_backup
+from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import check_files, read_manifest
-from marketlens.backup.restoring import restore
+from marketlens.backup.restore import restore
 from tests.support.milvus_server import running_server
 
 FINGERPRINT = "ab" * 32
@@ -116,9 +116,9 @@ def fill(photos: PhotoCollection, settings: Settings, rows: int, dim: int) -> No
     for start in range(0, rows, CHUNK):
         vectors = random.normal(size=(CHUNK, dim)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        photos.upsert([record(start + number) for number in range(CHUNK)], vectors)
-    photos.flush()
-    photos.end_changes()
+        photos.writer.upsert([record(start + number) for number in range(CHUNK)], vectors)
+    photos.writer.flush()
+    photos.notes.end_changes()
     card = ModelCard(
         name="none",
         architecture=ArchitectureConfig(),

@@ -29,22 +29,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.exports import drawn
-from benchmarks.report import Cell, Figure, Plot, Table, exponent, figure, publish, ratio
+from benchmarks.report.results import Cell, Figure, Plot, Table, exponent, figure, publish, ratio
 from benchmarks.search import drop
-from benchmarks.stores import in_ram, milvus_server, on_disk
-from catalog.collection import PhotoCollection
-from catalog.exports import open_export
-from catalog.filters import SearchFilter
-from catalog.hosts import reader
+from benchmarks.support.milvus_servers import in_ram, milvus_server, on_disk
+from benchmarks.support.sample_exports import drawn
+from catalog.exports.export import open_export
 from catalog.listing import Embeddings
 from catalog.memory import peak_bytes
+from catalog.photo_files.hosts import reader
 from catalog.progress import silent
-from catalog.report import Report
+from catalog.runs.report import Report
 from catalog.settings import IndexSettings, IngestSettings, InsightsSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
 from embedding.embedder import Embedder
-from ingest.local import run_locally
+from ingest.engines.local import run_locally
 from ingest.run import Options, ingest
 from insights.run import run as look_at_all
 from marketlens.terminal import FAISS_ADVICE, hush
@@ -148,14 +148,14 @@ def fill(job: dict[str, object]) -> Measured:
     ingest(run_locally, export, SyntheticModel(embedder(1), place), photos, settings, report, unsaid, unsaid, Options())
     assert report.written == report.read == export.photos, (report.read, report.written)
     peak = peak_bytes() / 1e6
-    photos.settle()
+    photos.reader.settle()
     time.sleep(float(str(job["settle"])))
     queries = Synthetic(2).run(np.empty((SEARCHES, 0), np.uint8))
-    photos.search(queries[:1], SearchFilter(), LIMIT)  # loads it
+    photos.reader.search(queries[:1], SearchFilter(), LIMIT)  # loads it
     taken = []
     for query in queries:
         started = time.perf_counter()
-        assert len(photos.search(query[None], SearchFilter(), LIMIT).hits) == LIMIT
+        assert len(photos.reader.search(query[None], SearchFilter(), LIMIT).hits) == LIMIT
         taken.append(1_000 * (time.perf_counter() - started))
     photos.close()
     p50, p99 = np.percentile(taken, (50, 99))

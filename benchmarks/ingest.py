@@ -24,12 +24,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.exports import first_rows
-from benchmarks.report import Figure, Plot, Table, figure, publish, ratio
-from benchmarks.stores import milvus_server
-from benchmarks.turns import rounds
-from benchmarks.ways import Job, Result
-from catalog.exports import open_export
+from benchmarks.report.results import Figure, Plot, Table, figure, publish, ratio
+from benchmarks.support.milvus_servers import milvus_server
+from benchmarks.support.sample_exports import first_rows
+from benchmarks.workers.ingest_worker import Job, Result
+from benchmarks.workers.worker_process import rounds
+from catalog.exports.export import open_export
 from catalog.settings import shipped_model
 
 WAYS = ("a plain", "b engine", "c ingest, Lite", "c ingest, server", "d Ray, server")
@@ -70,7 +70,7 @@ def turns(jobs: Sequence[Job], count: int) -> dict[str, list[Result]]:
 
 def measure(job: Job) -> Result:
     """One job, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.ways", job.to_json()]
+    command = [sys.executable, "-m", "benchmarks.workers.ingest_worker", job.to_json()]
     answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Result(**json.loads(answer.stdout.splitlines()[-1]))
 

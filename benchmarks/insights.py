@@ -19,11 +19,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import Table, figure, publish
+from benchmarks.report.results import Table, figure, publish
 from catalog.listing import Embeddings
 from catalog.memory import peak_bytes
 from catalog.progress import silent
-from insights import duplicates, graph, laying_out, overlap, suggesting
+from insights import category_overlap, map_layout, suggestions
+from insights.duplicates.groups import near_pairs
+from insights.neighbours import graph
 
 CATEGORIES, LOOKS = 13, 40
 _PROBE = 512
@@ -76,22 +78,22 @@ def measure(count: int, dim: int, mapped: int) -> dict[str, list[float]]:
     row("share of the neighbours that are the nearest", float((probed(found.cosines) > nearest - 1e-4).mean()))
     if mapped:
         started = time.perf_counter()
-        rows = laying_out.even_sample(count, mapped)
-        places = laying_out.lay_out(embeddings[rows])
+        rows = map_layout.even_sample(count, mapped)
+        places = map_layout.lay_out(embeddings[rows])
         row(f"map of {len(rows):,}", time.perf_counter() - started)
         started = time.perf_counter()
-        laying_out.dense_places(places)
+        map_layout.dense_places(places)
         row("dense places", time.perf_counter() - started)
     names = [f"c{number}" for number in range(CATEGORIES)]
     started = time.perf_counter()
-    suggesting.suggestions(embeddings, category, listing, found, names, classify, names)
+    suggestions.suggestions(embeddings, category, listing, found, names, classify, names)
     row("suggestions", time.perf_counter() - started)
     started = time.perf_counter()
-    overlap.overlap(found, category, CATEGORIES)
-    overlap.distances(embeddings, category, CATEGORIES)
+    category_overlap.overlap(found, category, CATEGORIES)
+    category_overlap.distances(embeddings, category, CATEGORIES)
     row("overlap", time.perf_counter() - started)
     started = time.perf_counter()
-    duplicates.near_pairs(found, listing, 0.95)
+    near_pairs(found, listing, 0.95)
     row("pairs for duplicates", time.perf_counter() - started)
     return stages
 

@@ -21,13 +21,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.exports import first_rows
-from benchmarks.finders import CLIENTS
-from benchmarks.report import Cell, Plot, Table, figure, publish, ratio
+from benchmarks.report.results import Cell, Plot, Table, figure, publish, ratio
 from benchmarks.search import Case, Filter, filters, make_case, share_found
-from benchmarks.stores import milvus_server
-from benchmarks.turns import Way, rounds
-from catalog.exports import open_export
+from benchmarks.support.milvus_servers import milvus_server
+from benchmarks.support.sample_exports import first_rows
+from benchmarks.workers.store_peers import CLIENTS
+from benchmarks.workers.worker_process import Way, rounds
+from catalog.exports.export import open_export
 from catalog.settings import shipped_model
 
 PEERS = Path("build/peers")
@@ -115,7 +115,9 @@ def embed(export: str, model: Path, count: int, times: int) -> None:
         first_rows(open_export(export), WARMING, folder / "warming", None)
         ways = {}
         for name in filter(installed, EMBEDDERS):
-            ways[name] = stack.enter_context(Way(python_of(name), "benchmarks.embedders", name, str(model)))
+            ways[name] = stack.enter_context(
+                Way(python_of(name), "benchmarks.workers.embedder_peers", name, str(model))
+            )
             ways[name].ask(str(folder / "warming"))
         taken: dict[str, list[float]] = {name: [] for name in ways}
         for name in track(rounds(list(ways), times), "Embedders", console=progress):
@@ -149,7 +151,7 @@ def find(count: int, times: int, seconds: float) -> None:
                 continue
             # One after the other: each has the machine to itself while it builds its index.
             arguments = (name, str(folder), server if name == "server" else "")
-            ways[name] = stack.enter_context(Way(python_of(name), "benchmarks.finders", *arguments))
+            ways[name] = stack.enter_context(Way(python_of(name), "benchmarks.workers.store_peers", *arguments))
             filled[name] = ways[name].ask({})
         answers: dict[str, dict[str, list[dict[str, Any]]]] = {
             name: {one.name: [] for one in measured} for name in ways
@@ -162,7 +164,7 @@ def find(count: int, times: int, seconds: float) -> None:
 
 
 def passing(one: Filter) -> dict[str, float | int | None]:
-    """A filter in the words of benchmarks.finders."""
+    """A filter in the words of benchmarks.workers.store_peers."""
     below = None if one.where.price_max is None else one.where.price_max + 1
     look = int(one.where.categories[0][1:]) if one.where.categories else None
     return {"below": below, "look": look}

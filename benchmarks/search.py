@@ -23,12 +23,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import Cell, Table, figure, publish, ratio
-from benchmarks.stores import milvus_server
-from catalog.collection import PhotoCollection
-from catalog.filters import SearchFilter
+from benchmarks.report.results import Cell, Table, figure, publish, ratio
+from benchmarks.support.milvus_servers import milvus_server
 from catalog.listing import Embeddings, Listing, Photo, StoredPhoto
+from catalog.search.full_pages import PageRequest
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
 
 PERCENT = (100, 50, 20, 10, 5, 1, 0.1)
 CATEGORIES, LOOKS, PRICES = 13, 40, 1_000
@@ -157,8 +158,8 @@ def drop(photos: PhotoCollection) -> None:
     """Leave nothing on a server that is not ours."""
     if not photos.is_lite:
         info = photos.info(fresh=True)
-        photos._client.drop_alias(photos._settings.alias)
-        photos._client.drop_collection(info.name)
+        photos._milvus.client.drop_alias(photos._milvus.settings.alias)
+        photos._milvus.client.drop_collection(info.name)
     photos.close()
 
 
@@ -173,15 +174,15 @@ def line(
     rounds: int,
 ) -> list[Cell]:
     """One filter, measured round by round."""
-    pages = photos.search_many([query[None] for query in case.queries], one.where, DEPTH, group_by="photo")
+    pages = photos.reader.search_many([query[None] for query in case.queries], one.where, PageRequest(DEPTH, "photo"))
     recall = share_found(case, one, [[int(hit.photo_id[1:]) for hit in page.hits] for page in pages])
 
     def search(number: int) -> None:
-        photos.search(case.queries[number % QUERIES][None], one.where, DEPTH, group_by="photo")
+        photos.reader.search(case.queries[number % QUERIES][None], one.where, PageRequest(DEPTH, "photo"))
 
     def batch(number: int) -> None:
         chosen = [case.queries[(number + step) % QUERIES][None] for step in range(BATCH)]
-        photos.search_many(chosen, one.where, DEPTH, group_by="photo")
+        photos.reader.search_many(chosen, one.where, PageRequest(DEPTH, "photo"))
 
     alone, raw, together, rates = [], [], [], []
     found: list[list[int]] = []
@@ -209,8 +210,8 @@ def line(
 def fill(photos: PhotoCollection, case: Case) -> None:
     """Write the photos, and wait until they are searched through the index."""
     for part in np.array_split(np.arange(len(case.vectors)), max(len(case.vectors) // 10_000, 1)):
-        photos.upsert([record(case, int(number)) for number in part], case.vectors[part])
-    photos.flush()
+        photos.writer.upsert([record(case, int(number)) for number in part], case.vectors[part])
+    photos.writer.flush()
     photos.builds.finish(photos.info().name)
     if not photos.is_lite:
         time.sleep(HANDOVER_SECONDS)

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from pymilvus import MilvusClient
 
-from benchmarks.report import Cell, Table, figure, publish, ratio
+from benchmarks.report.results import Cell, Table, figure, publish, ratio
 from benchmarks.scaling import Embedding
-from benchmarks.stores import in_ram, milvus_server, on_disk
-from catalog.collection import PhotoCollection
+from benchmarks.support.milvus_servers import in_ram, milvus_server, on_disk
 from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 
 CHUNK = 1_000
 RECORD = 300
@@ -75,9 +75,9 @@ def sizes(index: str, rows: list[int], dim: int, quiet: float) -> Iterator[tuple
                 while written < size:
                     vectors = random.normal(size=(CHUNK, dim)).astype(np.float32)
                     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-                    photos.upsert([record(written + n) for n in range(CHUNK)], vectors)
+                    photos.writer.upsert([record(written + n) for n in range(CHUNK)], vectors)
                     written += CHUNK
-                photos.flush()
+                photos.writer.flush()
                 photos.builds.finish(name)
                 seconds = time.monotonic() - started
                 time.sleep(quiet)  # compaction

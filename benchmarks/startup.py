@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from benchmarks.exports import first_rows
-from benchmarks.report import Figure, Table, figure, publish, ratio
-from catalog.exports import open_export
+from benchmarks.report.results import Figure, Table, figure, publish, ratio
+from benchmarks.support.sample_exports import first_rows
+from catalog.exports.export import open_export
 from tests.support.milvus_server import free_ports
 
 OURS = Path(sys.executable).with_name("marketlens")

@@ -12,14 +12,19 @@ def main() -> None:
     st.html(STYLE)
     page = st.navigation(
         [
-            st.Page("search_page.py", title="Search", icon=":material/image_search:", default=True),
-            st.Page("clusters_page.py", title="Clusters", icon=":material/bubble_chart:", url_path="clusters"),
+            st.Page("search/page.py", title="Search", icon=":material/image_search:", default=True),
+            st.Page("clusters/page.py", title="Clusters", icon=":material/bubble_chart:", url_path="clusters"),
             st.Page(
-                "wrong_category_page.py", title="Wrong category", icon=":material/rule:", url_path="wrong-category"
+                "review/wrong_category_page.py",
+                title="Wrong category",
+                icon=":material/rule:",
+                url_path="wrong-category",
             ),
-            st.Page("duplicates_page.py", title="Duplicates", icon=":material/content_copy:", url_path="duplicates"),
-            st.Page("quality_page.py", title="Quality", icon=":material/analytics:", url_path="quality"),
-            st.Page("operations_page.py", title="Operations", icon=":material/monitor_heart:", url_path="operations"),
+            st.Page(
+                "review/duplicates_page.py", title="Duplicates", icon=":material/content_copy:", url_path="duplicates"
+            ),
+            st.Page("quality/page.py", title="Quality", icon=":material/analytics:", url_path="quality"),
+            st.Page("operations/page.py", title="Operations", icon=":material/monitor_heart:", url_path="operations"),
         ],
         position="top",
     )

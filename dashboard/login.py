@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from dashboard.fetching import connect, forget_key, own_key, use_key
-from dashboard.notices import draw_api_error
+from dashboard.api import connect, forget_key, own_key, use_key
+from dashboard.widgets.notices import draw_api_error
 from search_api.client import ApiError
 from search_api.schemas import Caller
 

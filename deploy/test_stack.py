@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from embedding.importing import import_model
+from embedding.model_import import import_model
 from search_api.client import ApiError, Client
 from search_api.schemas import Duplicate, PutListing, PutPhoto, PutVerdict, SearchRequest
 from tests.support.environment import forget_settings

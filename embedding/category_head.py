@@ -5,9 +5,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.index import Embeddings
+from catalog.listing import Embeddings
 from embedding.card import TwoPartHeadConfig
-from embedding.int8 import Weights
+from embedding.int8_weights import Weights
 
 
 class CategoryHead:

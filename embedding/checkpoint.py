@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from catalog.atomic_files import new_folder
 from catalog.errors import ModelBroken
 from embedding.card import CARD, INT8_ONNX, RESTORE, ArchitectureConfig, ModelCard, TransformConfig, read_card
-from embedding.folders import new_folder
-from embedding.int8 import Weights, dequantize
-from embedding.onnx_graph import tensor_shapes
+from embedding.engines.onnx_graph import tensor_shapes
+from embedding.int8_weights import Weights, dequantize
 
 WEIGHTS, TRAINED_ON = "model.safetensors", "trained-on.txt"
 

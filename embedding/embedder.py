@@ -12,14 +12,14 @@ from PIL import Image
 
 from catalog.errors import ModelMissing
 from catalog.extras import install_command
-from catalog.index import Embeddings
-from embedding import gpu
+from catalog.listing import Embeddings
 from embedding.card import INT8_ONNX, ModelCard, TwoPartHeadConfig
 from embedding.category_head import CategoryHead
 from embedding.checkpoint import load_model
+from embedding.engines import gpu
+from embedding.engines.onnx_engine import OnnxEngine
+from embedding.engines.onnx_graph import build_graph
 from embedding.explain import Explainer
-from embedding.onnx_engine import OnnxEngine
-from embedding.onnx_graph import build_graph
 from embedding.transforms import embed_transform
 
 Pixels = NDArray[np.uint8]
@@ -68,7 +68,7 @@ class Embedder:
             # On any machine: in floats it would be another model.
             return cls(card, OnnxEngine(folder / INT8_ONNX), head, folder)
         if gpu.is_usable():
-            from embedding.cuda_engine import CudaEngine  # noqa: PLC0415 - torch is not there without its extra
+            from embedding.engines.cuda_engine import CudaEngine  # noqa: PLC0415 - torch is not there without its extra
             from embedding.model import network_of  # noqa: PLC0415
 
             return cls(card, CudaEngine(network_of(card, weights)), head, folder, CUDA_BATCH)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from catalog.index import Embeddings
+from catalog.listing import Embeddings
 from embedding.card import (
     LEVELS,
     ClassifierHeadConfig,
@@ -23,9 +23,9 @@ from embedding.card import (
     TwoPartHeadConfig,
 )
 from embedding.checkpoint import load_model
-from embedding.int8 import Weights
-from embedding.onnx_engine import OnnxEngine
-from embedding.onnx_graph import LAYER_NORM_EPSILON, build_graph
+from embedding.engines.onnx_engine import OnnxEngine
+from embedding.engines.onnx_graph import LAYER_NORM_EPSILON, build_graph
+from embedding.int8_weights import Weights
 from embedding.transforms import embed_transform
 
 GRID = 7

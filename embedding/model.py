@@ -1,6 +1,6 @@
 """The network in torch, for training and GPUs: ResNet50 trunk, a head, unit length. Its configuration describes it.
 
-`embedding.onnx_graph` is the same network for CPUs.
+`embedding.engines.onnx_graph` is the same network for CPUs.
 """
 
 import math

@@ -7,8 +7,8 @@ import warnings
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from catalog.errors import PhotoUnusable
-from catalog.hosts import Read
 from catalog.listing import Photo
+from catalog.photo_files.hosts import Read
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 64_000_000

@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 
-from catalog.claims import BEAT_SECONDS, CLAIM
-from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning, MarketlensError
-from catalog.report import Report
+from catalog.runs.claim_watch import BEAT_SECONDS, CLAIM
+from catalog.runs.report import Report
+from catalog.store.collection import PhotoCollection
 
 _SETTLE_SECONDS = 0.5
 
@@ -72,16 +72,16 @@ def _running(other: dict[str, Any]) -> IngestRunning:
 
 
 def _read(collection: PhotoCollection) -> dict[str, Any] | None:
-    text = collection.note(CLAIM)
+    text = collection.notes.get(CLAIM)
     return json.loads(text) if text else None
 
 
 def _write(collection: PhotoCollection, claim: dict[str, Any]) -> None:
-    collection.set_note(CLAIM, json.dumps(claim))
+    collection.notes.set(CLAIM, json.dumps(claim))
 
 
 def _release(collection: PhotoCollection) -> None:
     try:
-        collection.set_note(CLAIM, "")
+        collection.notes.set(CLAIM, "")
     except MarketlensError:
         return  # Milvus is away; the next ingest sees that this process is gone, or that the counter stands still

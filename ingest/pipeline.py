@@ -4,18 +4,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from catalog.collection import PhotoCollection
-from catalog.exports import Export
-from catalog.ledger import Run
+from catalog.exports.export import Export
 from catalog.listing import Photo, Rejected
 from catalog.progress import Advance
-from catalog.report import Report
+from catalog.runs.ledger import Run
+from catalog.runs.report import Report
 from catalog.settings import IngestSettings
-from ingest.batch import Confirmed
-from ingest.model import Model
+from catalog.stage_timer import StageTimer
+from catalog.store.collection import PhotoCollection
+from ingest.idle_warning import idle_warning
 from ingest.patience import Patience
-from ingest.stages import Stages, idle_warning
-from ingest.writing import DryRun, Sink, Writer
+from ingest.stages.batch import Confirmed
+from ingest.stages.lazy_model import Model
+from ingest.stages.writer import DryRun, Sink, Writer
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Work:
     model: Model
     collection: PhotoCollection | None
     settings: IngestSettings
-    stages: Stages
+    stages: StageTimer
     patience: Patience
     writer: Writer
     advance: Advance
@@ -71,7 +72,7 @@ def bring_up_to_date(
     and report then hold what was confirmed before. `collection` is None where a dry run finds none.
     """
     started = time.monotonic()
-    stages = Stages()
+    stages = StageTimer()
 
     def record(confirmed: Confirmed) -> None:
         run.add(confirmed.lines)

@@ -6,20 +6,20 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing, InvalidSetting, OutputFailed
-from catalog.exports import Export
-from catalog.ledger import Ledger, Run
+from catalog.exports.export import Export
 from catalog.progress import Advance
-from catalog.report import Report
+from catalog.runs.ledger import Ledger, Run
+from catalog.runs.report import Report
 from catalog.settings import IngestSettings
-from ingest.bulk import bulk_loading, settle
+from catalog.store.collection import PhotoCollection
 from ingest.claim import claimed
-from ingest.model import Model
 from ingest.patience import Patience
 from ingest.pipeline import Engine, bring_up_to_date
+from ingest.stages.bulk_sink import bulk_loading, settle
+from ingest.stages.lazy_model import Model
+from ingest.stages.writer import DryRun, Sink, Upserts
 from ingest.sync import find_gone, remove_gone
-from ingest.writing import DryRun, Sink, Upserts
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def ingest(
         try:
             with patience.ended_by_signals():
                 if target and not options.dry_run:
-                    target.begin_changes()
+                    target.notes.begin_changes()
                 with _sink(target, settings, patience, options) as sink:
                     bring_up_to_date(engine, export, model, target, sink, settings, run, report, advance, patience)
                 if target:
@@ -120,10 +120,10 @@ def _complete(
     options: Options,
 ) -> None:
     if report.written and not options.dry_run:
-        patience(collection.flush)
+        patience(collection.writer.flush)
     if options.sync:
         gone = find_gone(run, collection)
         report.sync_refused = gone.refusal(options.max_removed)
         if not report.sync_refused:
             remove_gone(gone, run, None if options.dry_run else collection, report)
-    report.photos = patience(collection.count if options.dry_run else collection.end_changes)
+    report.photos = patience(collection.reader.count if options.dry_run else collection.notes.end_changes)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from catalog.collection import PhotoCollection
-from catalog.ledger import Line, Run
-from catalog.report import Report
+from catalog.runs.ledger import Line, Run
+from catalog.runs.report import Report
+from catalog.store.collection import PhotoCollection
 
 _LINES = 1_000
 
@@ -53,7 +53,7 @@ def find_gone(run: Run, collection: PhotoCollection) -> Gone:
         named.update(batch.column("photo_id").to_pylist())
         malformed += batch.column("reason").to_pylist().count("malformed_row")
     gone = []
-    for photo_id, listing_id in collection.ids():
+    for photo_id, listing_id in collection.reader.ids():
         stored += 1
         if photo_id not in named:
             gone.append((photo_id, listing_id))
@@ -65,6 +65,6 @@ def remove_gone(gone: Gone, run: Run, collection: PhotoCollection | None, report
     for start in range(0, len(gone.photos), _LINES):
         part = gone.photos[start : start + _LINES]
         if collection is not None:
-            collection.remove([photo_id for photo_id, _ in part])
+            collection.writer.remove([photo_id for photo_id, _ in part])
         run.add([Line("", photo_id, listing_id, "removed") for photo_id, listing_id in part])
         report.add(removed=len(part))

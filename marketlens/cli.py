@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from catalog.extras import needs
-from marketlens import backup_commands, index_commands, ingest_commands, key_commands
+from marketlens.commands import backup, index, ingest, keys
 from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_catalogue
 
 app = typer.Typer(
@@ -19,12 +19,12 @@ app = typer.Typer(
     help="Visual search for marketplaces: a photo finds the listings that look like it.",
 )
 model_app = typer.Typer(no_args_is_help=True, help="Model folders.")
-app.add_typer(ingest_commands.app, name="ingest")
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(model_app, name="model")
-app.add_typer(index_commands.app, name="index")
-app.add_typer(key_commands.app, name="keys")
-app.command()(backup_commands.backup)
-app.command()(backup_commands.restore)
+app.add_typer(index.app, name="index")
+app.add_typer(keys.app, name="keys")
+app.command()(backup.backup)
+app.command()(backup.restore)
 
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), not a download.")
@@ -55,15 +55,15 @@ def embed(
     model: ModelOption = None,
 ) -> None:
     """Write photo_id, listing_id, category and embedding of every usable photo to Parquet."""
-    from catalog.exports import open_export
+    from catalog.exports.export import open_export
 
     settings = load_settings(model=model)
     rows = open_export(export)
 
-    from catalog.report import Report
+    from catalog.runs.report import Report
     from embedding.embedder import Embedder
-    from ingest.report import render
-    from ingest.vectors import embed_export
+    from ingest.report_tables import render
+    from ingest.vector_export import embed_export
     from marketlens import terminal
 
     embedder = Embedder.load(settings.model.path)
@@ -87,8 +87,8 @@ def search(
 ) -> None:
     """Print the listings that look like a photo."""
     from catalog.errors import PhotoUnusable
-    from catalog.filters import SearchFilter
-    from catalog.storage import read_photo
+    from catalog.photo_files.files import read_photo
+    from catalog.store.filters import SearchFilter
     from embedding.photos import open_photo
     from marketlens.tables import hits_table
     from marketlens.terminal import out
@@ -104,7 +104,7 @@ def search(
     embedder, photos = open_catalogue(settings, must_exist=True)
     with closing(photos):
         photos.require(embedder.fingerprint)
-        hits = photos.search(embedder.embed([image]), where, limit).hits
+        hits = photos.reader.search(embedder.embed([image]), where, limit).hits
     out.print(hits_table(f"Listings like {photo.name}", hits) if hits else "No listing passes these filters.")
 
 
@@ -124,7 +124,7 @@ def insights(
     with needs("insights"):
         from insights.run import run
     embedder, photos = open_catalogue(settings, must_exist=True)
-    from catalog.hosts import reader
+    from catalog.photo_files.hosts import reader
 
     read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
     with closing(photos):
@@ -212,18 +212,18 @@ def prepare(
     seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
 ) -> None:
     """Make a data set for training: clean table, category encoder, splits without leaks, report."""
-    from catalog.exports import open_export
-    from catalog.hosts import reader
+    from catalog.exports.export import open_export
+    from catalog.photo_files.hosts import reader
 
     settings = load_settings()
     rows = open_export(export)
     with needs("train"):
-        from embedding import dataset
+        from embedding.training import prepare
     from marketlens import terminal
 
     read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
     with terminal.progress("Preparing", rows.photos) as advance:
-        report = dataset.prepare(rows, out, seed=seed, read=read, advance=advance)
+        report = prepare.prepare(rows, out, seed=seed, read=read, advance=advance)
     terminal.out.print(report.render())
     terminal.out.print(f"Data set: {out}", soft_wrap=True)
 
@@ -260,8 +260,8 @@ def train(
     from catalog.errors import InvalidSetting
 
     with needs("train"):
-        from embedding.train import TrainingArguments
-        from embedding.train import train as run
+        from embedding.training.train import TrainingArguments
+        from embedding.training.train import train as run
     from marketlens import terminal
     from marketlens.tables import figures_table
 
@@ -309,8 +309,8 @@ def retrain(
 
     card = read_card(twin)
     with needs("train"):
-        from embedding.train import TrainingArguments
-        from embedding.train import train as run
+        from embedding.training.train import TrainingArguments
+        from embedding.training.train import train as run
     from marketlens import terminal
 
     told = card.training.get("arguments", {})
@@ -337,8 +337,8 @@ def evaluate(
 ) -> None:
     """Measure models side by side on listings that none of them was trained on."""
     from catalog.errors import InvalidSetting
-    from catalog.exports import open_export
-    from catalog.hosts import reader
+    from catalog.exports.export import open_export
+    from catalog.photo_files.hosts import reader
 
     *names, export = models
     if not names:
@@ -348,7 +348,7 @@ def evaluate(
     settings = load_settings()
     rows = open_export(export)
     with needs("train"):
-        from embedding.evaluate import evaluate as run
+        from embedding.evaluation.evaluate import evaluate as run
     from marketlens import terminal
 
     result = run(
@@ -368,7 +368,7 @@ def model_import(
     out: Annotated[Path, typer.Option(help="The model folder to make.")] = Path("models/imagenet-resnet50"),
 ) -> None:
     """Make a model folder from torchvision's ImageNet ResNet50, downloaded or from a file."""
-    from embedding.importing import import_model
+    from embedding.model_import import import_model
     from marketlens import terminal
 
     card = import_model(out, weights)
@@ -390,14 +390,14 @@ def model_quantize(
     Without --calibrate its weights are stored as int8, a quarter of float32. With it the network calculates in int8, by
     ranges that 256 photos of the export tell; weights stay as they are stored.
     """
-    from embedding.quantize import quantize_arithmetic, quantize_model
+    from embedding.quantization.quantize import quantize_arithmetic, quantize_model
     from marketlens import terminal
 
     if calibrate is None:
         card = quantize_model(model, out)
     else:
-        from catalog.exports import open_export
-        from catalog.hosts import reader
+        from catalog.exports.export import open_export
+        from catalog.photo_files.hosts import reader
 
         settings = load_settings()
         read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
@@ -422,7 +422,7 @@ def model_balance(
 ) -> None:
     """Shift a model between "the same item" and "the same kind of thing", without training; measured anew."""
     with needs("train"):
-        from embedding.balance import balance_model
+        from embedding.training.balance import balance_model
     from marketlens import terminal
     from marketlens.tables import figures_table
 

@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from catalog.collection import PhotoCollection
 from catalog.errors import ExportUnreadable
-from catalog.exports import MANIFEST_COLUMNS, Export, open_export
-from catalog.filters import SearchFilter
-from catalog.hosts import reader
+from catalog.exports.export import MANIFEST_COLUMNS, Export, open_export
 from catalog.listing import Photo
-from catalog.report import Report
+from catalog.photo_files.files import read_photo
+from catalog.photo_files.hosts import reader
+from catalog.runs.report import Report
 from catalog.settings import Settings
-from catalog.storage import read_photo
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
 from embedding.embedder import Embedder
+from embedding.evaluation.contact_sheet import Cell, contact_sheet
 from embedding.photos import open_photo
-from embedding.sheet import Cell, contact_sheet
-from ingest.local import run_locally
-from ingest.model import LazyEmbedder
-from ingest.report import render
+from ingest.engines.local import run_locally
+from ingest.report_tables import render
 from ingest.run import Options, ingest
+from ingest.stages.lazy_model import LazyEmbedder
 from insights.run import run as run_insights
 from marketlens.options import open_store
 from marketlens.tables import hits_table, insights_table, price_text
@@ -153,11 +153,11 @@ def _search(export: Export, embedder: Embedder, photos: PhotoCollection) -> None
     """Search with a few photos, evenly spread; print tables, write the sheet."""
     ids = [row.photo_id for row in export.rows() if isinstance(row, Photo)]
     lines: list[list[Cell]] = []
-    for query in photos.stored(ids[:: max(1, len(ids) // QUERIES)][:QUERIES]).values():
+    for query in photos.reader.stored(ids[:: max(1, len(ids) // QUERIES)][:QUERIES]).values():
         image = open_photo(read_photo(query.photo.uri, 100_000_000))
         own = query.photo.listing
         where = SearchFilter(exclude_listing_ids=(own.listing_id,))
-        hits = photos.search(embedder.embed([image]), where, NEAREST).hits
+        hits = photos.reader.search(embedder.embed([image]), where, NEAREST).hits
         out.print(hits_table(f"Listings like {own.title or own.listing_id}", hits))
         cells: list[Cell] = [(image, own.title, f"query: {own.category}")]
         for hit in hits:

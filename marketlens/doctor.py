@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from catalog.collection import PhotoCollection
 from catalog.errors import MarketlensError
 from catalog.extras import Extra, install_command
-from catalog.lite import free_bytes
 from catalog.settings import Settings
-from embedding import gpu
+from catalog.store.collection import PhotoCollection
+from catalog.store.lite_files import free_bytes
 from embedding.checkpoint import load_model
+from embedding.engines import gpu
 from marketlens.terminal import FAISS_ADVICE, hush
 
 _NEEDED_BYTES = 2_000_000_000
@@ -103,13 +103,13 @@ def _model_and_collection(settings: Settings) -> Iterator[Finding]:
 def _catalogue(photos: PhotoCollection, fingerprint: str) -> Iterator[Finding]:
     try:
         info = photos.info()
-        yield "catalogue", True, f"{info.name}: {photos.count():,} photos, index {info.index.type}", ""
-        lost = photos.lost()
+        yield "catalogue", True, f"{info.name}: {photos.reader.count():,} photos, index {info.index.type}", ""
+        lost = photos.notes.lost()
         yield "photos", not lost, f"{lost:,} are gone that nobody removed" if lost else "all are there", _INGEST
         if fingerprint:
             photos.require(fingerprint)
             yield "model and catalogue", True, "belong together", ""
-        found = photos.probe()
+        found = photos.reader.probe()
         yield "search", found, "a real search found something" if found else "a real search found nothing", _INGEST
     except MarketlensError as error:
         yield error.code.replace("_", " "), False, error.message, error.hint

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from catalog.collection import Consistency, PhotoCollection
     from catalog.settings import Settings
+    from catalog.store.collection import Consistency, PhotoCollection
     from embedding.embedder import Embedder
 
 # Text, not Path, which would make s3:/bucket of s3://bucket.
@@ -52,7 +52,7 @@ def open_store(
 
     `must_exist`: an embedded database that is not there raises CollectionMissing and is not made.
     """
-    from catalog.collection import PhotoCollection, no_catalogue
+    from catalog.store.collection import PhotoCollection, no_catalogue
     from marketlens.terminal import FAISS_ADVICE, hush
 
     if settings.milvus.is_lite:

@@ -16,7 +16,7 @@ from marketlens.terminal import EXIT_SURROUNDINGS, out
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from catalog.collection import PhotoCollection
+    from catalog.store.collection import PhotoCollection
     from embedding.embedder import Embedder
 
 # Answers that have begun may end.
@@ -52,7 +52,7 @@ def serve(settings: Settings, *, own_model: bool) -> None:
 
 def require_keys(settings: Settings) -> None:
     """Raise InvalidSetting when others than this machine could ask without a key."""
-    from search_api.keys import is_public, read_keys
+    from search_api.auth.api_keys import is_public, read_keys
 
     api = settings.api
     if is_public(api.host) and not read_keys(api.keys):
@@ -80,7 +80,7 @@ def check(settings: Settings, embedder: "Embedder", photos: "PhotoCollection", o
 def worker() -> "FastAPI":
     """Make one worker's application, from the environment that `serve` left."""
     from search_api.app import create_app
-    from search_api.log import configure
+    from search_api.telemetry.logging import configure
 
     settings = load_settings()
     configure(settings.api.log)
@@ -137,7 +137,7 @@ def _check_once(settings: Settings, own_model: bool) -> str:
 
 
 def _options(settings: Settings) -> dict[str, Any]:
-    from search_api.log import configure
+    from search_api.telemetry.logging import configure
 
     return {
         "host": settings.api.host,

@@ -8,7 +8,7 @@ from rich.text import Text
 from catalog.listing import Hit, Listing
 
 if TYPE_CHECKING:
-    from catalog.report import Report
+    from catalog.runs.report import Report
     from embedding.card import ModelCard
     from insights.summary import Summary
 

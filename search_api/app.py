@@ -14,28 +14,28 @@ from secure.headers import ContentSecurityPolicy, ReferrerPolicy, XContentTypeOp
 from secure.middleware import SecureASGIMiddleware
 from starlette.middleware.cors import CORSMiddleware
 
-from catalog.collection import PhotoCollection
 from catalog.errors import MarketlensError
-from catalog.ledger import Ledger
+from catalog.runs.ledger import Ledger
 from catalog.settings import Settings
+from catalog.store.collection import PhotoCollection
 from catalog.verdicts import VerdictStore
 from embedding.embedder import Embedder
 from search_api import errors, openapi
-from search_api.activity import Activity
-from search_api.batching import StageFactory
-from search_api.guard import Guard, RateLimit
-from search_api.keys import KeyRing, is_public
-from search_api.latest import LatestInsights
-from search_api.live import LiveCatalogue, LoadModel
-from search_api.map_rendering import Maps
-from search_api.metrics import Metrics
-from search_api.observing import Observing
-from search_api.operations import router as operations
-from search_api.photo_urls import PhotoUrls
-from search_api.recall import RecallProbe
-from search_api.receiving import Receiving
+from search_api.auth.api_keys import KeyRing, is_public
+from search_api.auth.signed_urls import PhotoUrls
+from search_api.middleware.authentication import Authentication, RateLimit
+from search_api.middleware.request_limits import RequestLimits
+from search_api.middleware.request_log import RequestLog
+from search_api.review.latest_insights import LatestInsights
+from search_api.review.map_response import Maps
 from search_api.routes import router
-from search_api.tracing import Tracing
+from search_api.routes.operations import router as operations
+from search_api.serving.embed_queue import StageFactory
+from search_api.serving.live_catalogue import LiveCatalogue, LoadModel
+from search_api.serving.recall_probe import RecallProbe
+from search_api.telemetry.activity import Activity
+from search_api.telemetry.metrics import Metrics
+from search_api.telemetry.tracing import Tracing
 
 logger = logging.getLogger("marketlens.api")
 
@@ -108,8 +108,8 @@ def create_app(
     app.state.ledger = Ledger(settings.ingest.ledger)
     app.state.activity = activity
     # From the inside out: the one added last sees a request first.
-    app.add_middleware(Receiving, max_bytes=api.max_upload_bytes, seconds=api.receive_seconds, metrics=metrics)
-    app.add_middleware(Guard, ring=ring, limit=limit, metrics=metrics)
+    app.add_middleware(RequestLimits, max_bytes=api.max_upload_bytes, seconds=api.receive_seconds, metrics=metrics)
+    app.add_middleware(Authentication, ring=ring, limit=limit, metrics=metrics)
     if api.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -118,7 +118,7 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "X-Request-ID"],
         )
-    app.add_middleware(Observing, metrics=metrics, tracing=tracing)
+    app.add_middleware(RequestLog, metrics=metrics, tracing=tracing)
     app.add_middleware(SecureASGIMiddleware, secure=_HEADERS)
     app.add_middleware(CorrelationIdMiddleware, header_name="X-Request-ID")
     errors.install(app)

@@ -33,7 +33,7 @@ from catalog.errors import (
     VerdictsUnavailable,
 )
 from search_api.schemas import Problem
-from search_api.stages import Overloaded, StageTooSlow
+from search_api.serving.stage import Overloaded, StageTooSlow
 
 STATUS: dict[type[MarketlensError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,

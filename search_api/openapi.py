@@ -8,7 +8,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from search_api import schemas
-from search_api.reading import PHOTO, REQUEST
+
+PHOTO, REQUEST = "photo", "request"
+"""Parts of a multipart body: photos as files, and the JSON."""
 
 _COMPONENT = "#/components/schemas/{model}"
 # What routes read by themselves, and what errors are told in: FastAPI sees neither.
@@ -23,7 +25,7 @@ _MODELS = (
 )
 
 
-def body(model: type[BaseModel], examples: Mapping[str, Any], part: str = REQUEST) -> dict[str, Any]:
+def body_schema(model: type[BaseModel], examples: Mapping[str, Any], part: str = REQUEST) -> dict[str, Any]:
     """Describe a body that is JSON, or a form of photos and that JSON in `part`."""
     message = {"$ref": _COMPONENT.format(model=model.__name__)}
     photo = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF or BMP."}

@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-import catalog.retries
-from catalog.collection import PhotoCollection
+import catalog.photo_files.retries
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from embedding.importing import import_model
+from embedding.model_import import import_model
 from tests.support.catalogues import Connect, a_catalogue_of_its_own
 from tests.support.commands import RunHere
 from tests.support.environment import forget_settings
@@ -112,7 +112,7 @@ def site() -> Iterator[Site]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the network's second and third tries would have waited; they do not wait."""
     waited: list[float] = []
-    monkeypatch.setattr(catalog.retries.RETRYING, "sleep", waited.append)
+    monkeypatch.setattr(catalog.photo_files.retries.RETRYING, "sleep", waited.append)
     return waited
 
 

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from search_api.routes import builds, catalogue, insights, listings, models, questions, runs, search, student, verdicts
+from search_api.routes import builds, catalogue, insights, listings, models, photos, runs, search, student, verdicts
 
 router = APIRouter()
-for part in (search, questions, listings, catalogue, insights, verdicts, models, builds, runs, student):
+for part in (search, photos, listings, catalogue, insights, verdicts, models, builds, runs, student):
     router.include_router(part.router)
 router.include_router(catalogue.pictures)
 router.include_router(listings.changes)

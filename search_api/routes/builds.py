@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Depends
 
-from catalog.builds import CollectionInfo
-from catalog.difference import require_same
 from catalog.settings import IndexType
-from search_api.deps import CatalogueDep, needs
-from search_api.live import LiveCatalogue
+from catalog.store.builds import CollectionInfo
+from index_builds import promotion
+from search_api.dependencies import CatalogueDep, needs
 from search_api.openapi import problems
 from search_api.schemas import Build, BuildsResponse
+from search_api.serving.live_catalogue import LiveCatalogue
 
 router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Depends(needs("admin"))])
 
@@ -40,11 +40,7 @@ def promote(name: str, catalogue: CatalogueDep) -> BuildsResponse:
 
     The service answers from it once its model is loaded: `pending` says what keeps it.
     """
-    photos = catalogue.photos
-    chosen = photos.builds.find(name)
-    photos.builds.require_promotable(chosen)
-    require_same(photos, chosen)
-    photos.builds.promote(chosen)
+    promotion.promote(catalogue.photos, catalogue.photos.builds.find(name))
     return _builds(catalogue)
 
 
@@ -62,7 +58,7 @@ def _builds(catalogue: LiveCatalogue) -> BuildsResponse:
             index=info.index.model_dump(include={"type", *_PARAMETERS[info.index.type]}),
             state=info.state,
             # Counting would load the others into Milvus' memory.
-            photos=photos.at(info).count() if is_live else photos.builds.rows(info.name),
+            photos=photos.at(info).reader.count() if is_live else photos.builds.rows(info.name),
             is_live=is_live,
             is_previous=info.name == live.previous,
         )

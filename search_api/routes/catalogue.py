@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from catalog.errors import PhotoUnusable
 from embedding.photos import open_photo
-from search_api.deps import LiveDep, needs, needs_photo
+from search_api.dependencies import LiveDep, needs, needs_photo
 from search_api.openapi import problems
-from search_api.pictures import gone, read_stored
 from search_api.schemas import CategoriesResponse, CategoryCount
+from search_api.serving.photos import gone, read_stored
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("read"))])
 # On its own: an <img> tag sends no key, so an address that was signed is let pass as well.
@@ -38,7 +38,7 @@ async def image(
 ) -> Response:
     """Show the photo as a JPEG, upright, its longer side at most `size` pixels, without the original's metadata."""
     stages = live.stages
-    stored = await stages.store.run(partial(live.photos.photo, photo_id))
+    stored = await stages.store.run(partial(live.photos.reader.photo, photo_id))
     headers = {"Cache-Control": "private, max-age=3600", "ETag": f'"{stored.sha256}-{size}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)

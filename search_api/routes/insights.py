@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from search_api.answering import listing_fields
-from search_api.deps import InsightsDep, LiveDep, MapsDep, PhotoUrlDep, VerdictsDep, needs
+from search_api.dependencies import InsightsDep, LiveDep, MapsDep, PhotoUrlDep, VerdictsDep, needs
+from search_api.listings.fields import listing_fields
 from search_api.openapi import problems
+from search_api.review.open_questions import open_duplicates, open_suggestions
 from search_api.schemas import (
     MAX_PAGE,
     CategoryInsight,
@@ -20,7 +21,6 @@ from search_api.schemas import (
     PhotosResponse,
     SuggestionsResponse,
 )
-from search_api.suspicions import open_duplicates, open_suggestions
 
 router = APIRouter(prefix="/v1", tags=["insights"], dependencies=[Depends(needs("read"))])
 
@@ -43,7 +43,7 @@ def insights(live: LiveDep, tables: InsightsDep) -> InsightsResponse:
         made_at=summary.made_at,
         photos=summary.photos,
         mapped_photos=summary.mapped_photos,
-        is_stale=live.photos.changed_at() != summary.changed_at,
+        is_stale=live.photos.notes.changed_at() != summary.changed_at,
         categories=[CategoryInsight.model_validate(one.model_dump()) for one in summary.categories],
         clusters=[ClusterLabel.model_validate(one.model_dump()) for one in summary.clusters],
         overlap=summary.overlap,
@@ -97,7 +97,7 @@ def photos(
     chosen = tables.insights.select(category=category, predicted=predicted, outliers=outliers)
     begin = 0 if after is None else after
     rows = chosen.slice(begin, limit).to_pylist()
-    now = live.photos.stored([row["photo_id"] for row in rows])
+    now = live.photos.reader.stored([row["photo_id"] for row in rows])
     shown = [
         InsightPhoto(
             **listing_fields(stored.photo.listing),

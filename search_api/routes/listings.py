@@ -1,19 +1,19 @@
 """One listing: shown, put, removed."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
 from catalog.listing import StoredPhoto
-from search_api.answering import PhotoUrl, listing_fields
-from search_api.changing import put_listing, remove_listing
-from search_api.deps import CatalogueDep, LiveDep, PhotoUrlDep, SettingsDep, needs
-from search_api.keeping import PhotoFolder
-from search_api.openapi import body, problems
-from search_api.reading import Received, reader
+from search_api.dependencies import CatalogueDep, LiveDep, PhotoUrlDep, SettingsDep, needs
+from search_api.listings.changes import put_listing, remove_listing
+from search_api.listings.fields import listing_fields
+from search_api.listings.photo_store import PhotoStore
+from search_api.openapi import body_schema, problems
+from search_api.routes.request_body import RequestBody, request_body
 from search_api.schemas import ListingPhoto, ListingResponse, PutListing, RemovedResponse
+from search_api.search.response import PhotoUrl
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("read"))])
 changes = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("write"))])
@@ -39,17 +39,17 @@ _PUT = {
 @router.get("/listings/{listing_id:path}", responses=problems(404))
 def listing(listing_id: str, live: LiveDep, photo_url: PhotoUrlDep) -> ListingResponse:
     """One listing with all its photos."""
-    return _response(live.photos.listing_photos(listing_id), photo_url)
+    return _response(live.photos.reader.listing_photos(listing_id), photo_url)
 
 
 @changes.put(
     "/listings/{listing_id:path}",
     responses={201: {"model": ListingResponse}, **problems(400, 404, 408, 409, 413, 415)},
-    openapi_extra=body(PutListing, _PUT, _PART),
+    openapi_extra=body_schema(PutListing, _PUT, _PART),
 )
 async def put(
     listing_id: str,
-    received: Annotated[Received[PutListing], Depends(reader(PutListing, _PART))],
+    body: Annotated[RequestBody[PutListing], Depends(request_body(PutListing, _PART))],
     catalogue: CatalogueDep,
     photo_url: PhotoUrlDep,
     settings: SettingsDep,
@@ -60,10 +60,8 @@ async def put(
     Multipart: photos as files named `photo`, the rest as JSON in the part `listing`, where `upload` says which file is
     which photo. A photo is kept as a JPEG without its metadata. Searches see the change within a second.
     """
-    folder = PhotoFolder(settings.photos)
-    photos, is_new = await catalogue.ask(
-        partial(put_listing, listing_id, received.message, received.uploads, folder=folder)
-    )
+    folder = PhotoStore(settings.photos)
+    photos, is_new = await catalogue.ask(lambda live: put_listing(live, listing_id, body.message, body.uploads, folder))
     response.status_code = 201 if is_new else 200
     return _response(photos, photo_url)
 
@@ -71,7 +69,7 @@ async def put(
 @changes.delete("/listings/{listing_id:path}", responses=problems(404, 409))
 async def remove(listing_id: str, catalogue: CatalogueDep, settings: SettingsDep) -> RemovedResponse:
     """Take a listing and its photos out of the catalogue. Photos that were put here are deleted."""
-    count = await catalogue.ask(partial(remove_listing, listing_id, folder=PhotoFolder(settings.photos)))
+    count = await catalogue.ask(lambda live: remove_listing(live, listing_id, PhotoStore(settings.photos)))
     return RemovedResponse(listing_id=listing_id, photos=count)
 
 

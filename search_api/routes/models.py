@@ -4,13 +4,13 @@ from pathlib import Path
 
 from fastapi import APIRouter, Depends, Response
 
-from catalog.builds import CollectionInfo
 from catalog.errors import MarketlensError, ModelMismatch, ModelMissing, NotFound
+from catalog.store.builds import CollectionInfo
 from embedding.card import ModelCard, read_card
-from search_api.deps import CatalogueDep, needs
-from search_api.live import LiveCatalogue
+from search_api.dependencies import CatalogueDep, needs
 from search_api.openapi import problems
 from search_api.schemas import ModelResponse, ModelsResponse
+from search_api.serving.live_catalogue import LiveCatalogue
 
 router = APIRouter(prefix="/v1", tags=["operations"], dependencies=[Depends(needs("read"))])
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from search_api.deps import LedgerDep, needs
+from search_api.dependencies import LedgerDep, needs
 from search_api.openapi import problems
 from search_api.schemas import MAX_PAGE, IngestRun, RejectedResponse, RejectedRow, RunsResponse
 

@@ -1,16 +1,14 @@
 """Search: one, a batch, and what is like a listing."""
 
-import time
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from search_api.deps import CatalogueDep, PhotoUrlDep, needs
-from search_api.finding import search_batch, search_one
-from search_api.openapi import body, problems
-from search_api.reading import Received, reader
+from search_api.dependencies import CatalogueDep, PhotoUrlDep, needs
+from search_api.openapi import body_schema, problems
+from search_api.routes.request_body import RequestBody, request_body
 from search_api.schemas import MAX_LIMIT, BatchRequest, BatchResponse, Identity, SearchRequest, SearchResponse
+from search_api.search.run import search_batch, search_one
 
 router = APIRouter(prefix="/v1", tags=["search"], dependencies=[Depends(needs("read"))])
 
@@ -31,9 +29,11 @@ _SEARCHES = {
 }
 
 
-@router.post("/search", responses=problems(400, 404, 408, 409, 413, 415), openapi_extra=body(SearchRequest, _SEARCHES))
+@router.post(
+    "/search", responses=problems(400, 404, 408, 409, 413, 415), openapi_extra=body_schema(SearchRequest, _SEARCHES)
+)
 async def search(
-    received: Annotated[Received[SearchRequest], Depends(reader(SearchRequest))],
+    body: Annotated[RequestBody[SearchRequest], Depends(request_body(SearchRequest))],
     catalogue: CatalogueDep,
     photo_url: PhotoUrlDep,
 ) -> SearchResponse:
@@ -42,15 +42,15 @@ async def search(
     Multipart: photos as files named `photo`, everything else as JSON in the part `request`. Or JSON alone, with another
     source. Filters narrow the hits; a full page comes back whenever enough listings pass them.
     """
-    return await catalogue.ask(partial(search_one, received, photo_url))
+    return await catalogue.ask(lambda live: search_one(live, body.message, body.uploads, photo_url))
 
 
 _BATCH = {"two listings": {"searches": [{"listing_id": _LISTING, "limit": 5}, {"photo_id": "f1", "min_score": 0.5}]}}
 
 
-@router.post("/search/batch", responses=problems(400, 408, 413, 415), openapi_extra=body(BatchRequest, _BATCH))
+@router.post("/search/batch", responses=problems(400, 408, 413, 415), openapi_extra=body_schema(BatchRequest, _BATCH))
 async def batch(
-    received: Annotated[Received[BatchRequest], Depends(reader(BatchRequest))],
+    body: Annotated[RequestBody[BatchRequest], Depends(request_body(BatchRequest))],
     catalogue: CatalogueDep,
     photo_url: PhotoUrlDep,
 ) -> BatchResponse:
@@ -58,7 +58,7 @@ async def batch(
 
     In multipart, each search names its photos: `uploads: [0]`.
     """
-    return await catalogue.ask(partial(search_batch, received, photo_url))
+    return await catalogue.ask(lambda live: search_batch(live, body.message, body.uploads, photo_url))
 
 
 @router.get("/listings/{listing_id:path}/similar", responses=problems(404, 409))
@@ -71,5 +71,4 @@ async def similar(
 ) -> SearchResponse:
     """Listings like this one, itself left out. For filters: `POST /v1/search` with its `listing_id`."""
     request = SearchRequest.model_construct(listing_id=listing_id, limit=limit, cursor=cursor)
-    received = Received(request, (), time.perf_counter())
-    return await catalogue.ask(partial(search_one, received, photo_url))
+    return await catalogue.ask(lambda live: search_one(live, request, (), photo_url))

@@ -1,19 +1,16 @@
 """The three paths of the student system that this one grew out of, for apps that still ask them."""
 
-import time
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File
 from pydantic import BaseModel
 
-from search_api.deps import CatalogueDep, PhotoUrlDep, needs
-from search_api.finding import search_one
-from search_api.live import Live
+from search_api.dependencies import CatalogueDep, PhotoUrlDep, needs
 from search_api.openapi import problems
-from search_api.reading import Received
-from search_api.resolving import Resolver
 from search_api.schemas import SearchRequest, Source
+from search_api.search.query_resolver import QueryResolver
+from search_api.search.run import search_one
+from search_api.serving.live_catalogue import Live
 
 router = APIRouter(tags=["student system"])
 
@@ -58,7 +55,7 @@ async def feature_embedding(image: ImageFile, catalogue: CatalogueDep) -> Featur
     """Give the embedding of a photo: `POST /v1/embed`."""
 
     async def ask(live: Live) -> Features:
-        query = await Resolver(live, [image]).one(Source())
+        query = await QueryResolver(live, [image]).resolve(Source())
         return Features(features=query.vectors[0].tolist())
 
     return await catalogue.ask(ask)
@@ -67,8 +64,7 @@ async def feature_embedding(image: ImageFile, catalogue: CatalogueDep) -> Featur
 @router.post("/predict/similar_images", dependencies=_READ, responses=problems(400, 408, 413))
 async def similar_images(image: ImageFile, catalogue: CatalogueDep, photo_url: PhotoUrlDep) -> SimilarImages:
     """Find listings like a photo: `POST /v1/search`. Ids and scores, where the student system gave row numbers."""
-    received = Received(SearchRequest(), (image,), time.perf_counter())
-    answer = await catalogue.ask(partial(search_one, received, photo_url))
+    answer = await catalogue.ask(lambda live: search_one(live, SearchRequest(), [image], photo_url))
     return SimilarImages(
         similar=[Similar(listing_id=hit.listing_id, photo_id=hit.photo_id, score=hit.score) for hit in answer.hits]
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query
 from catalog import verdicts as kept
 from catalog.verdicts import Decision, Duplicate, Kind, WrongCategory
 from search_api import schemas
-from search_api.deps import CallerDep, VerdictsDep, needs
+from search_api.dependencies import CallerDep, VerdictsDep, needs
 from search_api.openapi import problems
 from search_api.schemas import MAX_PAGE, PutVerdict, Verdict, VerdictsResponse
 

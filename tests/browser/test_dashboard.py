@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from catalog.settings import DashboardSettings, MilvusSettings
 from marketlens.processes import dashboard_command
-from search_api.keys import create_key
+from search_api.auth.api_keys import create_key
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports
 from tests.support.models import fake_embedder

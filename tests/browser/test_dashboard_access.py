@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from catalog.settings import MilvusSettings
-from search_api.keys import create_key, revoke_key
+from search_api.auth.api_keys import create_key, revoke_key
 from tests.support.browser import Browser, assert_accessible, running_dashboard, settle, shoot, visit
 from tests.support.exports import MakeExport
 from tests.support.models import fake_embedder

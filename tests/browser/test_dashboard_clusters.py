@@ -175,8 +175,8 @@ def test_twenty_thousand_points_move_without_stutter(browser: Browser, tmp_path:
     script = tmp_path / "map.py"
     script.write_text(
         "import numpy as np\n"
-        "from dashboard.categories import COLOURS\n"
-        "from dashboard.components import draw_map\n"
+        "from dashboard.widgets.categories import COLOURS\n"
+        "from dashboard.clusters.map_component import draw_map\n"
         "n = 20_000\n"
         "at = np.random.default_rng(0).uniform(-1, 1, (2, n)).round(4).tolist()\n"
         "ids = [f'photo-{i}' for i in range(n)]\n"

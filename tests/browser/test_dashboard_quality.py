@@ -73,7 +73,7 @@ def test_a_model_that_names_no_categories() -> None:
     confusion = ConfusionResponse(categories=["Home"], predicted_categories=[], counts=[[]], trained_on=3)
 
     def script(api: object) -> None:
-        from dashboard.confusion import draw_confusion
+        from dashboard.quality.confusion import draw_confusion
 
         draw_confusion(api)
 

@@ -9,8 +9,8 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from catalog.settings import MilvusSettings
-from dashboard.duplicates_page import GROUPS, turn_page
-from dashboard.reviewing import Queue, groups_of, question_of
+from dashboard.review.duplicates_page import GROUPS, turn_page
+from dashboard.review.question_queue import Queue, groups_of, question_of
 from search_api.client import ApiError, Client
 from search_api.schemas import Decision, DuplicateGroup, PutVerdict
 from tests.support.exports import MakeExport

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import document
-from benchmarks.report import RESULTS, Plot, Table, exponent, figure, publish, ratio, read_tables
-from benchmarks.turns import Way, rounds
+from benchmarks.report import document
+from benchmarks.report.results import RESULTS, Plot, Table, exponent, figure, publish, ratio, read_tables
+from benchmarks.workers.worker_process import Way, rounds
 
 FOLDER = Path(runner.__file__).parent
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
-from embedding.importing import import_model
+from embedding.model_import import import_model
 from tests.support.commands import COMMAND, RunHere, failed
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.collection import PhotoCollection
-from catalog.exports import open_export
+from catalog.exports.export import open_export
 from catalog.listing import Photo
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from insights.store import Insights
 from insights.summary import Summary
 from tests.support.commands import RunHere, marketlens

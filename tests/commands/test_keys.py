@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from search_api.keys import KeyFile, KeyRing
+from search_api.auth.api_keys import KeyFile, KeyRing
 from tests.support.commands import RunHere
 
 

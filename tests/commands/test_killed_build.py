@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from tests.support.builds import other_embedder, run
 from tests.support.exports import write_export
 from tests.support.paths import ROOT
@@ -21,8 +21,8 @@ def test_a_killed_build_goes_on(tmp_path: Path, lite: MilvusSettings) -> None:
     try:
         info = photos.builds.newest()
         assert info.state == "building"
-        assert 0 < photos.at(info).count() < 16
-        there = photos.at(info).count()
+        assert 0 < photos.at(info).reader.count() < 16
+        there = photos.at(info).reader.count()
         embedder, engine = other_embedder()
         assert run(photos, info, embedder).embedded == engine.photos == 16 - there
         photos.builds.promote(photos.builds.newest())
@@ -34,7 +34,7 @@ def test_a_killed_build_goes_on(tmp_path: Path, lite: MilvusSettings) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from catalog.collection import PhotoCollection
+from catalog.store.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
 from tests.support.models import fake_embedder
 from tests.support.catalogues import ingest_export

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from tests.support.commands import COMMAND, marketlens
 from tests.support.exports import write_export
 
@@ -24,10 +24,10 @@ LINES = "data/ledger/*/rows-0*.parquet"
 
 def contents(database: Path) -> tuple[dict[str, str], np.ndarray]:
     photos = PhotoCollection.connect(MilvusSettings(uri=str(database)), IndexSettings(), consistency="Session")
-    ids = sorted(photo_id for photo_id, _ in photos.ids())
-    stored = photos.stored(ids)
-    embeddings = photos.embeddings(ids)
-    assert photos.count() == len(ids) == len(set(ids))
+    ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
+    stored = photos.reader.stored(ids)
+    embeddings = photos.reader.embeddings(ids)
+    assert photos.reader.count() == len(ids) == len(set(ids))
     photos.close()
     return {photo_id: one.sha256 + one.photo.listing.title for photo_id, one in stored.items()}, embeddings
 

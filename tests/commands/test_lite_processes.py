@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.lite import lock_holder
+from catalog.store.lite_files import lock_holder
 from tests.support.paths import ROOT
 
 HOLD = """

@@ -7,13 +7,13 @@ from subprocess import run
 
 import pytest
 
-from catalog.collection import PhotoCollection
+from catalog.store.collection import PhotoCollection
 
 
 def lost_and_doubled(photos: PhotoCollection, expected: Iterable[str]) -> tuple[int, int]:
     """How many photos are not there, and how many are there more than once."""
-    photos.settle()
-    found = [photo_id for photo_id, _ in photos.ids()]
+    photos.reader.settle()
+    found = [photo_id for photo_id, _ in photos.reader.ids()]
     return len(set(expected) - set(found)), len(found) - len(set(found))
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from catalog.claims import ClaimWatch
-from catalog.collection import PhotoCollection
-from catalog.ledger import Ledger
+from catalog.runs.claim_watch import ClaimWatch
+from catalog.runs.ledger import Ledger
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from search_api.guard import RateLimit
-from search_api.keys import KeyRing, create_key
-from search_api.photo_urls import PhotoUrls
+from search_api.auth.api_keys import KeyRing, create_key
+from search_api.auth.signed_urls import PhotoUrls
+from search_api.middleware.authentication import RateLimit
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.builds import new_build

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.collection import PhotoCollection
 from catalog.errors import OutputFailed, StoreFailed
-from catalog.exports import open_export
-from catalog.ledger import Ledger
-from catalog.report import Report
+from catalog.exports.export import open_export
+from catalog.runs.ledger import Ledger
+from catalog.runs.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from ingest.local import run_locally
+from ingest.engines.local import run_locally
 from ingest.run import Options, ingest
 from tests.faults.books import ids_of, lost_and_doubled, remount, small_disk
 from tests.faults.reliability import record
@@ -48,7 +48,7 @@ def test_full_under_the_ledger(make_export: MakeExport, photos: PhotoCollection,
             run(export, photos, settings, report)
         assert "Is there room" in failure.value.hint
         (kept,) = Ledger(settings.ledger).runs()
-        assert 0 < kept.written <= photos.count() < 240
+        assert 0 < kept.written <= photos.reader.count() < 240
         remount(disk, "size=10m")
         again = Report(export=str(export))
         run(export, photos, settings, again)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.errors import MarketlensError, ModelBroken, VerdictsUnavailable
-from catalog.filters import SearchFilter
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
 from catalog.verdicts import VerdictStore
 from embedding.checkpoint import load_model
 from tests.faults.books import ids_of, lost_and_doubled
@@ -38,7 +38,7 @@ def test_lite(make_export: MakeExport, tmp_path: Path) -> None:
     export, whole, copy = make_export(listings=20), tmp_path / "whole.db", tmp_path / "copy.db"
     photos = connect(whole)
     ingest_export(export, fake_embedder(), photos, batch_size=20)
-    photos.search(QUERY, SearchFilter(), 1)
+    photos.reader.search(QUERY, SearchFilter(), 1)
     photos.close()
     outcomes: Counter[str] = Counter()
     for file in sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.name != "LOCK"):
@@ -64,8 +64,8 @@ def test_lite(make_export: MakeExport, tmp_path: Path) -> None:
 def looked_at(database: Path) -> str:
     photos = connect(database)
     try:
-        found, lost = photos.count(), photos.lost()
-        photos.search(QUERY, SearchFilter(), 1)
+        found, lost = photos.reader.count(), photos.notes.lost()
+        photos.reader.search(QUERY, SearchFilter(), 1)
     except MarketlensError:
         return "refused in words"
     finally:

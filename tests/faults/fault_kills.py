@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from tests.commands import test_kills
 from tests.commands.test_kills import clean
 from tests.faults.reliability import record
@@ -95,10 +95,10 @@ def test_api_under_changes(tmp_path: Path, random_model: Path) -> None:
                 confirmed[listing] = wanted
     milvus = MilvusSettings(uri=str(tmp_path / "data" / "milvus.db"))
     photos = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
-    found = list(photos.ids())
+    found = list(photos.reader.ids())
     kept = Counter(listing for _, listing in found)
     missing = [one for one, count in confirmed.items() if kept[one] != count]
-    stored = photos.stored([photo_id for photo_id, _ in found]).values()
+    stored = photos.reader.stored([photo_id for photo_id, _ in found]).values()
     photos.close()
     assert missing == []
     assert all(Path(one.photo.uri).exists() for one in stored), "a record without its photo"

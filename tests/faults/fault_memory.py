@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.commands import COMMAND, marketlens

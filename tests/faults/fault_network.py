@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from catalog.collection import PhotoCollection
-from catalog.exports import open_export
-from catalog.report import Report
+from catalog.exports.export import open_export
+from catalog.runs.report import Report
 from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings, Settings
-from ingest.local import run_locally
+from catalog.store.collection import PhotoCollection
+from ingest.engines.local import run_locally
 from ingest.run import Options, ingest
 from search_api.app import create_app
 from tests.faults.books import ids_of, lost_and_doubled
@@ -41,9 +41,9 @@ def test_under_searches(line: tuple[MilvusSettings, Proxy], make_export: MakeExp
     milvus, proxy = line
     photos = PhotoCollection.connect(milvus, IndexSettings())
     ingest_export(make_export(listings=10), fake_embedder(), photos)
-    photos.settle()
+    photos.reader.settle()
     ids = ids_of(10)
-    vectors = photos.embeddings(ids)
+    vectors = photos.reader.embeddings(ids)
     app = create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0)), fake_embedder(), photos)
     seen: dict[str, Counter[str]] = {}
     slowest = 0.0

@@ -5,9 +5,9 @@ import random
 
 from PIL import Image
 
-from catalog.collection import PhotoCollection
 from catalog.errors import PhotoUnusable
-from catalog.ledger import Ledger
+from catalog.runs.ledger import Ledger
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from tests.faults.books import ids_of, lost_and_doubled

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning, StoreLocked
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.catalogues import ingest_export
@@ -18,7 +18,7 @@ from tests.support.models import FakeEngine, fake_embedder
 
 HOLD = """
 import sys
-from catalog.collection import PhotoCollection
+from catalog.store.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
 photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings())
 print("held", flush=True)

@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 from scipy import stats
 
-from catalog.exports import open_export
+from catalog.exports.export import open_export
 from catalog.listing import Photo
 from tests.faults.reliability import DOCS, record_soak
 from tests.support.browser import process

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog import collection
-from catalog.collection import PhotoCollection
 from catalog.errors import (
     BackupBroken,
     BuildRefused,
@@ -26,14 +24,18 @@ from catalog.errors import (
     StoreFailed,
     StoreUnreachable,
 )
-from catalog.filters import SearchFilter
 from catalog.listing import Embeddings, Listing, StoredPhoto
 from catalog.progress import Advance
 from catalog.settings import MilvusSettings, Settings
+from catalog.store import reader
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
+from catalog.store.reader import CollectionReader
+from catalog.store.writer import CollectionWriter
 from catalog.verdicts import Decision, Duplicate, Verdict, VerdictStore, WrongCategory
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
-from marketlens.backup import photos as parquet
-from marketlens.backup.making import make_backup
+from marketlens.backup import photo_tables as parquet
+from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import MANIFEST, check_files, read_manifest
 from tests.support.backups import back_up, bring_back, opened, settings_of, unwatched
 from tests.support.commands import RunHere, failed
@@ -95,8 +97,8 @@ def write_catalogue(settings: Settings, count: int = PHOTOS) -> None:
     photos = some_photos(settings, count)
     with opened(settings) as collection:
         info = collection.ensure(MODEL, DIM, model=str(settings.model.path))
-        collection.upsert(photos, unit_vectors(count))
-        collection.end_changes(CHANGED_AT)
+        collection.writer.upsert(photos, unit_vectors(count))
+        collection.notes.end_changes(CHANGED_AT)
     write_model(settings.model.path)
     for one in photos[::10]:
         path = Path(one.photo.uri)
@@ -130,16 +132,18 @@ def verdicts_of(settings: Settings) -> list[Verdict]:
 
 def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embeddings]:
     """Every record, and the embeddings in the order of their ids."""
-    photos.settle()
-    records = {one.photo.photo_id: one for batch in photos.records() for one in batch}
+    photos.reader.settle()
+    records = {one.photo.photo_id: one for batch in photos.reader.records() for one in batch}
     ids = sorted(records)
-    vectors = np.concatenate([photos.embeddings(ids[start : start + 1000]) for start in range(0, len(ids), 1000)])
+    vectors = np.concatenate(
+        [photos.reader.embeddings(ids[start : start + 1000]) for start in range(0, len(ids), 1000)]
+    )
     return records, vectors
 
 
 def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches, and as many files, of the 2,345 photos."""
-    monkeypatch.setattr(collection, "_VECTORS", 1_000)
+    monkeypatch.setattr(reader, "_VECTORS", 1_000)
     monkeypatch.setattr(parquet, "FILE_ROWS", 1_000)
 
 
@@ -154,8 +158,12 @@ def require_same(here: Settings, there: Settings, count: int = PHOTOS) -> None:
     with opened(there) as photos:
         records, vectors = contents(photos)
         info = photos.builds.live()
-        assert (photos.count(strong=True), photos.lost(), photos.changed_at()) == (count, 0, CHANGED_AT)
-        near = photos.search(unit_vectors(count)[7:8], SearchFilter(categories=("Home",)), 3).hits
+        assert (photos.reader.count(strong=True), photos.notes.lost(), photos.notes.changed_at()) == (
+            count,
+            0,
+            CHANGED_AT,
+        )
+        near = photos.reader.search(unit_vectors(count)[7:8], SearchFilter(categories=("Home",)), 3).hits
     assert records == expected
     assert np.array_equal(vectors, unit_vectors(count)[order])
     assert (near[0].photo_id, near[0].score) == ("p7", pytest.approx(1.0, abs=1e-4))
@@ -192,7 +200,7 @@ def test_nothing_but_the_catalogue(place: Place, tmp_path: Path) -> None:
     here, there = place("here", "lite"), place("there", "lite")
     with opened(here) as photos:
         photos.ensure(MODEL, DIM)
-        photos.upsert([stored(0)], unit_vectors(1))
+        photos.writer.upsert([stored(0)], unit_vectors(1))
     write_model(here.model.path)
     back_up(here, tmp_path / "backup")
     bring_back(tmp_path / "backup", there)
@@ -287,7 +295,7 @@ def test_an_occupied_place(place: Place, backup: Path, kind: str) -> None:
     there = place("there", kind)
     with opened(there) as photos:
         photos.ensure("0c" * 32, DIM)
-        photos.upsert([stored(1_000)], unit_vectors(1))
+        photos.writer.upsert([stored(1_000)], unit_vectors(1))
         before = photos.builds.live()
     decide(there, "reject")
     own = verdicts_of(there)
@@ -299,7 +307,7 @@ def test_an_occupied_place(place: Place, backup: Path, kind: str) -> None:
     assert verdicts_of(there) == own
     with opened(there) as photos:
         assert photos.builds.live().name == restored.info.name
-        assert photos.count(strong=True) == 20
+        assert photos.reader.count(strong=True) == 20
         assert photos.builds.rollback() == before
         assert list(contents(photos.at(before))[0]) == ["p1000"]
 
@@ -320,7 +328,7 @@ KILLED_AT = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from catalog.builds import Builds
+from catalog.store.builds import Builds
 from catalog.settings import MilvusSettings
 from tests.support import backups
 from tests.support.backups import back_up, bring_back, settings_of
@@ -399,7 +407,7 @@ def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
     with opened(here) as photos:
 
         def put(_: int) -> None:
-            with photos.change_listing("new") as change:
+            with photos.writer.change_listing("new") as change:
                 change.write([stored(9_999, Listing("new"))], unit_vectors(1))
 
         @contextmanager
@@ -412,7 +420,7 @@ def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
     there = place("there", "lite")
     bring_back(tmp_path / "backup", there)
     with opened(there) as photos:
-        assert photos.count() == manifest.photos
+        assert photos.reader.count() == manifest.photos
 
 
 def test_a_scan_that_misses_photos_is_no_backup(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,8 +428,8 @@ def test_a_scan_that_misses_photos_is_no_backup(place: Place, tmp_path: Path, mo
     in_small_parts(monkeypatch)
     here = place("here", "lite")
     write_catalogue(here)
-    whole = PhotoCollection.rows
-    monkeypatch.setattr(PhotoCollection, "rows", lambda self: list(whole(self))[1:])
+    whole = CollectionReader.rows
+    monkeypatch.setattr(CollectionReader, "rows", lambda self: list(whole(self))[1:])
     with pytest.raises(StoreFailed, match="holds 2,345 photos, but 1,345"):
         back_up(here, tmp_path / "backup")
     assert not list(tmp_path.glob("backup*"))
@@ -432,7 +440,7 @@ def test_what_milvus_does_not_hold_is_not_promoted(
     place: Place, backup: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     """A store that loses a photo, or keeps another record or embedding, is found out, and nothing of it stays."""
-    upsert = PhotoCollection.upsert
+    upsert = CollectionWriter.upsert
 
     def spoilt(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
         if wrong == "fewer":
@@ -443,7 +451,7 @@ def test_what_milvus_does_not_hold_is_not_promoted(
             embeddings = np.concatenate([embeddings[:-1], unit_vectors(1, seed=5)])
         upsert(self, photos, embeddings)
 
-    monkeypatch.setattr(PhotoCollection, "upsert", spoilt)
+    monkeypatch.setattr(CollectionWriter, "upsert", spoilt)
     there = place("there", "lite")
     with pytest.raises(StoreFailed, match="holds 19 photos" if wrong == "fewer" else "another photo 'p"):
         bring_back(backup, there)
@@ -457,14 +465,14 @@ def test_a_milvus_that_goes_away(
     place: Place, backup: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A restore waits for it; after `wait_seconds` it ends with a message, and running it again goes well."""
-    upsert, away = PhotoCollection.upsert, iter([True, False])
+    upsert, away = CollectionWriter.upsert, iter([True, False])
 
     def shaky(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
         if next(away):
             raise StoreUnreachable("No Milvus answers.", hint="Is it running?")
         upsert(self, photos, embeddings)
 
-    monkeypatch.setattr(PhotoCollection, "upsert", shaky)
+    monkeypatch.setattr(CollectionWriter, "upsert", shaky)
     bring_back(backup, place("there", "lite"))
     assert "Waiting for it" in capsys.readouterr().out
     there, away = place("other", "lite"), iter([True, True])

@@ -7,12 +7,13 @@ from datetime import datetime, tzinfo
 import numpy as np
 import pytest
 
-from catalog.builds import CollectionInfo
-from catalog.collection import PhotoCollection
-from catalog.difference import compare, differing, require_same, suspects
 from catalog.errors import BuildRefused, CollectionMissing, CollectionReplaced, NotFound
-from catalog.filters import SearchFilter
 from catalog.settings import IndexSettings
+from catalog.store.builds import CollectionInfo
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
+from index_builds.difference import compare, differing, suspects
+from index_builds.promotion import require_same
 from tests.support.catalogues import Connect
 from tests.support.vectors import DIM, MODEL, stored, unit_vectors
 
@@ -24,15 +25,15 @@ def photos(connect: Connect) -> PhotoCollection:
     """A catalogue of ten photos."""
     collection = connect()
     collection.ensure(MODEL, DIM, model="/models/first")
-    collection.upsert([stored(number) for number in range(10)], unit_vectors(10))
+    collection.writer.upsert([stored(number) for number in range(10)], unit_vectors(10))
     return collection
 
 
 def make_build(photos: PhotoCollection, count: int = 10, fingerprint: str = OTHER) -> CollectionInfo:
     """A complete build of the photos p0, p1 and so on."""
     info = photos.builds.create(fingerprint, DIM, IndexSettings(), model="/models/second", state="building")
-    photos.at(info).upsert([stored(number) for number in range(count)], unit_vectors(count, seed=7))
-    photos.at(info).flush()
+    photos.at(info).writer.upsert([stored(number) for number in range(count)], unit_vectors(count, seed=7))
+    photos.at(info).writer.flush()
     photos.builds.finish(info.name)
     return photos.builds.describe(info.name)
 
@@ -63,8 +64,8 @@ def test_promote_and_back(photos: PhotoCollection) -> None:
     assert photos.builds.newest() == second
     photos.builds.promote(second)
     assert photos.info(fresh=True).name == second.name
-    assert (photos.count(), photos.at(first).count()) == (12, 10)
-    assert photos.search(unit_vectors(12, seed=7)[11:12], SearchFilter(), 1).hits[0].photo_id == "p11"
+    assert (photos.reader.count(), photos.at(first).reader.count()) == (12, 10)
+    assert photos.reader.search(unit_vectors(12, seed=7)[11:12], SearchFilter(), 1).hits[0].photo_id == "p11"
     assert photos.builds.previous().name == first.name
     assert photos.builds.rollback().name == first.name
     assert photos.builds.live().name == first.name
@@ -111,7 +112,7 @@ def test_drop_keeps_what_is_needed(photos: PhotoCollection) -> None:
     with pytest.raises(NotFound, match="was dropped"):
         photos.builds.rollback()
     assert photos.builds.live() == photos.info(fresh=True)
-    assert photos.count() == 10
+    assert photos.reader.count() == 10
 
 
 def test_without_a_newer_build_there_is_nothing_to_promote(photos: PhotoCollection) -> None:
@@ -126,10 +127,10 @@ def test_a_view_of_a_build_stays_with_it(photos: PhotoCollection) -> None:
     first, second = photos.builds.live(), make_build(photos, count=12)
     view = photos.at(first)
     photos.builds.promote(second)
-    assert (view.info().name, view.count()) == (first.name, 10)
+    assert (view.info().name, view.reader.count()) == (first.name, 10)
     photos.builds.drop(first, force=True)
     with pytest.raises(CollectionMissing):
-        view.search(unit_vectors(1), SearchFilter(), 5)
+        view.reader.search(unit_vectors(1), SearchFilter(), 5)
 
 
 def test_an_ingest_stops_when_another_build_goes_live(photos: PhotoCollection) -> None:
@@ -137,12 +138,12 @@ def test_an_ingest_stops_when_another_build_goes_live(photos: PhotoCollection) -
     first, second = photos.builds.live(), make_build(photos)
     photos.builds.promote(second)
     with pytest.raises(CollectionReplaced, match=second.name):
-        photos.flush()
+        photos.writer.flush()
     with pytest.raises(CollectionReplaced):
-        photos.upsert([stored(99)], unit_vectors(1))
+        photos.writer.upsert([stored(99)], unit_vectors(1))
     with pytest.raises(CollectionReplaced):
-        photos.remove(["p0"])
-    assert (photos.at(first).count(), photos.at(second).count()) == (10, 10)
+        photos.writer.remove(["p0"])
+    assert (photos.at(first).reader.count(), photos.at(second).reader.count()) == (10, 10)
 
 
 def test_differences_are_counted(photos: PhotoCollection) -> None:
@@ -151,7 +152,7 @@ def test_differences_are_counted(photos: PhotoCollection) -> None:
     live = photos.at(photos.builds.live())
     cheaper = stored(0, replace(stored(0).photo.listing, price=1.0))
     other_bytes = replace(stored(1), sha256="f" * 64)
-    build.upsert([cheaper, other_bytes, stored(20)], unit_vectors(3))
+    build.writer.upsert([cheaper, other_bytes, stored(20)], unit_vectors(3))
     difference = compare(live, build)
     assert (difference.missing, difference.changed, difference.gone) == (2, 2, 1)
     assert str(difference) == "2 missing, 2 out of date, 1 removed since"
@@ -173,13 +174,13 @@ def test_vectors_and_records_are_everything(photos: PhotoCollection) -> None:
     """Each photo once, with its own embedding."""
     build = photos.at(make_build(photos, count=2_500))
     expected = unit_vectors(2_500, seed=7)
-    build.settle()
+    build.reader.settle()
     seen = {}
-    for ids, embeddings in build.vectors():
+    for ids, embeddings in build.reader.vectors():
         seen |= dict(zip(ids, embeddings, strict=True))
     assert len(seen) == 2_500
     assert all(np.allclose(seen[f"p{number}"], expected[number], atol=1e-6) for number in range(2_500))
-    records = [one for batch in build.records() for one in batch]
+    records = [one for batch in build.reader.records() for one in batch]
     assert sorted(one.photo.photo_id for one in records) == sorted(seen)
 
 
@@ -192,7 +193,7 @@ def test_a_clock_that_was_set_back(photos: PhotoCollection, monkeypatch: pytest.
             return cls.fromtimestamp(time.time() - 86_400, tz)
 
     first = make_build(photos)
-    monkeypatch.setattr("catalog.builds.datetime", Yesterday)
+    monkeypatch.setattr("catalog.store.builds.datetime", Yesterday)
     second, third = make_build(photos), make_build(photos)
     assert first.build < second.build < third.build
     assert photos.builds.newest().name == third.name

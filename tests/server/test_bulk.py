@@ -16,26 +16,28 @@ from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 from pymilvus import MilvusException
 
-from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting, StoreFailed
-from catalog.exports import open_export
-from catalog.ledger import Ledger
+from catalog.exports.export import open_export
 from catalog.listing import Listing, Photo, StoredPhoto
-from catalog.records import FIELDS, from_row
-from catalog.report import Report
+from catalog.runs.ledger import Ledger
+from catalog.runs.report import Report
 from catalog.settings import BulkSettings, IndexSettings, IngestSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
+from catalog.store.records import FIELDS, from_row
 from embedding.embedder import Embedder
-from ingest.bulk import NOTE
-from ingest.local import run_locally
+from ingest.engines.local import run_locally
 from ingest.patience import Patience
 from ingest.run import Options, ingest
+from ingest.stages.bulk_sink import NOTE
 from tests.support.commands import RunHere
 from tests.support.exports import MakeExport, undated
 from tests.support.models import LoadedModel
 from tests.support.web import Site
 
 bulk = pytest.importorskip(
-    "catalog.bulk", reason='needs pymilvus\' bulk writer: pip install "marketlens[bulk]"', exc_type=ImportError
+    "catalog.store.bulk_import",
+    reason='needs pymilvus\' bulk writer: pip install "marketlens[bulk]"',
+    exc_type=ImportError,
 )
 
 
@@ -73,17 +75,17 @@ def test_the_same_as_without(
     settings = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
     plain = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")
     run(export, embedder, plain, bulk=False)
-    ids = sorted(photo_id for photo_id, _ in photos.ids())
+    ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
     assert len(ids) == 19
-    assert np.array_equal(photos.embeddings(ids), plain.embeddings(ids))
-    ours, theirs = photos.stored(ids), plain.stored(ids)
+    assert np.array_equal(photos.reader.embeddings(ids), plain.reader.embeddings(ids))
+    ours, theirs = photos.reader.stored(ids), plain.reader.stored(ids)
     plain.close()
     assert [(undated(ours[one].photo), ours[one].sha256) for one in ids] == [
         (undated(theirs[one].photo), theirs[one].sha256) for one in ids
     ]
     assert None not in {one.photo.listing.listed_at for one in ours.values()}
     assert not list((export.parent / "files").rglob("*.parquet"))
-    assert photos.note(NOTE) == ""
+    assert photos.notes.get(NOTE) == ""
     again = run(export, embedder, photos, bulk=False)
     assert (again.unchanged, again.written) == (19, 0)
 
@@ -94,7 +96,7 @@ def test_only_a_first_load(make_export: MakeExport, embedder: Embedder, photos: 
     run(export, embedder, photos, bulk=False)
     with pytest.raises(InvalidSetting, match="holds 4 photos"):
         run(export, embedder, photos)
-    assert photos.count() == 4
+    assert photos.reader.count() == 4
 
 
 @pytest.mark.slow
@@ -127,7 +129,7 @@ def test_cut_off_while_the_server_imports(
     assert report.read == report.written + report.unchanged == report.photos == 16
     assert report.unchanged == (4 if go_on == "resume" else 8)
     # A server that takes over what it imported may be away for a moment.
-    ids = Patience(60, print)(lambda: [photo_id for photo_id, _ in photos.ids()])
+    ids = Patience(60, print)(lambda: [photo_id for photo_id, _ in photos.reader.ids()])
     assert len(ids) == len(set(ids)) == 16
 
 
@@ -137,12 +139,12 @@ def test_cut_off_and_gone_on_with_where_the_extra_is_missing(
     """Where nobody can ask whether the import is done, nothing is ingested beside it: what to install is said."""
     export = make_export(listings=2)
     run(export, embedder, photos, bulk=False)
-    photos.set_note(NOTE, "under way")
-    monkeypatch.setitem(sys.modules, "catalog.bulk", None)
+    photos.notes.set(NOTE, "under way")
+    monkeypatch.setitem(sys.modules, "catalog.store.bulk_import", None)
     with pytest.raises(InvalidSetting, match="was cut off") as error:
         run(export, embedder, photos, bulk=False)
     assert "marketlens[bulk]" in error.value.hint
-    assert photos.note(NOTE)
+    assert photos.notes.get(NOTE)
 
 
 def test_an_answer_that_was_lost(
@@ -184,7 +186,7 @@ def test_files_for_a_bucket(photos: PhotoCollection, tmp_path: Path) -> None:
     bucket = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **place)
     bucket.create_bucket(Bucket="milvus")
     photos.ensure("ab" * 32, 8)
-    load = photos.bulk_load(
+    load = photos.writer.bulk_load(
         BulkSettings(
             endpoint=f"{host}:{port}",
             bucket="milvus",

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning
-from catalog.report import Report
+from catalog.runs.report import Report
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from ingest import claim
 from ingest.claim import CLAIM, claimed
 
@@ -40,17 +40,17 @@ def test_the_second_is_refused_and_told_of_the_first(photos: PhotoCollection) ->
     ):
         pytest.fail("both run")
     with claimed(photos, run("third")):
-        assert json.loads(photos.note(CLAIM))["run"] == "third"
-    assert photos.note(CLAIM) == ""
+        assert json.loads(photos.notes.get(CLAIM))["run"] == "third"
+    assert photos.notes.get(CLAIM) == ""
 
 
 @pytest.mark.parametrize("host", ["", "another-machine"])
 def test_a_claim_of_the_dead_lapses(photos: PhotoCollection, host: str) -> None:
     """After a kill -9 nobody has to clean up: a process that is gone or a counter that stands still claims nothing."""
     left = {"run": "killed", "host": host or socket.gethostname(), "process": NOBODY, "beat": 7}
-    photos.set_note(CLAIM, json.dumps(left))
+    photos.notes.set(CLAIM, json.dumps(left))
     with claimed(photos, run("next")):
-        assert json.loads(photos.note(CLAIM))["run"] == "next"
+        assert json.loads(photos.notes.get(CLAIM))["run"] == "next"
 
 
 @pytest.mark.parametrize("theirs", [{"run": "other"}, {"process": 2}], ids=["two runs", "one run"])

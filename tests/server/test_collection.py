@@ -1,4 +1,4 @@
-"""The contract of catalog.collection: one file, run on embedded Milvus Lite and on a real server."""
+"""The contract of catalog.store.collection: one file, run on embedded Milvus Lite and on a real server."""
 
 import os
 import subprocess
@@ -13,10 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import catalog.claims
-from catalog import planning
-from catalog.claims import CLAIM
-from catalog.collection import PhotoCollection
+import catalog.runs.claim_watch
 from catalog.errors import (
     CollectionMissing,
     IngestRunning,
@@ -28,10 +25,15 @@ from catalog.errors import (
     StoreLocked,
     StoreUnreachable,
 )
-from catalog.filters import SearchFilter
 from catalog.listing import Listing, Page, Photo, Scored
-from catalog.records import FIELDS
+from catalog.runs.claim_watch import CLAIM
+from catalog.search import search_plan
+from catalog.search.full_pages import PageRequest
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
+from catalog.store.reader import _scored
+from catalog.store.records import FIELDS
 from tests.support.catalogues import Connect, a_catalogue_of_its_own
 from tests.support.paths import ROOT
 from tests.support.vectors import DIM, MODEL, stored, unit_vectors
@@ -48,7 +50,7 @@ def photos(connect: Connect) -> PhotoCollection:
 
 
 def listing_ids(photos: PhotoCollection, where: SearchFilter, limit: int = 50, query: int = 0) -> list[str]:
-    hits = photos.search(unit_vectors(20)[query : query + 1], where, limit).hits
+    hits = photos.reader.search(unit_vectors(20)[query : query + 1], where, limit).hits
     return [hit.listing.listing_id for hit in hits]
 
 
@@ -56,19 +58,19 @@ def test_what_is_written_is_found_as_it_was(photos: PhotoCollection) -> None:
     """Every field comes back unchanged, an unknown price as unknown, emoji and line breaks included."""
     odd = Listing('l"0\\', "Sofa 🛋️\nnew\ttab 'quoted' \"twice\"", "Home", "", None, "", "Zürich, 東京")
     row = replace(stored(0, odd), photo=Photo('it\'s \\ "p0" 🛋️', odd, "/photos/a b.jpg"))
-    photos.upsert([row, stored(1)], unit_vectors(2))
-    assert photos.stored([row.photo.photo_id, "p1", "none"]) == {row.photo.photo_id: row, "p1": stored(1)}
-    assert photos.listing_photos(odd.listing_id) == [row]
-    assert photos.count() == 2
+    photos.writer.upsert([row, stored(1)], unit_vectors(2))
+    assert photos.reader.stored([row.photo.photo_id, "p1", "none"]) == {row.photo.photo_id: row, "p1": stored(1)}
+    assert photos.reader.listing_photos(odd.listing_id) == [row]
+    assert photos.reader.count() == 2
 
 
 def test_writing_twice_keeps_one(photos: PhotoCollection) -> None:
     """A photo id is there once, with what was written last, whatever its category was before."""
-    photos.upsert([stored(0), stored(1)], unit_vectors(2))
+    photos.writer.upsert([stored(0), stored(1)], unit_vectors(2))
     moved = stored(0, replace(stored(0).photo.listing, category="Garden"))
-    photos.upsert([moved], unit_vectors(1))
-    assert photos.count() == 2
-    assert photos.photo("p0") == moved
+    photos.writer.upsert([moved], unit_vectors(1))
+    assert photos.reader.count() == 2
+    assert photos.reader.photo("p0") == moved
     assert listing_ids(photos, SearchFilter(categories=("Home",))) == ["l1"]
     assert listing_ids(photos, SearchFilter(categories=("Garden",))) == ["l0"]
 
@@ -76,8 +78,8 @@ def test_writing_twice_keeps_one(photos: PhotoCollection) -> None:
 def test_nearest_first_with_cosine_scores(photos: PhotoCollection) -> None:
     """Hits come nearest first, their scores are the cosines."""
     vectors = unit_vectors(20)
-    photos.upsert([stored(number) for number in range(20)], vectors)
-    hits = photos.search(vectors[3:4], EVERYTHING, 5).hits
+    photos.writer.upsert([stored(number) for number in range(20)], vectors)
+    hits = photos.reader.search(vectors[3:4], EVERYTHING, 5).hits
     cosines = vectors @ vectors[3]
     assert [hit.photo_id for hit in hits] == [f"p{number}" for number in np.argsort(-cosines)[:5]]
     assert [hit.score for hit in hits] == pytest.approx(np.sort(cosines)[::-1][:5], abs=1e-4)
@@ -90,8 +92,8 @@ def test_one_listing_never_crowds_out_the_others(photos: PhotoCollection) -> Non
     near[:, 1] = np.linspace(0, 0.1, 300)
     vectors = np.concatenate([near / np.linalg.norm(near, axis=1, keepdims=True), unit_vectors(20)])
     crowd = Listing("crowd", "Crowd", "Home")
-    photos.upsert([stored(n, crowd) for n in range(300)] + [stored(n) for n in range(300, 320)], vectors)
-    hits = photos.search(vectors[:1], EVERYTHING, 10).hits
+    photos.writer.upsert([stored(n, crowd) for n in range(300)] + [stored(n) for n in range(300, 320)], vectors)
+    hits = photos.reader.search(vectors[:1], EVERYTHING, 10).hits
     assert len(hits) == 10
     assert len({hit.listing.listing_id for hit in hits}) == 10
     assert (hits[0].listing.listing_id, len(hits[0].others)) == ("crowd", 299)
@@ -100,8 +102,8 @@ def test_one_listing_never_crowds_out_the_others(photos: PhotoCollection) -> Non
 def test_several_query_photos_take_the_best_score(photos: PhotoCollection) -> None:
     """Looking for a listing with two photos finds what is near either of them."""
     vectors = unit_vectors(10)
-    photos.upsert([stored(number) for number in range(10)], vectors)
-    hits = photos.search(vectors[[2, 7]], EVERYTHING, 2).hits
+    photos.writer.upsert([stored(number) for number in range(10)], vectors)
+    hits = photos.reader.search(vectors[[2, 7]], EVERYTHING, 2).hits
     assert {hit.photo_id for hit in hits} == {"p2", "p7"}
 
 
@@ -109,30 +111,30 @@ def test_pages_neither_repeat_nor_skip(photos: PhotoCollection) -> None:
     """Page after page shows every listing once, in one order, each page full until the last, which says that it is."""
     vectors = unit_vectors(20)
     pairs = [stored(number, Listing(f"l{number // 2}", "", "Home")) for number in range(20)]
-    photos.upsert(pairs, vectors)
+    photos.writer.upsert(pairs, vectors)
     shown: list[str] = []
     sizes = []
     while True:
-        page = photos.search(vectors[:1], EVERYTHING, 4, seen=shown.__contains__)
+        page = photos.reader.search(vectors[:1], EVERYTHING, 4, seen=shown.__contains__)
         shown += [hit.listing.listing_id for hit in page.hits]
         sizes.append(len(page.hits))
         if page.exhausted:
             break
     assert sizes == [4, 4, 2]
     assert shown == listing_ids(photos, EVERYTHING)
-    assert photos.search(vectors[:1], EVERYTHING, 4, seen=shown.__contains__).hits == []
+    assert photos.reader.search(vectors[:1], EVERYTHING, 4, seen=shown.__contains__).hits == []
 
 
 def test_photos_as_hits(photos: PhotoCollection) -> None:
     """Grouped by photo, a listing's two photos are two hits, each with its embedding where that is asked for."""
     vectors = unit_vectors(4)
-    photos.upsert([stored(number, Listing(f"l{number // 2}")) for number in range(4)], vectors)
-    page = photos.search(vectors[:1], EVERYTHING, 10, group_by="photo", vectors=True)
+    photos.writer.upsert([stored(number, Listing(f"l{number // 2}")) for number in range(4)], vectors)
+    page = photos.reader.search(vectors[:1], EVERYTHING, 10, group_by="photo", vectors=True)
     assert [hit.photo_id for hit in page.hits] == [f"p{number}" for number in np.argsort(-(vectors @ vectors[0]))]
     for hit in page.hits:
         assert hit.others == ()
         assert hit.embedding == pytest.approx(vectors[int(hit.photo_id[1:])], abs=1e-6)
-    without = photos.search(vectors[:1], EVERYTHING, 10, group_by="photo", seen={"p0"}.__contains__)
+    without = photos.reader.search(vectors[:1], EVERYTHING, 10, group_by="photo", seen={"p0"}.__contains__)
     assert [hit.photo_id for hit in without.hits] == [hit.photo_id for hit in page.hits[1:]]
     assert without.hits[0].embedding is None
 
@@ -140,10 +142,10 @@ def test_photos_as_hits(photos: PhotoCollection) -> None:
 def test_a_lowest_score(photos: PhotoCollection) -> None:
     """Nothing below the lowest score is shown, neither as a hit nor beside one, and then there is nothing further."""
     vectors = unit_vectors(20)
-    photos.upsert([stored(number, Listing(f"l{number // 2}")) for number in range(20)], vectors)
+    photos.writer.upsert([stored(number, Listing(f"l{number // 2}")) for number in range(20)], vectors)
     cosines = vectors @ vectors[0]
     lowest = float(np.sort(cosines)[-6])
-    page = photos.search(vectors[:1], EVERYTHING, 20, min_score=lowest - 1e-4)
+    page = photos.reader.search(vectors[:1], EVERYTHING, 20, min_score=lowest - 1e-4)
     assert page.exhausted
     scores = [score for hit in page.hits for score in (hit.score, *(score for score, _ in hit.others))]
     assert sorted(scores) == pytest.approx(np.sort(cosines)[-6:], abs=1e-3)
@@ -157,11 +159,11 @@ def test_many_searches_in_one(photos: PhotoCollection) -> None:
     crowd /= np.linalg.norm(crowd, axis=1, keepdims=True)
     vectors = np.concatenate([crowd, unit_vectors(40)])
     listings = [Listing("crowd")] * 300 + [Listing(f"l{number}") for number in range(40)]
-    photos.upsert([stored(number, listing) for number, listing in enumerate(listings)], vectors)
+    photos.writer.upsert([stored(number, listing) for number, listing in enumerate(listings)], vectors)
     searches = [vectors[:1], vectors[310:312], vectors[320:321]]
-    together = photos.search_many(searches, EVERYTHING, 5)
+    together = photos.reader.search_many(searches, EVERYTHING, PageRequest(5))
     for page, queries in zip(together, searches, strict=True):
-        alone = photos.search(queries, EVERYTHING, 5)
+        alone = photos.reader.search(queries, EVERYTHING, 5)
         assert [hit.listing.listing_id for hit in page.hits] == [hit.listing.listing_id for hit in alone.hits]
         assert len(page.hits) == 5
 
@@ -172,11 +174,11 @@ def test_an_exact_search_is_exact(connect: Connect, index: str) -> None:
     photos = connect(IndexSettings.model_validate({"type": index}))
     photos.ensure(MODEL, DIM)
     vectors = unit_vectors(500)
-    photos.upsert([stored(number) for number in range(500)], vectors)
-    photos.flush()
-    photos.settle()
+    photos.writer.upsert([stored(number) for number in range(500)], vectors)
+    photos.writer.flush()
+    photos.reader.settle()
     for query in unit_vectors(5, seed=1):
-        page = photos.search(query[None], EVERYTHING, 10, exact=True)
+        page = photos.reader.search(query[None], EVERYTHING, 10, exact=True)
         assert page.exact
         assert [hit.photo_id for hit in page.hits] == [f"p{number}" for number in np.argsort(-(vectors @ query))[:10]]
 
@@ -185,12 +187,12 @@ def test_facets_count_listings_near_by(photos: PhotoCollection) -> None:
     """Facets count each listing once, as if no category had been chosen, and leave out what is too far away."""
     vectors = unit_vectors(12)
     listings = [Listing(f"l{n // 2}", "", "Home" if n < 8 else "Garden", "Beds", float(n // 2)) for n in range(12)]
-    photos.upsert([stored(number, listing) for number, listing in enumerate(listings)], vectors)
+    photos.writer.upsert([stored(number, listing) for number, listing in enumerate(listings)], vectors)
     chosen = SearchFilter(categories=("Garden",), subcategory="Beds")
-    assert photos.facets(vectors[:1], chosen) == {"Home": 4, "Garden": 2}
-    assert photos.facets(vectors[:2], replace(chosen, price_max=0)) == {"Home": 1}
-    assert photos.facets(vectors[:1], chosen, min_score=0.999) == {"Home": 1}
-    assert photos.facets(vectors[8:9], chosen, reach=1) == {"Garden": 1}
+    assert photos.reader.facets(vectors[:1], chosen) == {"Home": 4, "Garden": 2}
+    assert photos.reader.facets(vectors[:2], replace(chosen, price_max=0)) == {"Home": 1}
+    assert photos.reader.facets(vectors[:1], chosen, min_score=0.999) == {"Home": 1}
+    assert photos.reader.facets(vectors[8:9], chosen, reach=1) == {"Garden": 1}
 
 
 @pytest.mark.parametrize("milvus", ["lite", pytest.param("server", marks=pytest.mark.slow)], indirect=True)
@@ -205,24 +207,24 @@ def test_facets_of_a_narrow_filter_are_whole(connect: Connect) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     names = ["Home", "Garden"]
     listings = [Listing(f"l{n}", "", names[n % 2], "", 1.0 if n < few else 100.0, "GBP", "") for n in range(count)]
-    photos.upsert([stored(n, listing) for n, listing in enumerate(listings)], vectors)
-    photos.flush()
+    photos.writer.upsert([stored(n, listing) for n, listing in enumerate(listings)], vectors)
+    photos.writer.flush()
     photos.builds.finish(photos.info().name)
     if not photos.is_lite:
         time.sleep(25)  # so long it compares everything, as in test_a_small_catalogue_is_searched_in_full
     cheap = SearchFilter(price_max=1)
-    hits = photos.search(vectors[-1:], cheap, few).hits
-    assert (len(hits), photos.facets(vectors[-1:], cheap)) == (few, {"Home": 20, "Garden": 20})
+    hits = photos.reader.search(vectors[-1:], cheap, few).hits
+    assert (len(hits), photos.reader.facets(vectors[-1:], cheap)) == (few, {"Home": 20, "Garden": 20})
 
 
 def test_ten_thousand_ids_to_leave_out(photos: PhotoCollection) -> None:
     """10,000 listings and 10,000 photos are left out of an answer in one request."""
-    photos.upsert([stored(number) for number in range(20)], unit_vectors(20))
+    photos.writer.upsert([stored(number) for number in range(20)], unit_vectors(20))
     listings = tuple(f"l{number}" for number in range(2, 10_002))
-    page = photos.search(unit_vectors(1), SearchFilter(exclude_listing_ids=listings), 10)
+    page = photos.reader.search(unit_vectors(1), SearchFilter(exclude_listing_ids=listings), 10)
     assert {hit.listing.listing_id for hit in page.hits} == {"l0", "l1"}
     ids = tuple(f"p{number}" for number in range(2, 10_002))
-    page = photos.search(unit_vectors(1), SearchFilter(exclude_photo_ids=ids), 10)
+    page = photos.reader.search(unit_vectors(1), SearchFilter(exclude_photo_ids=ids), 10)
     assert {hit.photo_id for hit in page.hits} == {"p0", "p1"}
 
 
@@ -233,41 +235,41 @@ def test_one_listing_is_replaced_and_removed(photos: PhotoCollection) -> None:
     """
     vectors = unit_vectors(8)
     bed = Listing("bed", "Bed", "Home", listed_at=1_600_000_000)
-    photos.upsert([stored(0, bed), stored(1, bed), stored(2)], vectors[:3])
-    assert photos.changed_at() == 0
-    photos.end_changes()
+    photos.writer.upsert([stored(0, bed), stored(1, bed), stored(2)], vectors[:3])
+    assert photos.notes.changed_at() == 0
+    photos.notes.end_changes()
     before = int(time.time())
     newer = Listing("bed", "Big bed", "Home")
-    with photos.change_listing("bed") as change:
+    with photos.writer.change_listing("bed") as change:
         assert change.before == [stored(0, bed), stored(1, bed)]
         change.write([stored(1, newer), stored(5, newer)], vectors[5:7])
     kept = replace(newer, listed_at=1_600_000_000)
-    assert photos.listing_photos("bed") == [stored(1, kept), stored(5, kept)]
-    assert photos.embeddings(["p1", "p5"]) == pytest.approx(vectors[5:7], abs=1e-6)
-    assert (photos.count(), photos.lost()) == (3, 0)
-    assert before <= photos.changed_at() <= time.time()
-    with photos.change_listing("bed") as change:
+    assert photos.reader.listing_photos("bed") == [stored(1, kept), stored(5, kept)]
+    assert photos.reader.embeddings(["p1", "p5"]) == pytest.approx(vectors[5:7], abs=1e-6)
+    assert (photos.reader.count(), photos.notes.lost()) == (3, 0)
+    assert before <= photos.notes.changed_at() <= time.time()
+    with photos.writer.change_listing("bed") as change:
         change.remove()
-    with pytest.raises(ValueError, match="bed"), photos.change_listing("bed") as change:
+    with pytest.raises(ValueError, match="bed"), photos.writer.change_listing("bed") as change:
         assert change.before == []
         change.write([stored(2)], vectors[:1])
-    assert (photos.count(), photos.lost()) == (1, 0)
-    photos.remove(["p2"])  # no change that was said: to `lost` it is a loss
+    assert (photos.reader.count(), photos.notes.lost()) == (1, 0)
+    photos.writer.remove(["p2"])  # no change that was said: to `lost` it is a loss
     deadline = time.monotonic() + 60
-    while not photos.lost() and time.monotonic() < deadline:  # a server counts what was a moment ago
+    while not photos.notes.lost() and time.monotonic() < deadline:  # a server counts what was a moment ago
         time.sleep(0.2)
-    assert photos.lost() == 1
+    assert photos.notes.lost() == 1
 
 
 def test_an_ingest_is_not_disturbed(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single change is refused while a claim's counter moves, and taken once it has stood still."""
-    photos.upsert([stored(0)], unit_vectors(1))
+    photos.writer.upsert([stored(0)], unit_vectors(1))
     for beat in range(2):
-        photos.set_note(CLAIM, f'{{"beat": {beat}}}')
-        with pytest.raises(IngestRunning), photos.change_listing("l0"):
+        photos.notes.set(CLAIM, f'{{"beat": {beat}}}')
+        with pytest.raises(IngestRunning), photos.writer.change_listing("l0"):
             pass
-    monkeypatch.setattr(catalog.claims, "_STILL_SECONDS", 0.0)
-    with photos.change_listing("l0") as change:
+    monkeypatch.setattr(catalog.runs.claim_watch, "_STILL_SECONDS", 0.0)
+    with photos.writer.change_listing("l0") as change:
         assert change.before == [stored(0)]
 
 
@@ -281,7 +283,7 @@ def four_listings(
     )
     collection.ensure(MODEL, DIM)
     listings = [LEEDS, LONDON, NO_PRICE, FREE]
-    collection.upsert([stored(number, listing) for number, listing in enumerate(listings)], unit_vectors(4))
+    collection.writer.upsert([stored(number, listing) for number, listing in enumerate(listings)], unit_vectors(4))
     yield collection
     collection.close()
 
@@ -329,7 +331,7 @@ def test_a_filter_keeps_what_passes_and_nothing_else(
     four_listings: PhotoCollection, where: SearchFilter, expected: set[Listing]
 ) -> None:
     """Each filter is there without, gone with; hostile values are values."""
-    hits = four_listings.search(unit_vectors(1), where, 50).hits
+    hits = four_listings.reader.search(unit_vectors(1), where, 50).hits
     assert {hit.listing for hit in hits} == expected
 
 
@@ -353,8 +355,9 @@ class Filled:
     def indexed(self, queries: NDArray[np.float32], where: SearchFilter) -> list[list[Scored]]:
         """What the index finds of itself, as wide as it goes."""
         info = self.photos.info()
-        reach = planning.first_reach(10, info.index, None, narrow=True)
-        return self.photos._scored(self.photos._nearest(info, queries, where.expression(), reach, FIELDS))
+        reach = search_plan.first_plan(10, info.index, None, narrow=True)
+        reader = self.photos.reader
+        return _scored(reader._nearest(info, queries, where.expression(), reach, FIELDS))
 
 
 def fill(photos: PhotoCollection, count: int) -> Filled:
@@ -367,8 +370,8 @@ def fill(photos: PhotoCollection, count: int) -> Filled:
     listings = [Listing(f"l{n}", "", f"c{look[n] % 10}", "", float(price), "GBP", "") for n, price in enumerate(prices)]
     for start in range(0, count, 2_500):
         part = range(start, min(start + 2_500, count))
-        photos.upsert([stored(n, listings[n]) for n in part], vectors[part.start : part.stop])
-    photos.flush()
+        photos.writer.upsert([stored(n, listings[n]) for n in part], vectors[part.start : part.stop])
+    photos.writer.flush()
     photos.builds.finish(photos.info().name)
     return Filled(photos, look, prices, vectors)
 
@@ -412,15 +415,15 @@ def test_filtered_searches_find_the_true_neighbours(
     """
     if index not in filled:
         pytest.skip("Lite has none")
-    monkeypatch.setattr(planning, "FEW_NUMBERS", 2_000)  # or nothing here would be worth planning for
-    monkeypatch.setattr(planning, "_FEW_TO_SCAN", 50)
-    monkeypatch.setattr(planning, "FEW_TO_FETCH", 0)
+    monkeypatch.setattr(search_plan, "FEW_NUMBERS", 2_000)  # or nothing here would be worth planning for
+    monkeypatch.setattr(search_plan, "_FEW_TO_SCAN", 50)
+    monkeypatch.setattr(search_plan, "FEW_TO_FETCH", 0)
     catalogue = filled[index]
     count = len(catalogue.vectors)
     queries = catalogue.vectors[np.random.default_rng(1).integers(0, count, 20)]
 
     def recall(where: SearchFilter, allowed: NDArray[np.bool_]) -> float:
-        pages = catalogue.photos.search_many([query[None] for query in queries], where, 10)
+        pages = catalogue.photos.reader.search_many([query[None] for query in queries], where, PageRequest(10))
         found = [
             catalogue.nearest(query, allowed) & {hit.photo_id for hit in page.hits}
             for query, page in zip(queries, pages, strict=True)
@@ -451,7 +454,7 @@ def test_a_small_catalogue_is_searched_in_full(connect: Connect) -> None:
     # Some 25 s long the server compares everything; then its own index takes over.
     lost = catalogue.photos.is_lite or holds_within(60, loses)
     for query in queries:
-        hits = catalogue.photos.search(query[None], few, 10, group_by="photo").hits
+        hits = catalogue.photos.reader.search(query[None], few, 10, group_by="photo").hits
         assert {hit.photo_id for hit in hits} == catalogue.nearest(query, catalogue.prices <= 19)
     if not lost:
         pytest.skip("this server's own index loses nothing: there is nothing to make up for")
@@ -460,12 +463,12 @@ def test_a_small_catalogue_is_searched_in_full(connect: Connect) -> None:
 def test_categories_count_listings_and_photos(photos: PhotoCollection) -> None:
     """Every root category is counted once per listing and once per photo, largest first."""
     listings = [LEEDS, LONDON, NO_PRICE, FREE, LEEDS]
-    photos.upsert([stored(number, listing) for number, listing in enumerate(listings)], unit_vectors(5))
+    photos.writer.upsert([stored(number, listing) for number, listing in enumerate(listings)], unit_vectors(5))
     deadline = time.monotonic() + 60
     # A 2.3 server's iterators see what is more than a second old.
-    while sum(size.photos for size in photos.categories()) < 5 and time.monotonic() < deadline:
+    while sum(size.photos for size in photos.reader.categories()) < 5 and time.monotonic() < deadline:
         time.sleep(0.2)
-    sizes = [(size.category, size.listings, size.photos) for size in photos.categories()]
+    sizes = [(size.category, size.listings, size.photos) for size in photos.reader.categories()]
     assert sizes[0] == ("Home", 2, 3)
     assert sorted(sizes[1:]) == [("Garden", 1, 1), ('Odds & "Ends" \\', 1, 1)]
 
@@ -473,35 +476,35 @@ def test_categories_count_listings_and_photos(photos: PhotoCollection) -> None:
 def test_a_sample_is_spread_and_keeps_rows_together(photos: PhotoCollection) -> None:
     """A sample has no photo twice, and each photo comes with its own embedding."""
     vectors = unit_vectors(30)
-    photos.upsert([stored(number) for number in range(30)], vectors)
+    photos.writer.upsert([stored(number) for number in range(30)], vectors)
     deadline = time.monotonic() + 60
-    while len(photos.sample(100)[0]) < 30 and time.monotonic() < deadline:  # as above
+    while len(photos.reader.sample(100)[0]) < 30 and time.monotonic() < deadline:  # as above
         time.sleep(0.2)
-    sample, embeddings = photos.sample(10)
+    sample, embeddings = photos.reader.sample(10)
     assert len({one.photo.photo_id for one in sample}) == 10
     for one, embedding in zip(sample, embeddings, strict=True):
         assert embedding == pytest.approx(vectors[int(one.photo.photo_id[1:])], abs=1e-6)
-    assert len(photos.sample(100)[0]) == 30
+    assert len(photos.reader.sample(100)[0]) == 30
 
 
 def test_embeddings_come_in_the_order_asked_for(photos: PhotoCollection) -> None:
     """Row i belongs to id i, and an id that is not there is an error rather than a gap."""
     vectors = unit_vectors(5)
-    photos.upsert([stored(number) for number in range(5)], vectors)
-    assert photos.embeddings(["p3", "p0"]) == pytest.approx(vectors[[3, 0]], abs=1e-6)
+    photos.writer.upsert([stored(number) for number in range(5)], vectors)
+    assert photos.reader.embeddings(["p3", "p0"]) == pytest.approx(vectors[[3, 0]], abs=1e-6)
     with pytest.raises(NotFound, match="p9"):
-        photos.embeddings(["p3", "p9"])
+        photos.reader.embeddings(["p3", "p9"])
 
 
 def test_what_is_not_there_is_not_found(photos: PhotoCollection) -> None:
     """Unknown listings and photos are NotFound; an empty catalogue gives no hits."""
     with pytest.raises(NotFound, match="nobody"):
-        photos.photo("nobody")
+        photos.reader.photo("nobody")
     with pytest.raises(NotFound, match="nobody"):
-        photos.listing_photos("nobody")
-    assert photos.search(unit_vectors(1), EVERYTHING, 5) == Page([], exact=True, exhausted=True)
-    assert not photos.probe()
-    assert photos.count() == 0
+        photos.reader.listing_photos("nobody")
+    assert photos.reader.search(unit_vectors(1), EVERYTHING, 5) == Page([], exact=True, exhausted=True)
+    assert not photos.reader.probe()
+    assert photos.reader.count() == 0
 
 
 def test_nothing_ingested_is_said_so(connect: Connect) -> None:
@@ -514,7 +517,7 @@ def test_nothing_ingested_is_said_so(connect: Connect) -> None:
 
 def test_another_model_is_refused(photos: PhotoCollection) -> None:
     """A collection made by one model is neither searched nor written by another."""
-    photos.upsert([stored(0)], unit_vectors(1))
+    photos.writer.upsert([stored(0)], unit_vectors(1))
     with pytest.raises(ModelMismatch, match="cdcdcdcdcdcd"):
         photos.require("cd" * 32)
     with pytest.raises(ModelMismatch):
@@ -527,13 +530,13 @@ def test_it_survives_closing(milvus: MilvusSettings) -> None:
     first = PhotoCollection.connect(milvus, IndexSettings(type="HNSW", hnsw_m=8), consistency="Session")
     first.ensure(MODEL, DIM)
     vectors = unit_vectors(20)
-    first.upsert([stored(number) for number in range(20)], vectors)
-    first.flush()
+    first.writer.upsert([stored(number) for number in range(20)], vectors)
+    first.writer.flush()
     first.close()
     second = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
     try:
-        assert second.count() == 20
-        assert second.search(vectors[4:5], EVERYTHING, 1).hits[0].photo_id == "p4"
+        assert second.reader.count() == 20
+        assert second.reader.search(vectors[4:5], EVERYTHING, 1).hits[0].photo_id == "p4"
         assert (second.info().index.type, second.info().index.hnsw_m) == ("HNSW", 8)
     finally:
         second.close()
@@ -553,27 +556,27 @@ def test_bad_embeddings_never_reach_the_store(photos: PhotoCollection, spoil: st
     if spoil == "dim":
         vectors = vectors[:, :-1]
     with pytest.raises(ValueError):
-        photos.upsert(rows, vectors)
-    assert photos.count() == 0
+        photos.writer.upsert(rows, vectors)
+    assert photos.reader.count() == 0
 
 
 def test_a_control_character_in_a_filter_is_refused(four_listings: PhotoCollection) -> None:
     """NUL in a filter is the caller's mistake, not the store's."""
     with pytest.raises(InvalidFilter):
-        four_listings.search(unit_vectors(1), SearchFilter(categories=("a\x00b",)), 5)
+        four_listings.reader.search(unit_vectors(1), SearchFilter(categories=("a\x00b",)), 5)
 
 
 def test_searches_while_writing(photos: PhotoCollection) -> None:
     """Readers beside one writer see whole batches and no errors."""
     vectors = unit_vectors(400)
-    photos.upsert([stored(number) for number in range(100)], vectors[:100])
+    photos.writer.upsert([stored(number) for number in range(100)], vectors[:100])
     failures: list[Exception] = []
     done = threading.Event()
 
     def read() -> None:
         while not done.is_set():
             try:
-                assert photos.search(vectors[5:6], EVERYTHING, 3).hits[0].photo_id == "p5"
+                assert photos.reader.search(vectors[5:6], EVERYTHING, 3).hits[0].photo_id == "p5"
             except Exception as error:  # noqa: BLE001 - any failure of a reader is one
                 failures.append(error)
                 return
@@ -581,11 +584,11 @@ def test_searches_while_writing(photos: PhotoCollection) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for start in range(100, 400, 100):
-        photos.upsert([stored(number) for number in range(start, start + 100)], vectors[start : start + 100])
+        photos.writer.upsert([stored(number) for number in range(start, start + 100)], vectors[start : start + 100])
     done.set()
     reader.join()
     assert failures == []
-    assert photos.count() == 400
+    assert photos.reader.count() == 400
 
 
 def test_no_server_is_said_so_quickly() -> None:
@@ -616,9 +619,9 @@ def test_lite_names_the_process_that_holds_it(lite: MilvusSettings) -> None:
 
 _HOLD = """
 import sys
-import catalog.claims
-from catalog.claims import CLAIM
-from catalog.collection import PhotoCollection
+import catalog.runs.claim_watch
+from catalog.runs.claim_watch import CLAIM
+from catalog.store.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
 photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings())
 print("open", flush=True)
@@ -631,7 +634,7 @@ def test_lite_mends_a_cut_index(lite: MilvusSettings) -> None:
     first = PhotoCollection.connect(lite, IndexSettings())
     first.ensure(MODEL, DIM)
     vectors = unit_vectors(200)
-    first.upsert([stored(number) for number in range(200)], vectors)
+    first.writer.upsert([stored(number) for number in range(200)], vectors)
     first.close()
     files = list(Path(lite.uri).rglob("*.idx"))
     assert files
@@ -639,7 +642,7 @@ def test_lite_mends_a_cut_index(lite: MilvusSettings) -> None:
         os.truncate(file, 10)
     second = PhotoCollection.connect(lite, IndexSettings())
     try:
-        assert second.search(vectors[7:8], EVERYTHING, 1).hits[0].photo_id == "p7"
+        assert second.reader.search(vectors[7:8], EVERYTHING, 1).hits[0].photo_id == "p7"
     finally:
         second.close()
 

@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from catalog.claims import CLAIM
-from catalog.collection import PhotoCollection
 from catalog.errors import IngestRunning
+from catalog.runs.claim_watch import CLAIM
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest import claim
 from tests.support.exports import MakeExport
@@ -32,7 +32,7 @@ def test_a_run_that_is_alive_is_not_resumed(
         with claim.claimed(photos, first), pytest.raises(IngestRunning, match=f"{first.run_id} .* on container-1"):
             start(export, embedder, photos, resume=True)
         assert path.read_text() == before
-        photos.set_note(CLAIM, json.dumps({"run": first.run_id, "host": "container-1", "process": 1, "beat": 7}))
+        photos.notes.set(CLAIM, json.dumps({"run": first.run_id, "host": "container-1", "process": 1, "beat": 7}))
         second = start(export, embedder, photos, resume=True)
         assert (second.run_id, second.written, second.finished) == (first.run_id, 10, True)
     finally:

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
+from catalog.store.collection import PhotoCollection
 from search_api.app import create_app
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
@@ -49,9 +49,9 @@ def test_every_answer_is_right_or_503(make_export: MakeExport, tmp_path: Path) -
         photos = PhotoCollection.connect(MilvusSettings(uri=server.uri, timeout=3), IndexSettings())
         export = make_export(listings=20)
         ingest_export(export, embedder, photos)
-        photos.settle()
-        ids = sorted(photo_id for photo_id, _ in photos.ids())
-        vectors = photos.embeddings(ids)
+        photos.reader.settle()
+        ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
+        vectors = photos.reader.embeddings(ids)
         app = create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0)), embedder, photos)
         losing = threading.Thread(target=lose)
         with serving(app) as url:

@@ -17,8 +17,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from tests.support.commands import COMMAND, marketlens
 from tests.support.exports import MakeExport, part_of_listings, undated
 from tests.support.paths import LISTINGS, MODEL
@@ -106,11 +106,11 @@ def ledger(home: Path) -> dict[str, tuple[str, ...]]:
 def contents(uri: str, alias: str) -> tuple[dict[str, Any], np.ndarray]:
     photos = PhotoCollection.connect(MilvusSettings(uri=uri, alias=alias), IndexSettings(), consistency="Session")
     photos.info()
-    photos.settle()
-    ids = sorted(photo_id for photo_id, _ in photos.ids())
-    assert photos.count() == len(ids) == len(set(ids))
-    stored = photos.stored(ids)
-    vectors = photos.embeddings(ids)
+    photos.reader.settle()
+    ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
+    assert photos.reader.count() == len(ids) == len(set(ids))
+    stored = photos.reader.stored(ids)
+    vectors = photos.reader.embeddings(ids)
     photos.close()
     return {one: (undated(stored[one].photo), stored[one].sha256, stored[one].source_tag) for one in ids}, vectors
 
@@ -210,7 +210,7 @@ def test_waiting_has_an_end(bench: Bench, tmp_path: Path) -> None:
     assert "Traceback" not in errors
     report = json.loads((tmp_path / "data" / "report.json").read_text())
     photos = PhotoCollection.connect(MilvusSettings(uri=bench.uri, alias=alias), IndexSettings(), consistency="Session")
-    there = photos.count()
+    there = photos.reader.count()
     photos.close()
     assert 0 < report["written"] <= there < len(bench.local_rows)
 
@@ -273,7 +273,7 @@ def test_without_ray(tmp_path: Path, make_export: MakeExport) -> None:
 def test_a_cluster_of_ones_own_is_for_this_machine(tmp_path: Path) -> None:
     """Where no RAY_ADDRESS is set, what is started listens on the loopback alone, and has no dashboard."""
     code = (
-        "import psutil; from ingest.ray_engine import _cluster\n"
+        "import psutil; from ingest.engines.ray_cluster import _cluster\n"
         "with _cluster():\n"
         "    family = psutil.Process().children(recursive=True)\n"
         "    ports = [c.laddr for one in family for c in one.net_connections() if c.status == 'LISTEN']\n"

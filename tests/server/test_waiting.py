@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import catalog.collection
-from catalog.collection import PhotoCollection
+import catalog.store.writer
 from catalog.errors import StoreFailed, StoreUnreachable
-from catalog.exports import open_export
-from catalog.ledger import Ledger
-from catalog.report import Report
+from catalog.exports.export import open_export
+from catalog.runs.ledger import Ledger
+from catalog.runs.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
-from ingest.local import run_locally
+from catalog.store.collection import PhotoCollection
+from ingest.engines.local import run_locally
 from ingest.run import Options, ingest
 from marketlens.terminal import sigterm_as_interrupt
 from tests.support.catalogues import ingest_export
@@ -96,7 +96,7 @@ def count(milvus_server: str, alias: str) -> int:
         MilvusSettings(uri=milvus_server, alias=alias), IndexSettings(), consistency="Session"
     )
     try:
-        return photos.count(strong=True)
+        return photos.reader.count(strong=True)
     finally:
         photos.close()
 
@@ -128,7 +128,7 @@ def test_a_signal_ends_the_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """SIGTERM while Milvus is away is obeyed at once: the run was stopped, and says what was confirmed."""
-    monkeypatch.setattr(catalog.collection, "WRITE_SECONDS", 2.0)  # pymilvus tries as long to end an upsert under way
+    monkeypatch.setattr(catalog.store.writer, "WRITE_SECONDS", 2.0)  # pymilvus tries as long to end an upsert under way
     export, wait, asked = make_export(listings=20), 120, []
 
     def stop(_: str) -> None:
@@ -171,8 +171,8 @@ def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias
             run_locally, open_export(export), model, photos, settings, report, lambda _: None, said.append, Options()
         )
         assert (report.state, report.written, report.photos) == ("finished", 40, 40)
-        photos.settle()
-        assert len(list(photos.ids())) == len(set(photos.ids())) == 40
+        photos.reader.settle()
+        assert len(list(photos.reader.ids())) == len(set(photos.reader.ids())) == 40
         assert any("Waiting for it" in line for line in said)
         photos.close()
     finally:
@@ -197,10 +197,10 @@ def test_full_disk(make_export: MakeExport, tmp_path: Path) -> None:
         assert "Make room" in failure.value.hint
         (kept,) = Ledger(export.parent / "ledger").runs()
         assert kept.state == "failed"
-        assert 0 < kept.written <= photos.count() < 400
+        assert 0 < kept.written <= photos.reader.count() < 400
         subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
         report = ingest_export(export, fake_embedder(), photos, batch_size=50)
-        assert report.written + report.unchanged == photos.count() == 400
+        assert report.written + report.unchanged == photos.reader.count() == 400
         assert report.unchanged >= kept.written
         photos.close()
     finally:

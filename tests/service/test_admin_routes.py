@@ -10,14 +10,14 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings, Settings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from search_api import live
-from search_api.activity import Activity, quantile
 from search_api.app import create_app
-from search_api.keys import create_key
-from search_api.metrics import Metrics
+from search_api.auth.api_keys import create_key
+from search_api.serving import live_catalogue
+from search_api.telemetry.activity import Activity, quantile
+from search_api.telemetry.metrics import Metrics
 from tests.support.builds import OTHER, OWN, build, load, new_build
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
@@ -32,7 +32,7 @@ PNG = b"\x89PNG\r\n\x1a\n..."
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The alias is looked at more often than in service."""
-    monkeypatch.setattr(live, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(live_catalogue, "WATCH_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_what_must_not_be_promoted(client: TestClient, photos: PhotoCollection) 
     """The live one, one that is not complete, one that lacks photos, one that nobody made: refused, and why."""
     old = photos.builds.live().name
     empty, complete = new_build(photos, OWN), build(photos, OWN)
-    photos.at(complete).remove(["l0-0"])
+    photos.at(complete).writer.remove(["l0-0"])
     for name, status, words in (
         (old, 409, "live already"),
         (empty.name, 409, "not complete"),
@@ -287,7 +287,7 @@ def test_activity(client: TestClient) -> None:
 
 def test_activity_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a thread of its own, until it is closed; and what it keeps has an end."""
-    monkeypatch.setattr("search_api.activity.SECONDS", 0.02)
+    monkeypatch.setattr("search_api.telemetry.activity.SECONDS", 0.02)
     activity = Activity(Metrics())
     activity.start()
     deadline = time.monotonic() + 120

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from catalog import errors as domain
 from catalog.errors import MarketlensError, PhotoUnusable
 from search_api import errors
-from search_api.stages import Overloaded, StageTooSlow
+from search_api.serving.stage import Overloaded, StageTooSlow
 
 
 def make(error: type[MarketlensError]) -> MarketlensError:

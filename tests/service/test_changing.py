@@ -17,12 +17,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from catalog.collection import PhotoCollection
 from catalog.errors import OutputFailed
-from catalog.index import Embeddings
+from catalog.listing import Embeddings
 from catalog.settings import MilvusSettings
+from catalog.store.collection import PhotoCollection
+from catalog.store.reader import CollectionReader
+from catalog.store.writer import CollectionWriter
 from embedding.embedder import Embedder
-from search_api.keeping import LONGEST_SIDE, PhotoFolder, clean
+from search_api.listings.photo_store import LONGEST_SIDE, PhotoStore, clean
 from tests.support.exports import MakeExport
 from tests.support.models import FakeEngine
 from tests.support.pictures import jpeg, picture
@@ -198,7 +200,7 @@ def test_a_full_disk_leaves_no_half_photo(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
         with pytest.raises(OutputFailed, match="'p'"):
-            PhotoFolder(tmp_path / "photos").keep("p", bytes(100_000))
+            PhotoStore(tmp_path / "photos").keep("p", bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert kept(tmp_path) == []
@@ -228,7 +230,7 @@ def test_a_store_that_fails_leaves_no_file(client: TestClient, folder: Path, mon
     def fail(*_: object) -> None:
         raise StoreUnreachable("away")
 
-    monkeypatch.setattr(PhotoCollection, "upsert", fail)
+    monkeypatch.setattr(CollectionWriter, "upsert", fail)
     answer = put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, jpeg(picture(1)))
     assert answer.status_code == 503
     assert kept(folder) == []
@@ -242,7 +244,7 @@ def test_each_change_on_a_server_knows_of_the_one_before(
     app = make_app(make_export(listings=2), embedder, milvus, "Bounded", photos=folder)
     with TestClient(app) as client:
         # As after an ingest that never ended: each change would count to its end, which brings the server up to date.
-        app.state.catalogue.photos.begin_changes()
+        app.state.catalogue.photos.notes.begin_changes()
         for seed in (90, 91):
             sent = {"photos": [{"photo_id": "p", "upload": 0}]}
             assert put(client, "sofa", sent, jpeg(picture(seed))).status_code == 201
@@ -264,7 +266,7 @@ def test_changes_at_once_leave_each_photo_its_file(
     """
     sent = {"photos": [{"photo_id": "p", "upload": 0}]}
     assert put(client, "sofa", sent, jpeg(picture(90))).status_code == 201
-    looked, done, embeddings = threading.Event(), threading.Event(), PhotoCollection.embeddings
+    looked, done, embeddings = threading.Event(), threading.Event(), CollectionReader.embeddings
 
     def pausing(self: PhotoCollection, photo_ids: Sequence[str], **options: bool) -> Embeddings:
         found = embeddings(self, photo_ids, **options)
@@ -272,7 +274,7 @@ def test_changes_at_once_leave_each_photo_its_file(
         done.wait(1)  # long enough for the other one, if nothing holds it off
         return found
 
-    monkeypatch.setattr(PhotoCollection, "embeddings", pausing)
+    monkeypatch.setattr(CollectionReader, "embeddings", pausing)
     with ThreadPoolExecutor(1) as pool:
         by_id = pool.submit(put, client, "sofa", {"price": 9, "photos": [{"photo_id": "p"}]})
         assert looked.wait(10)
@@ -282,20 +284,20 @@ def test_changes_at_once_leave_each_photo_its_file(
             assert put(client, "sofa", sent, jpeg(picture(91))).status_code == 200
         done.set()
         assert by_id.result().status_code == 200
-    left = client.app.state.catalogue.photos.stored(["p"]).values()
+    left = client.app.state.catalogue.photos.reader.stored(["p"]).values()
     assert [str(path) for path in kept(folder)] == [stored.photo.uri for stored in left]
 
 
 def test_a_photo_becomes_one_listings_alone(client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two listings that bring a new photo of one id at the same moment, the second is refused."""
-    both, keep = threading.Barrier(2), PhotoFolder.keep
+    both, keep = threading.Barrier(2), PhotoStore.keep
 
-    def pausing(self: PhotoFolder, photo_id: str, data: bytes) -> Path:
+    def pausing(self: PhotoStore, photo_id: str, data: bytes) -> Path:
         with suppress(threading.BrokenBarrierError):
             both.wait(1)  # for the other one to come as far, if nothing holds it off
         return keep(self, photo_id, data)
 
-    monkeypatch.setattr(PhotoFolder, "keep", pausing)
+    monkeypatch.setattr(PhotoStore, "keep", pausing)
     sent = {"photos": [{"photo_id": "p", "upload": 0}]}
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(put, client, listing, sent, jpeg(picture(90))) for listing in ("sofa", "bed")]

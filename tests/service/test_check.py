@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.builds import CollectionInfo
-from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting
 from catalog.listing import Listing
 from catalog.settings import IndexSettings, MilvusSettings
-from ingest import golden
-from ingest.check import check
-from ingest.recall import index_recall
+from catalog.store.builds import CollectionInfo
+from catalog.store.collection import PhotoCollection
+from index_builds import golden_queries
+from index_builds.check import check
+from index_builds.index_recall import index_recall
 from tests.support.vectors import DIM, MODEL, stored
 
 LISTINGS = 600
@@ -26,8 +26,8 @@ def photos(lite: MilvusSettings) -> Iterator[PhotoCollection]:
     """600 listings of two photos that are near each other."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     photos.ensure(MODEL, DIM)
-    photos.upsert(rows(), pairs(0.3))
-    photos.flush()
+    photos.writer.upsert(rows(), pairs(0.3))
+    photos.writer.flush()
     yield photos
     photos.close()
 
@@ -55,14 +55,14 @@ def pairs(spread: float, seed: int = 0):
 
 def build(photos: PhotoCollection, embeddings, index: IndexSettings | None = None) -> CollectionInfo:
     info = photos.builds.create("0c" * 32, DIM, index or IndexSettings(), model="/m", state="building")
-    photos.at(info).upsert(rows(len(embeddings)), embeddings)
-    photos.at(info).flush()
+    photos.at(info).writer.upsert(rows(len(embeddings)), embeddings)
+    photos.at(info).writer.flush()
     photos.builds.finish(info.name)
     return info
 
 
 def run(photos: PhotoCollection, info: CollectionInfo, folder: Path):
-    golden.keep(photos, folder, 100)
+    golden_queries.keep(photos, folder, 100)
     return check(photos, photos.at(info), folder, min_recall=0.95)
 
 
@@ -94,7 +94,7 @@ def test_recall_is_against_exact_search(photos: PhotoCollection, lite: MilvusSet
     info = build(photos, pairs(0.3), IndexSettings(nlist=64, nprobe=4))
     vectors, queries = pairs(0.3), list(range(60))
     with reopened(photos, lite) as again:
-        answers = again.at(info).nearest(vectors[queries], 11)
+        answers = again.at(info).reader.nearest(vectors[queries], 11)
         recall = index_recall(again.at(info), [f"p{n}" for n in queries])
     shares = []
     for query, found in zip(queries, answers, strict=True):
@@ -112,7 +112,7 @@ def test_twins_in_any_order_are_found(lite: MilvusSettings) -> None:
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     try:
         photos.ensure(MODEL, DIM)
-        photos.upsert(rows(40), np.repeat(pairs(0.3)[:1], 40, axis=0))
+        photos.writer.upsert(rows(40), np.repeat(pairs(0.3)[:1], 40, axis=0))
         assert index_recall(photos, ["p0", "p30", "p39"]) == 1.0
     finally:
         photos.close()
@@ -136,18 +136,18 @@ def test_missing_photos_are_found_out(photos: PhotoCollection, tmp_path: Path) -
 
 def test_golden_queries_are_what_was_answered(photos: PhotoCollection, tmp_path: Path) -> None:
     """One seed, one set of photos; kept is what the collection answers to them, their own listings left out."""
-    path = golden.keep(photos, tmp_path / "golden", 20)
-    kept = golden.read(tmp_path / "golden", photos.info().name)
+    path = golden_queries.keep(photos, tmp_path / "golden", 20)
+    kept = golden_queries.read(tmp_path / "golden", photos.info().name)
     assert path == tmp_path / "golden" / f"{photos.info().name}.parquet"
     assert len({answer.photo_id for answer in kept}) == 20
-    assert [answer.photo_id for answer in kept] == golden.choose(photos, 20)
-    again = golden.ask(photos, [answer.photo_id for answer in kept])
+    assert [answer.photo_id for answer in kept] == golden_queries.choose(photos, 20)
+    again = golden_queries.ask(photos, [answer.photo_id for answer in kept])
     assert [(one.listings, one.finds_own) for one in again] == [(one.listings, one.finds_own) for one in kept]
     for answer in kept:
         assert len(answer.listings) == len(answer.scores) == 10
         assert answer.listing_id not in answer.listings
     with pytest.raises(InvalidSetting, match="No golden queries") as caught:
-        golden.read(tmp_path, photos.info().name)
+        golden_queries.read(tmp_path, photos.info().name)
     assert "marketlens index golden" in caught.value.hint
 
 
@@ -156,8 +156,11 @@ def test_listings_with_several_photos_are_asked_with_first(lite: MilvusSettings)
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     try:
         photos.ensure(MODEL, DIM)
-        photos.upsert([*rows(4), stored(100), stored(101), stored(102)], pairs(0.3)[:7])
-        assert set(golden.choose(photos, 4)) == {"p0", "p1", "p2", "p3"}
-        assert {one.photo_id: one.finds_own for one in golden.ask(photos, ["p0", "p100"])} == {"p0": True, "p100": None}
+        photos.writer.upsert([*rows(4), stored(100), stored(101), stored(102)], pairs(0.3)[:7])
+        assert set(golden_queries.choose(photos, 4)) == {"p0", "p1", "p2", "p3"}
+        assert {one.photo_id: one.finds_own for one in golden_queries.ask(photos, ["p0", "p100"])} == {
+            "p0": True,
+            "p100": None,
+        }
     finally:
         photos.close()

@@ -12,8 +12,8 @@ import pytest
 from catalog.settings import MilvusSettings
 from embedding.embedder import Embedder
 from search_api import schemas
+from search_api.auth.api_keys import create_key
 from search_api.client import ApiError, AsyncClient, Client
-from search_api.keys import create_key
 from search_api.schemas import PutListing, PutPhoto, SearchRequest
 from tests.support.exports import MakeExport
 from tests.support.insight_files import duplicate, suggestion, write_insights

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from tests.support.catalogues import ingest_export

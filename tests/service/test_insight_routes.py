@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-import search_api.photo_urls
-from catalog.collection import PhotoCollection
+import search_api.auth.signed_urls
 from catalog.settings import MilvusSettings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from search_api.keys import create_key
-from search_api.map_rendering import map_response
+from search_api.auth.api_keys import create_key
+from search_api.review.map_response import map_response
 from tests.support.exports import MakeExport, write_export
 from tests.support.insight_files import duplicate, suggestion, write_insights
 from tests.support.models import fake_embedder
@@ -92,7 +92,7 @@ def test_the_collection_as_a_whole(client: TestClient) -> None:
     assert (body["photos"], body["suggestions"], body["duplicates"], body["is_stale"]) == (20, 5, 3, False)
     assert [one["category"] for one in body["categories"]] == ["Garden", "Home"]
     assert len(body["overlap"]) == len(body["distances"]) == 2
-    stored(client.app).set_note("changed_at", str(int(time.time()) + 1))
+    stored(client.app).notes.set("changed_at", str(int(time.time()) + 1))
     assert client.get("/v1/insights").json()["is_stale"] is True
 
 
@@ -150,12 +150,14 @@ def test_the_map_is_rendered_once_while_its_addresses_hold(client: TestClient, m
     """Signed addresses are those of the hour; the next hour has its own, and all of them can be loaded."""
     rendered: list[int] = []
     render = map_response
-    monkeypatch.setattr("search_api.map_rendering.map_response", lambda *given: rendered.append(1) or render(*given))
+    monkeypatch.setattr(
+        "search_api.review.map_response.map_response", lambda *given: rendered.append(1) or render(*given)
+    )
     sent = {"Authorization": f"Bearer {create_key(Path(client.app.state.settings.keys), 'k', 'read')}"}
     now = time.time() // 3600 * 3600 + 3_599
 
     def address(seconds: float) -> str:
-        monkeypatch.setattr(search_api.photo_urls.time, "time", lambda: now + seconds)
+        monkeypatch.setattr(search_api.auth.signed_urls.time, "time", lambda: now + seconds)
         return str(client.get("/v1/map", headers=sent).json()["columns"]["photo_url"][0])
 
     first, same, next_hour = address(0), address(0.5), address(2)

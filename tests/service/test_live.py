@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.collection import PhotoCollection
 from catalog.errors import ModelMissing
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from search_api import live
 from search_api.app import create_app
+from search_api.serving import live_catalogue
 from tests.support.builds import OTHER, OWN, build, load
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
@@ -28,8 +28,8 @@ from tests.support.waiting import until
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The alias is looked at more often than in service, and a model that could not be loaded tried again at once."""
-    monkeypatch.setattr(live, "WATCH_SECONDS", 0.05)
-    monkeypatch.setattr(live, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(live_catalogue, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(live_catalogue, "RETRY_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def photos(export: Path, lite: MilvusSettings) -> Iterator[PhotoCollection]:
 
 
 def start(
-    stack: ExitStack, photos: PhotoCollection, load: live.LoadModel = load, embedder: Embedder | None = None
+    stack: ExitStack, photos: PhotoCollection, load: live_catalogue.LoadModel = load, embedder: Embedder | None = None
 ) -> TestClient:
     no_keys = Path(stack.enter_context(TemporaryDirectory())) / "keys.json"
     settings = Settings(api=ApiSettings(keys=no_keys))
@@ -146,7 +146,7 @@ def test_no_search_fails(store: str, request: pytest.FixtureRequest, stack: Exit
 
 def test_dropped_at_once_after_promoting(photos: PhotoCollection, stack: ExitStack, export: Path, monkeypatch) -> None:
     """A search that meets a dropped collection asks the live one, without waiting for the next look at the alias."""
-    monkeypatch.setattr(live, "WATCH_SECONDS", 600.0)
+    monkeypatch.setattr(live_catalogue, "WATCH_SECONDS", 600.0)
     client = start(stack, photos)
     first = photos.builds.live()
     assert search(client, export).json()["collection"] == first.name
@@ -285,7 +285,7 @@ def test_counts_and_map_follow(
     assert sum(one["photos"] for one in client.get("/v1/categories").json()["categories"]) == 20
     assert client.get("/v1/map").json()["total_photos"] == 20
     second = build(photos, OWN)
-    photos.at(second).remove(["l0-0"])
+    photos.at(second).writer.remove(["l0-0"])
     photos.builds.promote(second)
     until(lambda: client.get("/readyz").json()["collection"] == second.name)
     assert sum(one["photos"] for one in client.get("/v1/categories").json()["categories"]) == 19

@@ -18,14 +18,14 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from catalog.builds import CollectionInfo
-from catalog.collection import PhotoCollection
 from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings, Settings, VerdictSettings
+from catalog.store.builds import CollectionInfo
+from catalog.store.collection import PhotoCollection
 from embedding.card import ArchitectureConfig, TwoPartHeadConfig
 from embedding.embedder import Embedder
-from ingest.build import fill
-from ingest.build_report import BuildReport
+from index_builds.build import fill
+from index_builds.build_report import BuildReport
 from search_api.app import create_app
 from tests.support.builds import no_bar
 from tests.support.models import FakeEngine, fake_embedder
@@ -105,10 +105,10 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     photos = PhotoCollection.connect(milvus, INDEX, consistency="Session")
     model = embedder()
     photos.ensure(model.fingerprint, DIM)
-    photos.upsert(PHOTOS, VECTORS)
-    photos.flush()
-    photos.end_changes()
-    photos.settle()
+    photos.writer.upsert(PHOTOS, VECTORS)
+    photos.writer.flush()
+    photos.notes.end_changes()
+    photos.reader.settle()
     photos.builds.wait_for_index(photos.info().name)
     configured = Settings(
         api=ApiSettings(keys=folder / "keys.json", recall_seconds=0),

@@ -15,16 +15,17 @@ from fastapi.testclient import TestClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from catalog.collection import PhotoCollection
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
+from catalog.store.collection import PhotoCollection
+from catalog.store.reader import CollectionReader
 from embedding.embedder import Embedder
-from search_api import timing
 from search_api.app import create_app
-from search_api.keys import create_key
-from search_api.live import LiveCatalogue
-from search_api.log import configure
-from search_api.metrics import Metrics
-from search_api.recall import RecallProbe
+from search_api.auth.api_keys import create_key
+from search_api.serving.live_catalogue import LiveCatalogue
+from search_api.serving.recall_probe import RecallProbe
+from search_api.telemetry import timing
+from search_api.telemetry.logging import configure
+from search_api.telemetry.metrics import Metrics
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 from tests.support.models import FakeEngine
@@ -91,13 +92,13 @@ def test_the_recall_probe(photos: PhotoCollection, embedder: Embedder, monkeypat
         return {line for line in metrics.render().decode().splitlines() if line.startswith("marketlens_recall{")}
 
     assert measured() == {'marketlens_recall{category="Home"} 1.0', 'marketlens_recall{category="Garden"} 1.0'}
-    search = PhotoCollection.search
+    search = CollectionReader.search
 
     def half(self, *arguments, exact=False, **options):
         page = search(self, *arguments, exact=exact, **options)
         return page if exact else type(page)(**{**vars_of(page), "hits": page.hits[::2]})
 
-    monkeypatch.setattr(PhotoCollection, "search", half)
+    monkeypatch.setattr(CollectionReader, "search", half)
     assert measured() == {'marketlens_recall{category="Home"} 0.75', 'marketlens_recall{category="Garden"} 0.75'}
     catalogue.close()
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from catalog.collection import PhotoCollection
 from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings, VerdictSettings
+from catalog.store.collection import PhotoCollection
 from search_api.app import create_app
 from search_api.schemas import MAX_EXCLUDED
 from tests.support.models import fake_embedder
@@ -63,7 +63,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     )
     photos.ensure(embedder.fingerprint, embedder.dim)
     stored = [StoredPhoto(Photo(f"{one.listing_id}-0", one, "/nowhere.jpg"), "", 0) for one in make_listings()]
-    photos.upsert(stored, embedder.embed([picture(number) for number in range(COUNT)]))
+    photos.writer.upsert(stored, embedder.embed([picture(number) for number in range(COUNT)]))
     own = Settings(
         api=ApiSettings(keys=path / "keys.json"),
         verdicts=VerdictSettings(url=SecretStr(f"sqlite:///{path / 'verdicts.db'}")),

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from catalog.collection import PhotoCollection
 from catalog.progress import Advance
 from catalog.settings import MilvusSettings, Settings
-from marketlens.backup.making import make_backup
+from catalog.store.collection import PhotoCollection
+from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import Manifest, check_files, read_manifest
-from marketlens.backup.restoring import Restored, restore
+from marketlens.backup.restore import Restored, restore
 
 
 def settings_of(home: Path, milvus: MilvusSettings) -> Settings:

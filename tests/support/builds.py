@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from catalog.builds import CollectionInfo
-from catalog.collection import PhotoCollection
-from catalog.difference import compare
 from catalog.settings import IndexSettings, IngestSettings
+from catalog.store.builds import CollectionInfo
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from ingest.build import fill
-from ingest.build_report import BuildReport
+from index_builds.build import fill
+from index_builds.build_report import BuildReport
+from index_builds.difference import compare
 from tests.support.models import FakeEngine, fake_embedder
 
 SETTINGS = IngestSettings(batch_size=4)

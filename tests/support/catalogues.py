@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from catalog.collection import PhotoCollection
-from catalog.exports import open_export
-from catalog.report import Report
+from catalog.exports.export import open_export
+from catalog.runs.report import Report
 from catalog.settings import IngestSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from ingest.local import run_locally
+from ingest.engines.local import run_locally
 from ingest.run import Options, ingest
 from tests.support.models import LoadedModel
 

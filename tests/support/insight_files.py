@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from catalog.collection import PhotoCollection
+from catalog.store.collection import PhotoCollection
 from insights.store import DUPLICATE_SCHEMA, PHOTO_SCHEMA, SUGGESTION_SCHEMA, save
 from insights.summary import CategorySummary, Cluster, Summary, Used
 
@@ -38,7 +38,7 @@ def write_insights(
     folder: Path, photos: PhotoCollection, suggestions: Sequence[Row] = (), duplicates: Sequence[Row] = ()
 ) -> None:
     """Write them for the live collection. The first photo of each listing is on the map; ranks are from 1."""
-    stored = sorted((one for batch in photos.records() for one in batch), key=lambda one: one.photo.photo_id)
+    stored = sorted((one for batch in photos.reader.records() for one in batch), key=lambda one: one.photo.photo_id)
     stored.sort(key=lambda one: one.photo.listing.category)
     rows = [
         asdict(one.photo.listing)
@@ -64,7 +64,7 @@ def write_insights(
         collection=info.name,
         model_fingerprint=info.fingerprint,
         made_at=datetime.now(UTC),
-        changed_at=photos.changed_at(),
+        changed_at=photos.notes.changed_at(),
         photos=len(rows),
         listings=len({row["listing_id"] for row in rows}),
         mapped_photos=sum(row["x"] is not None for row in rows),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedding.card import ArchitectureConfig, ClassifierHeadConfig, ModelCard, TransformConfig
 from embedding.embedder import Embedder
-from embedding.onnx_graph import tensor_shapes
+from embedding.engines.onnx_graph import tensor_shapes
 
 DIM = 2048
 

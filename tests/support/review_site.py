@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from search_api.auth.api_keys import create_key
 from search_api.client import Client
-from search_api.keys import create_key
 from tests.support.browser import running_site
 from tests.support.exports import write_csv
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.errors import StoreFailed
-from catalog.exports import open_export
-from catalog.report import Report
+from catalog.exports.export import open_export
+from catalog.runs.report import Report
 from catalog.settings import IngestSettings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from ingest.local import run_locally
+from ingest.engines.local import run_locally
 from ingest.run import Options, ingest
 from tests.support.models import LoadedModel
 
@@ -30,7 +30,7 @@ def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: 
 
 def start_stopped(export: Path, embedder: Embedder, photos: PhotoCollection, batches: int) -> Report:
     """A run whose store refuses everything after so many batches."""
-    upsert, calls = photos.upsert, []
+    upsert, calls = photos.writer.upsert, []
 
     def refuse(*arguments: object) -> None:
         calls.append(1)
@@ -39,5 +39,5 @@ def start_stopped(export: Path, embedder: Embedder, photos: PhotoCollection, bat
         upsert(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photos, "upsert", refuse)
+        patch.setattr(photos.writer, "upsert", refuse)
         return start(export, embedder, photos)

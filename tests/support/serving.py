@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from catalog.collection import Consistency, PhotoCollection
 from catalog.settings import (
     ApiSettings,
     IndexSettings,
@@ -25,6 +24,7 @@ from catalog.settings import (
     Settings,
     VerdictSettings,
 )
+from catalog.store.collection import Consistency, PhotoCollection
 from embedding.embedder import Embedder
 from marketlens.serving import IDLE_SECONDS
 from search_api.app import create_app

@@ -2,12 +2,12 @@
 
 from catalog.settings import ApiSettings
 from embedding.embedder import Embedder
-from search_api.batching import StageFactory, Stages
-from search_api.metrics import Metrics
+from search_api.serving.embed_queue import ServingStages, StageFactory
+from search_api.telemetry.metrics import Metrics
 from tests.support.models import FakeEngine, fake_embedder
 
 
-def make(engine: FakeEngine, **settings: float) -> tuple[Stages, Metrics]:
+def make(engine: FakeEngine, **settings: float) -> tuple[ServingStages, Metrics]:
     metrics = Metrics()
     factory = StageFactory(ApiSettings.model_validate(settings), metrics)
     return factory.of(Embedder(fake_embedder().card, engine)), metrics

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from catalog.errors import ExportUnreadable, OutputFailed
-from catalog.exports import open_export
-from catalog.hosts import reader
-from embedding.dataset import DatasetReport, prepare
-from embedding.splits import assign_splits, listing_groups, near_identical_pairs
+from catalog.exports.export import open_export
+from catalog.photo_files.hosts import reader
+from embedding.training.prepare import DatasetReport, prepare
+from embedding.training.splits import assign_splits, listing_groups, near_identical_pairs
 from tests.support.commands import RunHere
 from tests.support.exports import MakeExport
 from tests.support.paths import LISTINGS

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import ExportUnreadable, OutputFailed
-from catalog.exports import open_export
-from catalog.hosts import reader
+from catalog.exports.export import open_export
+from catalog.photo_files.hosts import reader
 from embedding.checkpoint import TRAINED_ON, listing_hash
-from embedding.evaluate import Evaluation, evaluate
+from embedding.evaluation.evaluate import Evaluation, evaluate
 from tests.support.commands import RunHere
 from tests.support.exports import MakeExport
 from tests.support.models import random_copy

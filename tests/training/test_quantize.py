@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import embedding.quantize
+import embedding.quantization.quantize
 from catalog.errors import ExportUnreadable, ModelBroken, OutputFailed
-from catalog.exports import open_export
-from catalog.hosts import reader
+from catalog.exports.export import open_export
+from catalog.photo_files.hosts import reader
 from embedding.card import read_card
 from embedding.checkpoint import load_model
 from embedding.embedder import Embedder
-from embedding.int8 import dequantize, quantize
-from embedding.quantize import quantize_arithmetic, quantize_model
+from embedding.int8_weights import dequantize, quantize
+from embedding.quantization.quantize import quantize_arithmetic, quantize_model
 from marketlens.terminal import progress
 from tests.support.commands import RunHere
 from tests.support.exports import write_export
@@ -123,7 +123,7 @@ def test_by_command(
     """With --calibrate the model calculates in int8, and how near it comes to the floats is told."""
     # Calibrated once, by `integers`: the same model and the same photos give the same file.
     calibrated = (integers / "model.int8.onnx").read_bytes()
-    monkeypatch.setattr(embedding.quantize, "to_int8", lambda *_: calibrated)
+    monkeypatch.setattr(embedding.quantization.quantize, "to_int8", lambda *_: calibrated)
     export = write_export(tmp_path / "export", 32)
     done = run_here("model", "quantize", random_model, "--out", "fast", "--calibrate", export, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -14,21 +14,21 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-import embedding.prepared
+import embedding.training.prepared_dataset
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
-from catalog.exports import open_export
-from catalog.hosts import reader
-from embedding.augmentation import train_transform
+from catalog.exports.export import open_export
+from catalog.photo_files.hosts import reader
 from embedding.card import ModelCard, read_card
 from embedding.card_text import describe
 from embedding.checkpoint import listing_hash, load_weights, trained_on
-from embedding.dataset import prepare
 from embedding.embedder import Embedder
-from embedding.importing import start_weights
 from embedding.model import TwoPartHead, load_network
-from embedding.prepared import PhotoDataset, TargetTable, read_prepared
-from embedding.recipes import ListingTrainee, SeedTrainee, whiten
-from embedding.train import TrainingArguments, train
+from embedding.model_import import start_weights
+from embedding.training.augmentation import train_transform
+from embedding.training.prepare import prepare
+from embedding.training.prepared_dataset import PhotoDataset, TargetTable, read_prepared
+from embedding.training.recipes import ListingTrainee, SeedTrainee, whiten
+from embedding.training.train import TrainingArguments, train
 from tests.support.commands import COMMAND, RunHere, marketlens
 from tests.support.exports import write_export
 from tests.support.pictures import picture
@@ -180,7 +180,7 @@ def test_held_back_photos_are_never_read(
 ) -> None:
     """Until the model is measured, not one photo of the test split, nor a near-identical one, is opened."""
     opened: list[str] = []
-    reading = embedding.prepared.read_photo
+    reading = embedding.training.prepared_dataset.read_photo
     steps: list[int] = []
 
     def watched(uri: str, limit: int) -> bytes:
@@ -193,7 +193,7 @@ def test_held_back_photos_are_never_read(
             steps.append(len(opened))
         yield lambda _: None
 
-    monkeypatch.setattr(embedding.prepared, "read_photo", watched)
+    monkeypatch.setattr(embedding.training.prepared_dataset, "read_photo", watched)
     out = tmp_path / "m"
     # Without worker processes, whose reading this test could not watch.
     train(prepared, out, quick(epochs=0), weights=weights, resume=False, progress=bar, say=lambda _: None)
@@ -211,7 +211,7 @@ def test_batches_come_from_train_alone(prepared: Path) -> None:
     data = read_prepared(prepared)
     table = TargetTable(data.split("train"), data.categories)
     assert len(table.listing) == len(data.split("train"))
-    from embedding.train import _batches
+    from embedding.training.train import _batches
 
     for epoch in range(3):
         batches = _batches(QUICK, table, epoch)
@@ -304,7 +304,7 @@ def test_model_folder_exists(prepared: Path, weights: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "place",
-    ["embedding.run_folder.save_file", pytest.param("embedding.checkpoint.save_file", marks=pytest.mark.slow)],
+    ["embedding.training.run_folder.save_file", pytest.param("embedding.checkpoint.save_file", marks=pytest.mark.slow)],
 )
 def test_disk_full(prepared: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """When the disk is full, in the middle of a run or at its end, the error says so and no half model stays."""

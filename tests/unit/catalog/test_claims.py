@@ -1,4 +1,4 @@
-from catalog.claims import ClaimWatch
+from catalog.runs.claim_watch import ClaimWatch
 
 
 def test_a_claim_lives_while_it_moves() -> None:

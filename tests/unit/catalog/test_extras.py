@@ -14,7 +14,7 @@ from tests.support.exports import MakeExport
 from tests.support.paths import ROOT
 
 # What imports the packages of an extra. Imported already, it would not miss them.
-THEIRS = ("embedding", "insights", "ingest.ray", "catalog.bulk", "marketlens.demo")
+THEIRS = ("embedding", "insights", "ingest.ray", "catalog.store.bulk_import", "marketlens.demo")
 
 
 def test_every_extra_exists() -> None:

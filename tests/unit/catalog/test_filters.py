@@ -4,7 +4,8 @@ import re
 import pytest
 
 from catalog.errors import InvalidFilter
-from catalog.filters import SearchFilter, is_quotable, one_of, quote
+from catalog.store.filters import SearchFilter, one_of, quote
+from catalog.text import is_quotable
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.collection import PhotoCollection
-from catalog.filters import SearchFilter
 from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
 
 PHOTOS = 80
 DIM = 8
@@ -65,7 +65,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     collection = PhotoCollection.connect(MilvusSettings(uri=str(folder / "milvus.db")), IndexSettings())
     collection.ensure("ab" * 32, DIM)
     vectors = random.normal(size=(PHOTOS, DIM)).astype(np.float32)
-    collection.upsert(photos, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    collection.writer.upsert(photos, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     yield collection, pd.DataFrame([_fields(one) for one in photos])
     collection.close()
 
@@ -132,8 +132,8 @@ def test_the_store_keeps_what_pandas_keeps(stock: Stock, data: st.DataObject) ->
         exclude_photo_ids=(*frame.photo_id[data.draw(IDS)], data.draw(TEXTS)),
     )
     query = np.eye(DIM, dtype=np.float32)[:1]
-    page = photos.search(query, where, PHOTOS, group_by="photo")
+    page = photos.reader.search(query, where, PHOTOS, group_by="photo")
     assert {hit.photo_id for hit in page.hits} == set(frame.photo_id[kept(frame, where)])
     assert page.exhausted
-    without = photos.search(query, SearchFilter(), PHOTOS, group_by="photo")
+    without = photos.reader.search(query, SearchFilter(), PHOTOS, group_by="photo")
     assert len(without.hits) == PHOTOS

@@ -1,5 +1,5 @@
-from catalog.grouping import best_per_photo, group
 from catalog.listing import Listing, Photo, Scored, StoredPhoto
+from catalog.search.hits import best_per_photo, group
 
 
 def scored(score: float, photo_id: str) -> Scored:

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from catalog.index import LITE_INDEXES, build_params, check_embeddings
 from catalog.listing import Listing, Photo, StoredPhoto
 from catalog.settings import IndexSettings
+from catalog.store.index_params import LITE_INDEXES, build_params
+from catalog.store.records import check_embeddings
 
 DIM = 4
 

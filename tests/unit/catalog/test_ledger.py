@@ -8,16 +8,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.errors import InvalidSetting, LedgerBroken, OutputFailed
-from catalog.exports import open_export
-from catalog.ledger import Ledger, Line, Run
+from catalog.exports.export import open_export
 from catalog.listing import Photo
-from catalog.report import Report
+from catalog.runs.ledger import Ledger, Line, Run
+from catalog.runs.report import Report
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from ingest.lookup import look_up
 from ingest.patience import Patience
+from ingest.stages.lookup import look_up
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 from tests.support.runs import start, start_stopped
@@ -43,7 +43,7 @@ def test_every_row_has_a_line(make_export: MakeExport, embedder: Embedder, photo
     report = ingest_export(export, embedder, photos, batch_size=3)
     rows = table(export.parent / "ledger", report)
     assert len(rows["row"]) == len(set(rows["row"])) == report.read == 14
-    assert rows["verdict"].count("written") == report.written == photos.count() == report.photos == 10
+    assert rows["verdict"].count("written") == report.written == photos.reader.count() == report.photos == 10
     why = {
         photo_id: (stage, reason)
         for photo_id, verdict, stage, reason in zip(
@@ -211,10 +211,10 @@ def test_resume_goes_on_with_the_same_run(
     """Rows that have their line are not even looked at; the report ends as that of one whole run."""
     export = make_export(listings=10, photos_each=1)
     first = start_stopped(export, embedder, photos, 2)
-    assert (first.written, photos.count()) == (6, 6)
+    assert (first.written, photos.reader.count()) == (6, 6)
     looked_up: list[str] = []
-    stored = photos.stored
-    monkeypatch.setattr(photos, "stored", lambda ids: looked_up.extend(ids) or stored(ids))
+    stored = photos.reader.stored
+    monkeypatch.setattr(photos.reader, "stored", lambda ids: looked_up.extend(ids) or stored(ids))
     second = start(export, embedder, photos, resume=True)
     assert second.run_id == first.run_id
     assert (second.read, second.written, second.unchanged, second.finished) == (10, 10, 0, True)
@@ -259,7 +259,7 @@ def test_another_collection_is_not_resumed(
     try:
         with pytest.raises(InvalidSetting, match="did not write to photos_"):
             start(export, embedder, other, resume=True)
-        assert start(export, embedder, other).written == other.count() == 10
+        assert start(export, embedder, other).written == other.reader.count() == 10
     finally:
         other.close()
 

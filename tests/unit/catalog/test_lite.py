@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.lite import drop_index_files, free_bytes, lock_holder
+from catalog.store.lite_files import drop_index_files, free_bytes, lock_holder
 
 
 def test_another_lock(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from catalog.listing import Listing, Photo, StoredPhoto
-from catalog.records import FIELDS, from_row, to_row
+from catalog.store.records import FIELDS, from_row, to_row
 
 
 def stored(price: float | None, listed_at: int | None = 1_600_000_000) -> StoredPhoto:

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from dashboard.asked import Asked
-from dashboard.categories import category_counts_html
-from dashboard.chosen import Chosen, inside
-from dashboard.clusters_parts import draw_chosen
-from dashboard.colouring import colour_by
-from dashboard.exporting import as_csv
-from dashboard.looked import Looked
-from dashboard.question import Photo, Question
-from dashboard.tiles import price_in_words
+from dashboard.clusters.colouring import colour_by
+from dashboard.clusters.sections import draw_chosen
+from dashboard.clusters.selection import MapSelection, inside
+from dashboard.clusters.state import MapState
+from dashboard.search.question import Photo, Question
+from dashboard.search.state import SearchState
+from dashboard.widgets.categories import category_counts_html
+from dashboard.widgets.csv_export import as_csv
+from dashboard.widgets.tiles import price_in_words
 from search_api.client import Client
 from search_api.schemas import MAX_EXAMPLES, Box, Example, Filter, MapColumns, Negative, Source
 
@@ -42,14 +42,16 @@ def test_prices_read_as_people_write_them(price: float | None, currency: str, wo
 @pytest.mark.parametrize(
     "asked",
     [
-        Asked(),
-        Asked(("a/b", "c"), ("d",), ("Home & Garden", "Gone"), "Beds", 0.0, 1234567.89, "Leeds", date(2026, 2, 3), 200),
-        Asked(location="St. John's"),
+        SearchState(),
+        SearchState(
+            ("a/b", "c"), ("d",), ("Home & Garden", "Gone"), "Beds", 0.0, 1234567.89, "Leeds", date(2026, 2, 3), 200
+        ),
+        SearchState(location="St. John's"),
     ],
 )
-def test_a_link_gives_back_what_was_asked(asked: Asked) -> None:
+def test_a_link_gives_back_what_was_asked(asked: SearchState) -> None:
     """Whatever is asked survives the URL."""
-    assert Asked.from_params(asked.to_params()) == asked
+    assert SearchState.from_params(asked.to_params()) == asked
 
 
 def test_nonsense_in_a_link_is_not_asked() -> None:
@@ -62,12 +64,12 @@ def test_nonsense_in_a_link_is_not_asked() -> None:
         "listing_id": [],
         "listed_after": ["soon"],
     }
-    assert Asked.from_params(params) == Asked(limit=200)
+    assert SearchState.from_params(params) == SearchState(limit=200)
 
 
 def test_what_is_not_asked_is_not_sent() -> None:
     """An untouched form adds no filter."""
-    assert Asked().filter() == Filter()
+    assert SearchState().filter() == Filter()
 
 
 def test_an_area_chooses_what_lies_in_it() -> None:
@@ -78,21 +80,21 @@ def test_an_area_chooses_what_lies_in_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "chosen", [Chosen(), Chosen(photo="p-1"), Chosen(area=((-1.0, 0.25), (0.5, 0.5), (0.0, -1.0)))]
+    "chosen", [MapSelection(), MapSelection(photo="p-1"), MapSelection(area=((-1.0, 0.25), (0.5, 0.5), (0.0, -1.0)))]
 )
-def test_a_link_gives_back_what_was_chosen(chosen: Chosen) -> None:
+def test_a_link_gives_back_what_was_chosen(chosen: MapSelection) -> None:
     """Whatever is chosen on the map survives the URL."""
     spelt = chosen.spell()
-    assert Chosen.read(spelt.get("area", ""), spelt.get("photo", "")) == chosen
+    assert MapSelection.read(spelt.get("area", ""), spelt.get("photo", "")) == chosen
 
 
 def test_nonsense_chooses_nothing() -> None:
     """A URL edited by hand never breaks the map, and neither does a number that is none."""
-    assert Chosen.read("1~2~x", "") == Chosen()
-    assert Chosen.read("1~2~3~nan~5~6", "") == Chosen()
-    assert Chosen.read("1~2~3~4", "p") == Chosen(photo="p")
+    assert MapSelection.read("1~2~x", "") == MapSelection()
+    assert MapSelection.read("1~2~3~nan~5~6", "") == MapSelection()
+    assert MapSelection.read("1~2~3~4", "p") == MapSelection(photo="p")
     params = {"colour": ["mood"], "part": ["x"], "shown": ["A", "", "A"]}
-    assert Looked.from_params(params) == Looked(shown=("A",))
+    assert MapState.from_params(params) == MapState(shown=("A",))
 
 
 def columns(**known: list[Any]) -> MapColumns:
@@ -164,16 +166,19 @@ BOX = Box(x=0.1, y=0.2, width=0.5, height=0.5)
 @pytest.mark.parametrize(
     ("question", "source"),
     [
-        (Question(Asked(), (PHOTO,)), {}),
-        (Question(Asked(), (PHOTO, PHOTO)), {}),
-        (Question(Asked(), (replace(PHOTO, box=BOX),)), {"box": BOX}),
-        (Question(Asked(listing_id=("a",))), {"listing_id": "a"}),
-        (Question(Asked(listing_id=("a", "b"))), {"positives": [Example(listing_id="a"), Example(listing_id="b")]}),
+        (Question(SearchState(), (PHOTO,)), {}),
+        (Question(SearchState(), (PHOTO, PHOTO)), {}),
+        (Question(SearchState(), (replace(PHOTO, box=BOX),)), {"box": BOX}),
+        (Question(SearchState(listing_id=("a",))), {"listing_id": "a"}),
         (
-            Question(Asked(listing_id=("a",)), (PHOTO, replace(PHOTO, box=BOX))),
+            Question(SearchState(listing_id=("a", "b"))),
+            {"positives": [Example(listing_id="a"), Example(listing_id="b")]},
+        ),
+        (
+            Question(SearchState(listing_id=("a",)), (PHOTO, replace(PHOTO, box=BOX))),
             {"positives": [Example(upload=0), Example(upload=1, box=BOX), Example(listing_id="a")]},
         ),
-        (Question(Asked(unlike=("z",)), (PHOTO,)), {"negatives": [Negative(listing_id="z")]}),
+        (Question(SearchState(unlike=("z",)), (PHOTO,)), {"negatives": [Negative(listing_id="z")]}),
     ],
 )
 def test_what_is_searched_by(question: Question, source: dict[str, Any]) -> None:
@@ -191,11 +196,11 @@ PHOTOS = (PHOTO,) * (MAX_EXAMPLES + 1)
 @pytest.mark.parametrize(
     ("question", "left_out"),
     [
-        (Question(Asked(), PHOTOS), 0),  # photos of one thing are no examples
-        (Question(Asked(), (replace(PHOTO, box=BOX), *PHOTOS[1:])), 1),
-        (Question(Asked(listing_id=("a",)), PHOTOS), 2),
-        (Question(Asked(listing_id=LISTINGS), (PHOTO,)), 2),
-        (Question(Asked(unlike=LISTINGS), (PHOTO,)), 1),
+        (Question(SearchState(), PHOTOS), 0),  # photos of one thing are no examples
+        (Question(SearchState(), (replace(PHOTO, box=BOX), *PHOTOS[1:])), 1),
+        (Question(SearchState(listing_id=("a",)), PHOTOS), 2),
+        (Question(SearchState(listing_id=LISTINGS), (PHOTO,)), 2),
+        (Question(SearchState(unlike=LISTINGS), (PHOTO,)), 1),
     ],
 )
 def test_no_more_is_asked_than_a_search_takes(question: Question, left_out: int) -> None:

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dashboard.decided import rows_of
-from dashboard.duplicate_group import differences, kind_in_words
-from dashboard.evidence import certainty_in_words
-from dashboard.reviewing import Queue
+from dashboard.review.duplicate_group import differences, kind_in_words
+from dashboard.review.evidence import certainty_in_words
+from dashboard.review.question_queue import Queue
+from dashboard.review.verdicts import rows_of
 from search_api.client import ApiError
 from search_api.schemas import Duplicate, DuplicateGroup, DuplicateListing, PutVerdict, Verdict, WrongCategory
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from catalog.errors import InvalidSetting
-from embedding.balance import balance_model, shift
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
 from embedding.checkpoint import load_model, save_model
 from embedding.embedder import Embedder
 from embedding.model import EmbeddingModel, as_arrays
+from embedding.training.balance import balance_model, shift
 from tests.support.pictures import picture
 
 HEAD = TwoPartHeadConfig(categories=3)

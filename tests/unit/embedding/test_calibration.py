@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from embedding.calibration import fit, nearest_pairs, reliability
 from embedding.card import Calibration
-from embedding.neighbours import exact_neighbours
+from embedding.evaluation.calibration import fit, nearest_pairs, reliability
+from embedding.evaluation.neighbours import exact_neighbours
 
 
 def test_fit_finds_the_curve() -> None:

@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 
 from catalog.errors import ModelMissing
-from embedding import gpu
 from embedding.checkpoint import load_model
-from embedding.cuda_engine import CudaEngine
 from embedding.embedder import Embedder
+from embedding.engines import gpu
+from embedding.engines.cuda_engine import CudaEngine
+from embedding.engines.onnx_engine import OnnxEngine
+from embedding.engines.onnx_graph import build_graph
 from embedding.model import load_network
-from embedding.onnx_engine import OnnxEngine
-from embedding.onnx_graph import build_graph
 from tests.support.models import DIM, FakeEngine, random_copy
 from tests.support.pictures import picture
 

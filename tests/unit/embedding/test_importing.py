@@ -9,8 +9,8 @@ from torchvision.models import resnet50
 
 from catalog.errors import ModelBroken, ModelMissing, OutputFailed
 from embedding.card import read_card
-from embedding.importing import import_model
 from embedding.model import load_network
+from embedding.model_import import import_model
 
 Weights = dict[str, Tensor]
 

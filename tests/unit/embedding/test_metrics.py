@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from embedding.metrics import figure, per_photo
+from embedding.evaluation.metrics import figure, per_photo
 
 
 def on_circle(*degrees: float) -> np.ndarray:

@@ -6,9 +6,9 @@ import torch
 
 from embedding.card import LEVELS, ArchitectureConfig, ClassifierHeadConfig, TransformConfig, TwoPartHeadConfig
 from embedding.category_head import CategoryHead
+from embedding.engines.onnx_engine import OnnxEngine
+from embedding.engines.onnx_graph import build_graph, tensor_shapes
 from embedding.model import EmbeddingModel, TwoPartHead, as_arrays
-from embedding.onnx_engine import OnnxEngine
-from embedding.onnx_graph import build_graph, tensor_shapes
 
 HEADS = {
     "pooled": ArchitectureConfig(),

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catalog.listing import Listing, Photo
+from catalog.stage_timer import StageTimer
 from embedding.card import TransformConfig
 from embedding.embedder import Embedder
 from embedding.model import Normalize
 from embedding.photos import open_photo
 from embedding.transforms import embed_transform
-from ingest.reading import PhotoReader, ReadPhoto
-from ingest.stages import Stages
+from ingest.stages.photo_reader import PhotoReader, ReadPhoto
 from tests.support.models import DIM
 from tests.support.pictures import jpeg, picture
 
@@ -97,7 +97,7 @@ def test_one_preprocessing(embedder: Embedder, tmp_path: Path) -> None:
     """Ingest and query give the network the same pixels for the same bytes."""
     data = jpeg(picture(1, (900, 700)))
     (tmp_path / "a.jpg").write_bytes(data)
-    reader = PhotoReader(embedder.preprocess, 10**6, Stages())
+    reader = PhotoReader(embedder.preprocess, 10**6, StageTimer())
     ingested = reader.read(Photo("p", Listing("l"), str(tmp_path / "a.jpg")), None)
     recorder = Recorder()
     Embedder(embedder.card, recorder).embed([open_photo(data)])

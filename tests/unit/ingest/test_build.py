@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.errors import BuildRefused, ModelMismatch, NotFound
 from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from ingest.build import begin, go_on
+from index_builds.build import begin, go_on
 from tests.support.builds import new_build, other_embedder, run
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
@@ -38,7 +38,7 @@ def test_the_same_model_copies(catalogue: PhotoCollection, export: Path) -> None
     report = run(catalogue, info, None)
     assert (report.read, report.copied) == (16, 16)
     ids = ["l0-0", "l7-1"]
-    assert np.array_equal(catalogue.at(info).embeddings(ids), catalogue.embeddings(ids))
+    assert np.array_equal(catalogue.at(info).reader.embeddings(ids), catalogue.reader.embeddings(ids))
     assert catalogue.at(info).info().index.type == "HNSW"
 
 
@@ -48,9 +48,9 @@ def test_another_model_embeds_every_photo_once(catalogue: PhotoCollection) -> No
     info = new_build(catalogue)
     report = run(catalogue, info, embedder)
     assert (report.embedded, engine.photos) == (16, 16)
-    old, new = catalogue.embeddings(["l3-0"]), catalogue.at(info).embeddings(["l3-0"])
+    old, new = catalogue.reader.embeddings(["l3-0"]), catalogue.at(info).reader.embeddings(["l3-0"])
     assert np.allclose(new, old[:, ::-1], atol=1e-6)
-    assert catalogue.at(info).photo("l3-0") == catalogue.photo("l3-0")
+    assert catalogue.at(info).reader.photo("l3-0") == catalogue.reader.photo("l3-0")
 
 
 def test_what_can_no_longer_be_read_is_rejected(catalogue: PhotoCollection, export: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_stopped_build_goes_on(catalogue: PhotoCollection) -> None:
 
 def test_the_live_collection_may_change_meanwhile(catalogue: PhotoCollection) -> None:
     """New, changed and removed photos are brought over before the build is called ready."""
-    cheaper = catalogue.photo("l0-0")
+    cheaper = catalogue.reader.photo("l0-0")
     cheaper = replace(
         cheaper, photo=replace(cheaper.photo, listing=replace(cheaper.photo.listing, price=0.5)), ingested_at=1
     )
@@ -95,16 +95,16 @@ def test_the_live_collection_may_change_meanwhile(catalogue: PhotoCollection) ->
 
     def change(photos: int) -> None:
         if photos == 12:
-            catalogue.upsert([cheaper, new], catalogue.embeddings(["l0-0", "l0-1"]))
-            catalogue.remove(["l0-1", "l7-1"])
+            catalogue.writer.upsert([cheaper, new], catalogue.reader.embeddings(["l0-0", "l0-1"]))
+            catalogue.writer.remove(["l0-1", "l7-1"])
 
     embedder, engine = other_embedder(change)
     info = new_build(catalogue)
     report = run(catalogue, info, embedder)
     build = catalogue.at(info)
-    assert build.count() == catalogue.count() == 15
-    assert build.photo("l0-0") == cheaper
-    assert build.photo("new") == new
+    assert build.reader.count() == catalogue.reader.count() == 15
+    assert build.reader.photo("l0-0") == cheaper
+    assert build.reader.photo("new") == new
     assert (report.copied, report.embedded) == (1, engine.photos)
 
 
@@ -113,8 +113,8 @@ def test_a_collection_that_never_rests_is_said_so(catalogue: PhotoCollection) ->
     changes = iter(range(1_000))
 
     def change(_: int) -> None:
-        one = catalogue.photo("l0-0")
-        catalogue.upsert([replace(one, sha256=f"{next(changes):064x}")], catalogue.embeddings(["l0-0"]))
+        one = catalogue.reader.photo("l0-0")
+        catalogue.writer.upsert([replace(one, sha256=f"{next(changes):064x}")], catalogue.reader.embeddings(["l0-0"]))
 
     info = new_build(catalogue)
     with pytest.raises(BuildRefused, match="keeps changing"):
@@ -139,23 +139,23 @@ def test_a_build_keeps_the_books(catalogue: PhotoCollection, embedder: Embedder,
     def live() -> PhotoCollection:
         return catalogue.at(catalogue.builds.live())
 
-    catalogue.end_changes(at=1_700_000_000)
+    catalogue.notes.end_changes(at=1_700_000_000)
     info = new_build(catalogue, catalogue.info().fingerprint)
     run(catalogue, info, None)
     catalogue.builds.promote(catalogue.builds.describe(info.name))
-    assert (live().changed_at(), live().lost()) == (1_700_000_000, 0)
-    live().remove(["l0-0"])
-    assert live().lost() == 1
+    assert (live().notes.changed_at(), live().notes.lost()) == (1_700_000_000, 0)
+    live().writer.remove(["l0-0"])
+    assert live().notes.lost() == 1
     assert ingest_export(export, embedder, live()).photos == 16
     catalogue.builds.rollback()
     for name in ("Products.csv", "Images.csv"):
         rows = [row for row in (export / name).read_text().splitlines() if ",l7," not in f"{row},"]
         (export / name).write_text("\n".join(rows) + "\n")
     assert ingest_export(export, embedder, live(), sync=True).removed == 2
-    live().end_changes(at=1_700_000_001)
+    live().notes.end_changes(at=1_700_000_001)
     run(catalogue, info, None)
     catalogue.builds.promote(catalogue.builds.describe(info.name))
-    assert (live().count(), live().lost(), live().changed_at()) == (14, 0, 1_700_000_001)
+    assert (live().reader.count(), live().notes.lost(), live().notes.changed_at()) == (14, 0, 1_700_000_001)
 
 
 def test_beginning(catalogue: PhotoCollection, random_model: Path, tmp_path: Path) -> None:

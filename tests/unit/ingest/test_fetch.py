@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest.fetch import PER_HOST, as_read
+from ingest.stages.prefetch import PER_HOST, as_read
 
 Item = tuple[str, int]
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catalog.collection import PhotoCollection
 from catalog.errors import ModelMismatch, StoreFailed
-from catalog.exports import open_export
-from catalog.filters import SearchFilter
-from catalog.report import Report
+from catalog.exports.export import open_export
+from catalog.runs.report import Report
 from catalog.settings import IngestSettings
+from catalog.store.collection import PhotoCollection
+from catalog.store.filters import SearchFilter
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
-from ingest.local import run_locally
+from ingest.engines.local import run_locally
 from ingest.run import Options, ingest
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport, write_csv
@@ -31,8 +31,8 @@ def test_every_photo_of_an_export_is_written(
     """Twelve rows in are twelve photos in the collection, with their listing's fields."""
     report = ingest_export(make_export(listings=6, photos_each=2), embedder, photos)
     assert (report.read, report.written, report.rejected) == (12, 12, 0)
-    assert photos.count() == 12
-    listing = photos.photo("l3-1").photo.listing
+    assert photos.reader.count() == 12
+    listing = photos.reader.photo("l3-1").photo.listing
     assert (listing.title, listing.category, listing.subcategory) == ("Thing 3", "Garden", "Things")
     assert (listing.price, listing.currency, listing.location) == (4.0, "GBP", "Leeds, West Yorkshire")
 
@@ -42,7 +42,7 @@ def test_a_photo_finds_its_listing(make_export: MakeExport, embedder: Embedder, 
     export = make_export(listings=8, photos_each=2)
     ingest_export(export, embedder, photos)
     image = open_photo((export / "images" / "l5-1.jpg").read_bytes())
-    hit = photos.search(embedder.embed([image]), SearchFilter(), 3).hits[0]
+    hit = photos.reader.search(embedder.embed([image]), SearchFilter(), 3).hits[0]
     assert (hit.listing.listing_id, hit.photo_id) == ("l5", "l5-1")
     assert hit.score == pytest.approx(1.0, abs=1e-5)
 
@@ -53,11 +53,11 @@ def test_a_second_run_writes_and_embeds_nothing(
     """What is there already is neither embedded nor written again."""
     export = make_export()
     ingest_export(export, embedder, photos)
-    embedded, before = engine.photos, photos.photo("l0-0")
+    embedded, before = engine.photos, photos.reader.photo("l0-0")
     report = ingest_export(export, embedder, photos)
     assert (report.written, report.unchanged) == (0, 12)
     assert engine.photos == embedded
-    assert photos.photo("l0-0") == before
+    assert photos.reader.photo("l0-0") == before
 
 
 def test_a_new_price_is_written_without_embedding(
@@ -66,14 +66,14 @@ def test_a_new_price_is_written_without_embedding(
     """Changed metadata updates every photo of the listing and keeps the embeddings."""
     export = make_export()
     ingest_export(export, embedder, photos)
-    vector, embedded = photos.embeddings(["l2-0"]), engine.photos
+    vector, embedded = photos.reader.embeddings(["l2-0"]), engine.photos
     products = export / "Products.csv"
     products.write_text(products.read_text().replace("£3.00", "£99.00"))
     report = ingest_export(export, embedder, photos)
     assert (report.written, report.updated, report.unchanged) == (2, 2, 10)
     assert engine.photos == embedded
-    assert photos.photo("l2-1").photo.listing.price == 99.0
-    assert np.array_equal(photos.embeddings(["l2-0"]), vector)
+    assert photos.reader.photo("l2-1").photo.listing.price == 99.0
+    assert np.array_equal(photos.reader.embeddings(["l2-0"]), vector)
 
 
 def test_the_first_ingest_dates_a_listing(
@@ -92,7 +92,7 @@ def test_the_first_ingest_dates_a_listing(
     with (export / "Images.csv").open("a") as images:
         images.write("99,l1-9,l1\n")
     assert ingest_export(export, embedder, photos).written == 4
-    assert {record.photo.listing.listed_at for batch in photos.records() for record in batch} == {1_600_000_000}
+    assert {record.photo.listing.listed_at for batch in photos.reader.records() for record in batch} == {1_600_000_000}
 
 
 def test_new_bytes_are_embedded_again(
@@ -105,7 +105,7 @@ def test_new_bytes_are_embedded_again(
     (export / "images" / "l0-0.jpg").write_bytes(jpeg(picture(77)))
     report = ingest_export(export, embedder, photos)
     assert (report.written, report.embedded, report.unchanged) == (1, 1, 11)
-    assert (engine.photos, photos.count()) == (embedded + 1, 12)
+    assert (engine.photos, photos.reader.count()) == (embedded + 1, 12)
 
 
 def spoil(path: Path, how: str) -> None:
@@ -141,7 +141,7 @@ def test_one_bad_photo_never_ends_the_fill(
     assert (report.written, report.rejected) == (11, 1)
     row = report.rejected_rows[0]
     assert (row.photo_id, row.listing_id, row.reason, row.row) == ("l1-0", "l1", reason, "Images.csv row 4")
-    assert photos.count() == 11
+    assert photos.reader.count() == 11
 
 
 def test_a_photo_gone_bad_keeps_its_record(
@@ -153,7 +153,7 @@ def test_a_photo_gone_bad_keeps_its_record(
     spoil(export / "images" / "l1-0.jpg", "cut")
     report = ingest_export(export, embedder, photos)
     assert (report.unchanged, report.rejected) == (11, 1)
-    assert photos.count() == 12
+    assert photos.reader.count() == 12
 
 
 def test_an_id_that_appears_twice_is_stored_once(
@@ -166,7 +166,7 @@ def test_an_id_that_appears_twice_is_stored_once(
     report = ingest_export(export, embedder, photos, batch_size=3)
     assert (report.read, report.written, report.rejected) == (13, 12, 1)
     assert report.rejected_rows[0].reason == "duplicate_photo_id"
-    assert photos.photo("l0-0").photo.listing.listing_id == "l0"
+    assert photos.reader.photo("l0-0").photo.listing.listing_id == "l0"
 
 
 def test_a_price_of_free_is_kept_as_unknown_and_said_once(
@@ -179,7 +179,7 @@ def test_a_price_of_free_is_kept_as_unknown_and_said_once(
     report = ingest_export(export, embedder, photos)
     assert (report.written, report.rejected) == (12, 0)
     assert report.warnings == ["listing l1: price 'free' is not a number; stored as unknown"]
-    assert photos.photo("l1-0").photo.listing.price is None
+    assert photos.reader.photo("l1-0").photo.listing.price is None
 
 
 def test_two_listings_may_share_a_photo(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
@@ -188,7 +188,7 @@ def test_two_listings_may_share_a_photo(make_export: MakeExport, embedder: Embed
     shutil.copy(export / "images" / "l0-0.jpg", export / "images" / "l1-0.jpg")
     ingest_export(export, embedder, photos)
     image = open_photo((export / "images" / "l0-0.jpg").read_bytes())
-    hits = photos.search(embedder.embed([image]), SearchFilter(), 2).hits
+    hits = photos.reader.search(embedder.embed([image]), SearchFilter(), 2).hits
     assert {hit.listing.listing_id for hit in hits} == {"l0", "l1"}
 
 
@@ -199,7 +199,7 @@ def test_another_model_writes_nothing(make_export: MakeExport, embedder: Embedde
     other = make_export(listings=4, name="other")
     with pytest.raises(ModelMismatch):
         ingest_export(other, fake_embedder("0f" * 32), photos)
-    assert photos.count() == 4
+    assert photos.reader.count() == 4
 
 
 def test_what_was_confirmed_before_a_failure_is_reported(
@@ -207,7 +207,7 @@ def test_what_was_confirmed_before_a_failure_is_reported(
 ) -> None:
     """When Milvus refuses midway, the report holds exactly what is in the store; a second run ends the job."""
     export = make_export(listings=10, photos_each=1)
-    upsert, calls = photos.upsert, []
+    upsert, calls = photos.writer.upsert, []
 
     def refuse_the_third(*arguments: object) -> None:
         calls.append(1)
@@ -215,15 +215,15 @@ def test_what_was_confirmed_before_a_failure_is_reported(
             raise StoreFailed("disk full")
         upsert(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(photos, "upsert", refuse_the_third)
+    monkeypatch.setattr(photos.writer, "upsert", refuse_the_third)
     report = Report(export=str(export))
     with pytest.raises(StoreFailed):
         model, settings = LoadedModel(embedder), IngestSettings(batch_size=3, ledger=export.parent / "ledger")
         ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options())
-    assert (report.written, report.finished) == (photos.count(), False)
+    assert (report.written, report.finished) == (photos.reader.count(), False)
     assert report.written == 6
     again = ingest_export(export, embedder, photos)
-    assert (again.unchanged, again.written, photos.count()) == (6, 4, 10)
+    assert (again.unchanged, again.written, photos.reader.count()) == (6, 4, 10)
 
 
 def test_a_manifest_is_an_export_too(tmp_path: Path, embedder: Embedder, photos: PhotoCollection) -> None:
@@ -232,7 +232,7 @@ def test_a_manifest_is_an_export_too(tmp_path: Path, embedder: Embedder, photos:
     header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
     write_csv(tmp_path / "m.csv", header, [["p", "l", "T", "C / S", "5", "eur", "Rome", "a.png"]])
     assert ingest_export(tmp_path / "m.csv", embedder, photos).written == 1
-    listing = photos.photo("p").photo.listing
+    listing = photos.reader.photo("p").photo.listing
     assert (listing.category, listing.subcategory, listing.price, listing.currency) == ("C", "S", 5.0, "EUR")
 
 
@@ -240,8 +240,8 @@ def test_lost_rows_are_noticed(make_export: MakeExport, embedder: Embedder, phot
     """Rows that a store lost without a word are counted, and the next ingest writes them again."""
     export = make_export()
     ingest_export(export, embedder, photos)
-    assert photos.lost() == 0
-    photos.remove(["l0-0", "l0-1"])
-    assert photos.lost() == 2
+    assert photos.notes.lost() == 0
+    photos.writer.remove(["l0-0", "l0-1"])
+    assert photos.notes.lost() == 2
     report = ingest_export(export, embedder, photos)
-    assert (report.written, report.unchanged, photos.lost()) == (2, 10, 0)
+    assert (report.written, report.unchanged, photos.notes.lost()) == (2, 10, 0)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-import ingest.reading
-from catalog.hosts import FAILURES_IN_A_ROW
+import ingest.stages.photo_reader
 from catalog.listing import Listing, Photo, Rejected, StoredPhoto
-from catalog.storage import read_photo
+from catalog.photo_files.files import read_photo
+from catalog.photo_files.hosts import FAILURES_IN_A_ROW
+from catalog.stage_timer import StageTimer
 from embedding.embedder import Embedder
-from ingest.reading import PhotoReader, ReadPhoto
-from ingest.stages import Stages
+from ingest.stages.photo_reader import PhotoReader, ReadPhoto
 from tests.support.pictures import jpeg, picture
 from tests.support.web import Answer, Site
 
@@ -26,7 +26,7 @@ def stored(read: ReadPhoto | Rejected) -> StoredPhoto:
 
 
 def reader(embedder: Embedder) -> PhotoReader:
-    return PhotoReader(embedder.preprocess, 1_000_000, Stages())
+    return PhotoReader(embedder.preprocess, 1_000_000, StageTimer())
 
 
 def settle(path: Path, changed: float) -> None:
@@ -39,7 +39,7 @@ def test_unchanged_is_not_read(embedder: Embedder, tmp_path: Path, monkeypatch: 
     path.write_bytes(jpeg(picture(1)))
     settle(path, 1_000)
     known = stored(reader(embedder).read(photo(path), None))
-    monkeypatch.delattr(ingest.reading, "read_photo")
+    monkeypatch.delattr(ingest.stages.photo_reader, "read_photo")
     again = reader(embedder).read(photo(path), known)
     assert isinstance(again, ReadPhoto)
     assert (again.sha256, again.pixels, stored(again)) == (known.sha256, None, known)
@@ -57,7 +57,7 @@ def test_changes_while_it_is_read(embedder: Embedder, tmp_path: Path, monkeypatc
         settle(path, 2_000)
         return data
 
-    monkeypatch.setattr(ingest.reading, "read_photo", read_and_change)
+    monkeypatch.setattr(ingest.stages.photo_reader, "read_photo", read_and_change)
     known = stored(reader(embedder).read(photo(path), None))
     monkeypatch.undo()
     again = reader(embedder).read(photo(path), known)

@@ -2,12 +2,13 @@
 
 import pytest
 
-from ingest.stages import Stages, idle_warning
+from catalog.stage_timer import StageTimer
+from ingest.idle_warning import idle_warning
 
 
 def test_time_adds_up_also_when_it_fails() -> None:
     """What a stage did before an error counts as well."""
-    stages = Stages()
+    stages = StageTimer()
     with stages.time("read"):
         pass
     first = stages.seconds["read"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.collection import PhotoCollection
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
@@ -26,12 +26,12 @@ def test_a_listing_that_is_gone_is_removed(
     export = make_export(listings=10)
     ingest_export(export, embedder, photos)
     drop_listing(export, "l3")
-    assert (ingest_export(export, embedder, photos).removed, photos.count()) == (0, 20)
+    assert (ingest_export(export, embedder, photos).removed, photos.reader.count()) == (0, 20)
     report = ingest_export(export, embedder, photos, sync=True)
-    assert (report.read, report.unchanged, report.removed, report.photos, photos.count()) == (18, 18, 2, 18, 18)
+    assert (report.read, report.unchanged, report.removed, report.photos, photos.reader.count()) == (18, 18, 2, 18, 18)
     rows = pq.read_table(export.parent / "ledger" / report.run_id / "rows.parquet").to_pylist()
     assert {row["photo_id"] for row in rows if row["verdict"] == "removed"} == {"l3-0", "l3-1"}
-    assert not photos.stored(["l3-0", "l3-1"])
+    assert not photos.reader.stored(["l3-0", "l3-1"])
 
 
 def test_too_many_are_not_removed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
@@ -42,9 +42,9 @@ def test_too_many_are_not_removed(make_export: MakeExport, embedder: Embedder, p
         drop_listing(export, f"l{number}")
     report = ingest_export(export, embedder, photos, sync=True)
     assert "6 of 20 photos (30.0%), those of 3 listings" in report.sync_refused
-    assert (report.removed, photos.count()) == (0, 20)
+    assert (report.removed, photos.reader.count()) == (0, 20)
     assert ingest_export(export, embedder, photos, sync=True, max_removed=0.3).removed == 6
-    assert photos.count() == 14
+    assert photos.reader.count() == 14
 
 
 def test_a_rejected_row_still_names_its_photo(
@@ -55,7 +55,7 @@ def test_a_rejected_row_still_names_its_photo(
     ingest_export(export, embedder, photos)
     (export / "images" / "l0-0.jpg").unlink()
     report = ingest_export(export, embedder, photos, sync=True)
-    assert (report.rejected, report.removed, photos.count()) == (1, 0, 20)
+    assert (report.rejected, report.removed, photos.reader.count()) == (1, 0, 20)
 
 
 def test_malformed_rows_stop_the_removal(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
@@ -66,7 +66,7 @@ def test_malformed_rows_stop_the_removal(make_export: MakeExport, embedder: Embe
     images.write_text(images.read_text().replace(",l4-1,l4", ",l4-1,l4,torn"))
     report = ingest_export(export, embedder, photos, sync=True)
     assert "1 rows of the export are malformed" in report.sync_refused
-    assert photos.count() == 20
+    assert photos.reader.count() == 20
 
 
 @pytest.mark.parametrize("stored", [False, True])
@@ -83,7 +83,7 @@ def test_a_dry_run_writes_nothing(
     embedded, runs = engine.photos, set((export.parent / "ledger").glob("*"))
     dry = ingest_export(export, embedder, photos, sync=True, dry_run=True)
     assert (engine.photos, set((export.parent / "ledger").glob("*"))) == (embedded, runs)
-    assert not stored or photos.count() == 20
+    assert not stored or photos.reader.count() == 20
     real = ingest_export(export, embedder, photos, sync=True)
     names = ("read", "embedded", "updated", "unchanged", "rejected", "removed")
     assert [getattr(dry, name) for name in names] == [getattr(real, name) for name in names]

@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.errors import OutputFailed
-from catalog.exports import open_export
-from catalog.report import Report
+from catalog.exports.export import open_export
+from catalog.runs.report import Report
 from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
-from ingest.vectors import embed_export
+from ingest.vector_export import embed_export
 from tests.support.exports import MakeExport
 from tests.support.models import DIM
 

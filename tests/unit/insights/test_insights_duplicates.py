@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from catalog.hosts import reader
 from catalog.listing import Embeddings
+from catalog.photo_files.hosts import reader
 from catalog.progress import silent
 from embedding.photos import open_photo
-from insights import alike
-from insights.duplicates import MAX_LISTINGS, DuplicateKind, Group, Link, groups, near_pairs, same_bytes, weakest
-from insights.graph import neighbour_graph
+from insights.duplicates import edited_photos
+from insights.duplicates.groups import (
+    MAX_LISTINGS,
+    DuplicateKind,
+    Group,
+    Link,
+    group_listings,
+    near_pairs,
+    same_bytes,
+    weakest,
+)
+from insights.neighbours.graph import neighbour_graph
 from tests.support.paths import LISTINGS
 from tests.support.pictures import jpeg
 
@@ -53,7 +62,8 @@ def edited(image: Image.Image, edit: str) -> Image.Image:
 def test_an_edited_photo_is_the_same_photo(real_photos: list[Image.Image], edit: str) -> None:
     """At least 38 of 40 real photos are known again, edited and saved."""
     known = [
-        alike.likeness(alike.small(photo), alike.small(open_photo(jpeg(edited(photo, edit))))) >= alike.SAME_PHOTO
+        edited_photos.likeness(edited_photos.small(photo), edited_photos.small(open_photo(jpeg(edited(photo, edit)))))
+        >= edited_photos.SAME_PHOTO
         for photo in real_photos
     ]
     assert sum(known) >= PART - 2
@@ -61,15 +71,15 @@ def test_an_edited_photo_is_the_same_photo(real_photos: list[Image.Image], edit:
 
 def test_different_photos_are_not_the_same_photo(real_photos: list[Image.Image]) -> None:
     """Not one pair of different photos passes, two shots of a marketplace's usual kind among them."""
-    small = [alike.small(photo) for photo in real_photos]
+    small = [edited_photos.small(photo) for photo in real_photos]
     pairs = [(a, b) for a in range(PART) for b in range(a)]
-    assert max(alike.likeness(small[a], small[b]) for a, b in pairs) < alike.SAME_PHOTO
+    assert max(edited_photos.likeness(small[a], small[b]) for a, b in pairs) < edited_photos.SAME_PHOTO
 
 
 def test_plain_pictures_are_no_details() -> None:
     """Two photos of one colour each have nothing in common but emptiness."""
-    red, blue = (alike.small(Image.new("RGB", (80, 60), colour)) for colour in ("red", "blue"))
-    assert abs(alike.likeness(red, blue)) < 0.01
+    red, blue = (edited_photos.small(Image.new("RGB", (80, 60), colour)) for colour in ("red", "blue"))
+    assert abs(edited_photos.likeness(red, blue)) < 0.01
 
 
 def test_unreadable_photos_are_none(tmp_path: Path) -> None:
@@ -78,7 +88,7 @@ def test_unreadable_photos_are_none(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     advanced: list[int] = []
     uris = [str(tmp_path / name) for name in ("gone.jpg", "good.jpg", "broken.jpg")]
-    read = list(alike.read_small(uris, reader(1_000_000, 20), advanced.append))
+    read = list(edited_photos.read_small(uris, reader(1_000_000, 20), advanced.append))
     assert [one is None for one in read] == [True, False, True]
     assert sum(advanced) == 3
 
@@ -89,7 +99,7 @@ def link(a: int, b: int, kind: DuplicateKind, similarity: float = 0.9) -> Link:
 
 def sets(links: list[Link], listings: int = 10) -> list[set[int]]:
     """The groups, where each photo is a listing of its own."""
-    found, too_large = groups(links, np.arange(listings, dtype=np.int32))
+    found, too_large = group_listings(links, np.arange(listings, dtype=np.int32))
     assert too_large == 0
     return sorted((group.listings for group in found), key=min)
 
@@ -115,7 +125,7 @@ def test_kind_and_probability_of_a_group() -> None:
     """The kind is the strongest link's; what is weakest holds the group together. Pictures alone have no doubt."""
     listing = np.arange(4, dtype=np.int32)
     links = [link(0, 1, "same_photo", 0.8), link(1, 2, "same_item", 0.93), link(0, 2, "same_item", 0.9)]
-    (group,), _ = groups(links, listing)
+    (group,), _ = group_listings(links, listing)
     assert group.kind == "same_photo"
     assert weakest(group, listing) == 0.93
     assert weakest(Group({0, 1}, [links[0]]), listing) is None
@@ -126,7 +136,7 @@ def test_a_placeholder_is_left_out_and_counted() -> None:
     count = MAX_LISTINGS + 1
     links = [link(one, other, "same_bytes") for one, other in pairwise(range(count))]
     links.append(link(count, count + 1, "same_bytes"))
-    found, too_large = groups(links, np.arange(count + 2, dtype=np.int32))
+    found, too_large = group_listings(links, np.arange(count + 2, dtype=np.int32))
     assert [group.listings for group in found] == [{count, count + 1}]
     assert too_large == 1
 

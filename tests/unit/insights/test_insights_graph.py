@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
 from catalog.progress import silent
-from insights import overlap
-from insights.graph import OWN_DEPTH, neighbour_graph, plain_neighbours
-from insights.laying_out import dense_places, even_sample, lay_out
-from insights.words import TitleWords
+from insights import category_overlap
+from insights.map_layout import dense_places, even_sample, lay_out
+from insights.neighbours.graph import OWN_DEPTH, neighbour_graph, plain_neighbours
+from insights.title_words import TitleWords
 
 
 def unit(vectors: NDArray[np.floating]) -> Embeddings:
@@ -84,7 +84,7 @@ def test_outlier_score_counts_the_own_category_alone() -> None:
     cosines = embeddings @ embeddings.T
     cosines[(listing[:, None] == listing) | (category[:, None] != category)] = -np.inf
     assert np.allclose(graph.own, np.sort(cosines, axis=1)[:, ::-1][:, :OWN_DEPTH].mean(axis=1), atol=1e-5)
-    ranks = overlap.ranks_within(graph.own, category)
+    ranks = category_overlap.ranks_within(graph.own, category)
     for one in range(3):
         rows = np.flatnonzero(category == one)
         assert sorted(ranks[rows]) == list(range(1, len(rows) + 1))
@@ -113,11 +113,11 @@ def test_overlap_and_distances() -> None:
     category = np.repeat([0, 1, 2], 40).astype(np.int32)
     embeddings = unit(looks[category] + random.normal(0, 0.05, (120, 8)))
     graph = neighbour_graph(embeddings, category, np.arange(120, dtype=np.int32), silent, 10)
-    shares = overlap.overlap(graph, category, 3)
+    shares = category_overlap.overlap(graph, category, 3)
     assert np.allclose(shares.sum(axis=1), 1)
     assert shares[2, 2] == 1.0
     assert 0.3 < shares[0, 1] < 0.7
-    between = overlap.distances(embeddings, category, 3)
+    between = category_overlap.distances(embeddings, category, 3)
     assert np.allclose(between, between.T)
     assert (np.diag(between) == 0).all()
     assert between[0, 1] < 0.05

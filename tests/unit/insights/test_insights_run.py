@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.collection import PhotoCollection
 from catalog.errors import CollectionMissing, InsightsMissing, ModelMismatch, OutputFailed
-from catalog.exports import MANIFEST_COLUMNS
-from catalog.hosts import FAILURES_IN_A_ROW, reader
+from catalog.exports.export import MANIFEST_COLUMNS
+from catalog.photo_files.hosts import FAILURES_IN_A_ROW, reader
 from catalog.progress import silent
 from catalog.settings import InsightsSettings
+from catalog.store.collection import PhotoCollection
 from embedding.card import Calibration
 from embedding.embedder import Embedder
-from insights import alike, store
+from insights import store
+from insights.duplicates import edited_photos
 from insights.run import run
 from insights.store import Insights
 from tests.support.catalogues import ingest_export
@@ -51,12 +52,12 @@ def test_what_a_run_finds_is_read_back(
     assert found.duplicates.schema == store.DUPLICATE_SCHEMA
     keys = list(zip(*(found.photos[name].to_pylist() for name in ("category", "listing_id", "photo_id")), strict=True))
     assert keys == sorted(keys)
-    assert {key[2] for key in keys} == {photo for photo, _ in photos.ids()}
+    assert {key[2] for key in keys} == {photo for photo, _ in photos.reader.ids()}
     assert [(one.category, one.listings, one.photos) for one in summary.categories] == [
         ("Garden", 6, 12),
         ("Home", 6, 12),
     ]
-    assert summary.changed_at == photos.changed_at()
+    assert summary.changed_at == photos.notes.changed_at()
     assert summary.predicted_categories == []
     assert found.photos["predicted_category"].null_count == 24
     first = found.duplicates.to_pylist()[0]
@@ -107,7 +108,7 @@ def test_a_host_that_fell_silent_is_given_up(
         site.page(name, Answer(body=site.silence))
     found = look(photos, embedder, tmp_path / "insights")
     assert found.summary.unreadable_photos == len(names)
-    assert FAILURES_IN_A_ROW <= len(set(site.asked)) < FAILURES_IN_A_ROW + alike.READERS
+    assert FAILURES_IN_A_ROW <= len(set(site.asked)) < FAILURES_IN_A_ROW + edited_photos.READERS
 
 
 def test_the_reader(photos: PhotoCollection, embedder: Embedder, make_export: MakeExport, tmp_path: Path) -> None:
@@ -223,6 +224,6 @@ def test_nothing_to_look_at(
     ingest_export(make_export(2), embedder, photos)
     with pytest.raises(ModelMismatch):
         look(photos, fake_embedder("b" * 64), tmp_path / "insights")
-    photos.remove([photo for photo, _ in photos.ids()])
+    photos.writer.remove([photo for photo, _ in photos.reader.ids()])
     with pytest.raises(CollectionMissing, match="no photo"):
         look(photos, embedder, tmp_path / "insights")

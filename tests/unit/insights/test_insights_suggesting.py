@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
 from catalog.progress import silent
-from insights.graph import neighbour_graph
-from insights.suggesting import EVIDENCE, Suggestion, suggestions
+from insights.neighbours.graph import neighbour_graph
+from insights.suggestions import EVIDENCE, Suggestion, suggestions
 
 NAMES = ["Books", "Phones", "Sofas"]
 PHOTOS = 40

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from catalog.settings import Settings
-from search_api.metrics import Metrics
+from search_api.telemetry.metrics import Metrics
 from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"

@@ -35,6 +35,6 @@ def test_the_model_is_installed(files: set[str]) -> None:
 def test_pages_and_types_are_installed(files: set[str]) -> None:
     """The dashboard's scripts and styles, and a marker of types in every package; no tests and no caches."""
     assert {"dashboard/assets/map.js", "dashboard/assets/crop.css"} <= files
-    packages = ("catalog", "dashboard", "embedding", "ingest", "insights", "marketlens", "search_api")
+    packages = ("catalog", "dashboard", "embedding", "index_builds", "ingest", "insights", "marketlens", "search_api")
     assert {f"{package}/py.typed" for package in packages} <= files
     assert not [name for name in files if name.startswith(("tests", "benchmarks")) or "__pycache__" in name]

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from search_api.batching import Stages
-from search_api.stages import Overloaded, StageTooSlow
+from search_api.serving.embed_queue import ServingStages
+from search_api.serving.stage import Overloaded, StageTooSlow
 from tests.support.models import FakeEngine, GatedEngine, fake_embedder
 from tests.support.pictures import jpeg, picture
 from tests.support.stages import make
@@ -19,7 +19,7 @@ def gated() -> GatedEngine:
     return GatedEngine()
 
 
-def pixels(stages: Stages, seed: int, photos: int = 1) -> np.ndarray:
+def pixels(stages: ServingStages, seed: int, photos: int = 1) -> np.ndarray:
     return np.stack([stages.embedder.preprocess(picture(seed + number)) for number in range(photos)])
 
 

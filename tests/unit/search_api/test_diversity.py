@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from catalog.listing import Hit, Listing, Photo, StoredPhoto
-from search_api.diversity import diversify
+from search_api.search.diversity import diversify
 
 
 def hits(count: int, seed: int = 0) -> list[Hit]:

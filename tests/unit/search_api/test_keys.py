@@ -10,14 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-import search_api.photo_urls
-from catalog.collection import PhotoCollection
+import search_api.auth.signed_urls
 from catalog.errors import InvalidSetting, NotFound
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
+from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from search_api.app import create_app
-from search_api.deps import needs
-from search_api.keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key, rotate_secret
+from search_api.auth.api_keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key, rotate_secret
+from search_api.dependencies import needs
 from tests.support.catalogues import ingest_export
 from tests.support.commands import RunHere
 from tests.support.exports import MakeExport
@@ -194,7 +194,7 @@ def test_photos_are_shown_to_who_has_their_address(make_client, keys: Path, monk
         assert client.get(wrong).status_code == 401
     assert client.get(path, headers=bearer(token)).status_code == 200
     assert client.get("/v1/categories", params={"signature": signature}).status_code == 401
-    monkeypatch.setattr(search_api.photo_urls, "time", SimpleNamespace(time=lambda: time.time() + 3 * 3600))
+    monkeypatch.setattr(search_api.auth.signed_urls, "time", SimpleNamespace(time=lambda: time.time() + 3 * 3600))
     assert client.get(url).status_code == 401
 
 
@@ -231,7 +231,7 @@ def test_addresses_stay_alike_for_an_hour(make_client, keys: Path, monkeypatch: 
     token = create_key(keys, "shop", "read")
     client = make_client()
     seconds = iter(range(36_000, 39_600, 300))
-    monkeypatch.setattr(search_api.photo_urls, "time", SimpleNamespace(time=lambda: next(seconds)))
+    monkeypatch.setattr(search_api.auth.signed_urls, "time", SimpleNamespace(time=lambda: next(seconds)))
     urls = {client.get("/v1/listings/l1", headers=bearer(token)).json()["photos"][0]["photo_url"] for _ in range(2)}
     assert len(urls) == 1
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import InvalidQuery, MarketlensError, QueryOutdated
-from search_api.query import MAX_VECTORS, Query
-from search_api.tokens import digest, read_cursor, read_query_id, shown, write_cursor, write_query_id
+from search_api.search.query import MAX_VECTORS, Query
+from search_api.search.tokens import digest, read_cursor, read_query_id, shown, write_cursor, write_query_id
 
 MODEL = "ab" * 32
 

@@ -1,7 +1,7 @@
 import pytest
 
-from catalog.addresses import below, folder_of, host_of, is_url, name_of
 from catalog.errors import PhotoUnusable
+from catalog.photo_files.addresses import below, folder_of, host_of, is_url, name_of
 
 
 @pytest.mark.parametrize(

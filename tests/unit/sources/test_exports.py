@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from catalog.errors import ExportUnreadable
-from catalog.exports import MANIFEST_COLUMNS, open_export
-from catalog.filters import SearchFilter
+from catalog.exports.export import MANIFEST_COLUMNS, open_export
 from catalog.listing import Listing, Photo, Rejected
+from catalog.store.filters import SearchFilter
 from tests.support.exports import MakeExport, write_csv
 from tests.support.paths import LISTINGS
 

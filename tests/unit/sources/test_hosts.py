@@ -1,8 +1,8 @@
 import pytest
 
 from catalog.errors import HostFailed, PhotoUnusable
-from catalog.hosts import FAILURES_IN_A_ROW, HostGate, reader
-from catalog.retries import ATTEMPTS
+from catalog.photo_files.hosts import FAILURES_IN_A_ROW, HostGate, reader
+from catalog.photo_files.retries import ATTEMPTS
 from tests.support.web import Answer, Site
 
 SLOW, OTHER = "https://slow.example/a.jpg", "https://other.example/a.jpg"

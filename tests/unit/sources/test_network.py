@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 
 from catalog.errors import HostFailed, PhotoUnusable
-from catalog.retries import ATTEMPTS, LONGEST_PAUSE, trouble
-from catalog.storage import read_photo, source_tag
+from catalog.photo_files.files import read_photo, source_tag
+from catalog.photo_files.retries import ATTEMPTS, LONGEST_PAUSE, trouble
 from tests.support.web import Answer, Site
 
 BODY = b"a photo" * 1_000

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from catalog.parsing import parse_category, parse_price, parse_time, parse_title
+from catalog.exports.fields import parse_category, parse_price, parse_time, parse_title
 
 
 @pytest.mark.parametrize(

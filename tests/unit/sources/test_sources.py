@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from catalog.errors import ExportUnreadable, HostFailed, PhotoUnusable
-from catalog.exports import MANIFEST_COLUMNS, open_export
+from catalog.exports.export import MANIFEST_COLUMNS, open_export
 from catalog.listing import Photo, Rejected
-from catalog.storage import read_photo, source_tag
+from catalog.photo_files.files import read_photo, source_tag
 from tests.support.exports import MakeExport, write_csv
 from tests.support.web import Answer, Site
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import PhotoUnusable
-from catalog.storage import read_photo, source_tag
+from catalog.photo_files.files import read_photo, source_tag
 
 BODY = bytes(range(256)) * 2_000
 LIMIT = 1_000_000

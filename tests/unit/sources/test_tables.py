@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.errors import ExportUnreadable
-from catalog.tables import count_rows, csv_rows, parquet_rows, require_columns
+from catalog.exports.tables import count_rows, csv_rows, parquet_rows, require_columns
 
 
 def table(folder: Path, data: str | bytes) -> Path:

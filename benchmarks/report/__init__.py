@@ -1,0 +1,1 @@
+"""Results of benchmarks, and the document that they are written to."""

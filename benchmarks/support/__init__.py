@@ -1,0 +1,1 @@
+"""Exports and servers that benchmarks need."""

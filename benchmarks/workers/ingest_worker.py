@@ -1,0 +1,131 @@
+"""One variant of benchmarks.ingest in a process of its own. It prints its result as JSON.
+
+python -m benchmarks.workers.ingest_worker JOB
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from catalog.exports.export import Export, open_export
+from catalog.listing import Photo
+from catalog.memory import peak_bytes
+from catalog.runs.report import Report
+from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
+from catalog.store.collection import PhotoCollection
+from embedding.embedder import Embedder
+from embedding.model import load_network
+from embedding.photos import open_photo
+from ingest.engines.local import run_locally
+from ingest.run import Options, ingest
+from ingest.stages.lazy_model import LazyEmbedder
+from marketlens.terminal import FAISS_ADVICE, RAY_ADVICE, hush
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure. `way` is one of benchmarks.ingest.WAYS."""
+
+    way: str
+    export: str
+    model: str
+    uri: str
+
+    def to_json(self) -> str:
+        """For the command line."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Result:
+    """How long it took, and the most memory that the process held at once."""
+
+    photos: int
+    seconds: float
+    peak_mb: float
+
+
+def main() -> None:
+    """Do the job of the command line."""
+    job = Job(**json.loads(sys.argv[1]))
+    export = open_export(job.export)
+    kind = job.way[0]
+    if kind == "a":
+        seconds = plain(export, Path(job.model))
+    elif kind == "b":
+        seconds = engine(export, Path(job.model))
+    else:
+        seconds = whole(job, export)
+    print(json.dumps(asdict(Result(export.photos, seconds, peak_bytes() / 1e6))))
+
+
+def plain(export: Export, model: Path) -> float:
+    """One photo at a time."""
+    network, _ = load_network(model)
+    uris = _uris(export)
+    started = time.perf_counter()
+    for uri in uris:
+        image = Image.open(uri).convert("RGB").resize((224, 224))
+        with torch.no_grad():
+            network(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).contiguous()[None])
+    return time.perf_counter() - started
+
+
+def engine(export: Export, model: Path) -> float:
+    """The network alone."""
+    embedder = Embedder.load(model)
+    pixels = np.stack([embedder.preprocess(open_photo(Path(uri).read_bytes())) for uri in _uris(export)])
+    embedder.embed_pixels(pixels[: embedder.batch])
+    started = time.perf_counter()
+    embedder.embed_pixels(pixels)
+    return time.perf_counter() - started
+
+
+def whole(job: Job, export: Export) -> float:
+    """Read, decode, embed, write, ledger; into a collection that is not there yet."""
+    alias = f"bench_{time.time_ns()}"
+    hush(RAY_ADVICE if job.way.startswith("d") else FAISS_ADVICE)
+    model = LazyEmbedder(Path(job.model))
+    if job.way.startswith("c"):
+        _ = model.embedder  # loaded
+    run: Any = run_locally
+    if job.way.startswith("d"):
+        from ingest.engines.ray_cluster import run_on_ray
+
+        run = run_on_ray
+    folder = Path(tempfile.mkdtemp(prefix="marketlens-bench-"))
+    photos = PhotoCollection.connect(
+        MilvusSettings(uri=str(folder / "milvus.db") if job.uri.endswith(".db") else job.uri, alias=alias),
+        IndexSettings(),
+        consistency="Session",
+    )
+    report = Report(export=job.export)
+    try:
+        settings = IngestSettings(ledger=folder / "ledger")
+        ingest(run, export, model, photos, settings, report, lambda _: None, lambda _: None, Options())
+        assert report.written == report.read == export.photos == report.photos, (
+            report.read,
+            report.written,
+            report.photos,
+        )
+        return report.seconds
+    finally:
+        photos.close()
+        shutil.rmtree(folder)
+
+
+def _uris(export: Export) -> list[str]:
+    return [row.uri for row in export.rows() if isinstance(row, Photo)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Exports: the folder or file that listings come from, read row by row."""

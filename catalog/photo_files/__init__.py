@@ -1,0 +1,1 @@
+"""Photo files: on disk, in archives, over HTTP and in object stores."""

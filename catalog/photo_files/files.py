@@ -1,0 +1,83 @@
+"""Bytes of a photo, and what their source says of them: a file, a file in an archive, or an address."""
+
+import time
+from pathlib import Path
+
+from catalog.errors import PhotoUnusable
+from catalog.photo_files.addresses import ARCHIVES, is_remote, protocol_of, split_member
+from catalog.photo_files.archives import open_archive
+from catalog.photo_files.network import NETWORK_SECONDS, SETTLED_SECONDS, ask_tag, download, fetch
+from catalog.photo_files.retries import retried, tried
+
+MAX_TAG = 500
+
+
+def read_photo(uri: str, max_bytes: int, seconds: float = NETWORK_SECONDS, *, patient: bool = True) -> bytes:
+    """Read a photo's bytes, over the network in three attempts of at most `seconds` each; in one unless `patient`.
+
+    Raises PhotoUnusable (`missing`, `unreadable`, `too_large`, `empty`), of which HostFailed.
+    """
+    data = (retried if patient else tried)(uri, lambda: _read(uri, max_bytes + 1, seconds))
+    if len(data) > max_bytes:
+        raise PhotoUnusable("too_large", f"{uri} has more than {max_bytes:,} bytes.")
+    if not data:
+        raise PhotoUnusable("empty", f"{uri} is an empty file.")
+    return data
+
+
+def source_tag(uri: str, seconds: float = NETWORK_SECONDS) -> str:
+    """What the source says of the bytes without reading them, at most 500 characters; '' where it does not tell.
+
+    While it says the same, they are the same. Ask before reading: a photo that changes in between is then read again
+    the next time. Never raises, never tries twice.
+    """
+    try:
+        tag = _tag(uri, seconds)
+    except Exception:  # noqa: BLE001 - whatever it is, reading will meet it and say so
+        return ""
+    return tag if len(tag) <= MAX_TAG else ""
+
+
+def copy_file(uri: str, target: Path, seconds: float = NETWORK_SECONDS) -> None:
+    """Copy a file from an archive or an address to this machine. Raises PhotoUnusable as read_photo does."""
+
+    def copy() -> None:
+        if is_remote(uri):
+            download(uri, target, seconds)
+        else:
+            target.write_bytes(_read(uri, -1, seconds))
+
+    retried(uri, copy)
+
+
+def members(kind: str, location: str, seconds: float = NETWORK_SECONDS) -> frozenset[str]:
+    """Names of the files in an archive. Raises PhotoUnusable."""
+
+    def names() -> frozenset[str]:
+        with open_archive(kind, location, seconds) as archive:
+            return frozenset(archive.names())
+
+    return retried(location, names)
+
+
+def _read(uri: str, size: int, seconds: float) -> bytes:
+    if is_remote(uri):
+        return fetch(uri, size, seconds)
+    if (kind := protocol_of(uri)) in ARCHIVES:
+        location, member = split_member(uri)
+        with open_archive(kind, location, seconds) as archive:
+            return archive.read(member, size)
+    with Path(uri).open("rb") as file:
+        return file.read(size)
+
+
+def _tag(uri: str, seconds: float) -> str:
+    if is_remote(uri):
+        return ask_tag(uri, seconds)
+    if (kind := protocol_of(uri)) in ARCHIVES:
+        location, member = split_member(uri)
+        with open_archive(kind, location, seconds) as archive:
+            return archive.tag(member)
+    state = Path(uri).stat()
+    settled = time.time() - state.st_mtime >= SETTLED_SECONDS
+    return f"{state.st_size}:{state.st_mtime_ns}" if settled else ""

@@ -1,0 +1,140 @@
+"""Bytes over the network: http by aiohttp on fsspec's loop, object stores by their fsspec packages. One try each."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import aiohttp
+import fsspec
+from fsspec.asyn import get_loop, sync
+
+from catalog.errors import PhotoUnusable
+from catalog.extras import install_command
+from catalog.photo_files.addresses import is_http, protocol_of
+
+NETWORK_SECONDS = 20.0
+# What changed a moment ago may change again within the clock's tick, as git knows: its time does not tell yet.
+SETTLED_SECONDS = 2.0
+# Of an archive that is read in place: some photos' worth, and little enough for one photo.
+_BLOCK = 4 * 2**20
+
+
+def fetch(uri: str, size: int, seconds: float) -> bytes:
+    """Read up to `size` bytes, in `seconds` altogether: neither an endless body nor silence holds longer."""
+    fs, path = _filesystem(uri, seconds)
+
+    async def within() -> bytes:
+        async with asyncio.timeout(seconds):
+            return await (_fetch_http if is_http(uri) else _fetch_object)(fs, path, size)
+
+    return cast(bytes, sync(get_loop(), within))
+
+
+def download(uri: str, target: Path, seconds: float) -> None:
+    """Copy a whole file, however long it takes, with no pause longer than `seconds`."""
+    fs, path = _filesystem(uri, seconds)
+    if not is_http(uri):
+        fs.get_file(path, str(target))
+        return
+
+    async def copy() -> None:
+        pauses = aiohttp.ClientTimeout(sock_connect=seconds, sock_read=seconds)
+        session = await fs.set_session()
+        with target.open("wb") as file:
+            async with session.get(fs.encode_url(path), timeout=pauses, raise_for_status=True) as response:
+                async for part in response.content.iter_any():
+                    file.write(part)
+
+    sync(get_loop(), copy)
+
+
+def ask_tag(uri: str, seconds: float) -> str:
+    """ETag, or size and time of the last change, without reading; '' where the host tells neither. May raise."""
+    fs, path = _filesystem(uri, seconds)
+
+    async def ask() -> str:
+        async with asyncio.timeout(seconds):
+            return await (_ask_http if is_http(uri) else _ask_object)(fs, path)
+
+    return cast(str, sync(get_loop(), ask))
+
+
+def open_seekable(uri: str, seconds: float) -> BinaryIO:
+    """Open a file of which parts are read, each within `seconds`. The host has to support ranges."""
+    fs, path = _filesystem(uri, seconds)
+    file = fs.open(path, "rb", block_size=_BLOCK)
+    try:
+        file.seek(0, 2)
+        file.seek(0)
+    except ValueError as error:
+        raise ValueError("the host sends whole files only, and an archive is read in parts") from error
+    return cast(BinaryIO, file)
+
+
+async def _fetch_http(fs: Any, url: str, size: int) -> bytes:
+    session = await fs.set_session()
+    async with session.get(fs.encode_url(url), raise_for_status=True) as response:
+        parts: list[bytes] = []
+        while size > 0 and (part := await response.content.read(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+async def _fetch_object(fs: Any, path: str, size: int) -> bytes:
+    try:
+        return cast(bytes, await fs._cat_file(path, start=0, end=size))
+    except OSError:
+        # No part of an empty object can be asked for.
+        info = await fs._info(path)
+        if info["type"] == "file" and info["size"] == 0:
+            return b""
+        raise
+
+
+async def _ask_http(fs: Any, url: str) -> str:
+    session = await fs.set_session()
+    # Identity: the length of what is stored, not of what a gateway makes of it.
+    asking = session.head(
+        fs.encode_url(url), headers={"Accept-Encoding": "identity"}, allow_redirects=True, raise_for_status=True
+    )
+    async with asking as response:
+        headers: Mapping[str, str] = response.headers
+    etag = headers.get("ETag", "")
+    if etag and not etag.startswith("W/"):  # a weak one does not promise the same bytes
+        return etag
+    changed, size = headers.get("Last-Modified", ""), headers.get("Content-Length", "")
+    return f"{changed} {size}" if changed and size and _age(headers) >= SETTLED_SECONDS else ""
+
+
+async def _ask_object(fs: Any, path: str) -> str:
+    info = await fs._info(path, refresh=True)
+    etag = info.get("ETag") or info.get("etag")
+    return f"{etag} {info.get('size')}" if etag else ""
+
+
+def _filesystem(uri: str, seconds: float) -> tuple[Any, str]:
+    """By the protocol alone: fsspec would take a `::` in an object's key for a chain of protocols."""
+    protocol = protocol_of(uri)
+    options: dict[str, Any] = {}
+    if is_http(uri):
+        options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=seconds)}
+    if protocol == "s3":
+        options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, "connect_timeout": seconds}
+    try:
+        fs = fsspec.filesystem(protocol, **options)
+    except ImportError as error:
+        extra = f". Add what reads it: {install_command('s3')}" if protocol == "s3" else ""
+        raise PhotoUnusable("unreadable", f"{uri} could not be read: {error}{extra}") from error
+    if protocol == "s3":
+        fs.retries = 1  # second tries are made here, with pauses of our own
+    return fs, fs._strip_protocol(uri)
+
+
+def _age(headers: Mapping[str, str]) -> float:
+    """Seconds since the last change, by the host's own clock where it tells the time."""
+    now = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else time.time()
+    return now - parsedate_to_datetime(headers["Last-Modified"]).timestamp()

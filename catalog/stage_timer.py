@@ -1,0 +1,35 @@
+"""Seconds of work per stage of a long job."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+class StageTimer:
+    """Seconds of work per stage, of all threads together. Safe for threads."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Count work that was timed elsewhere."""
+        with self._lock:
+            for stage, spent in seconds.items():
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def take(self) -> dict[str, float]:
+        """What was counted since the last time."""
+        with self._lock:
+            taken, self.seconds = self.seconds, {}
+        return taken
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count what happens inside as this stage's work."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add({stage: time.perf_counter() - started})

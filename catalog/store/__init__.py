@@ -1,0 +1,1 @@
+"""Milvus: the connection, the builds of a catalogue, and the photos of a collection."""

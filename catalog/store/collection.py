@@ -1,0 +1,96 @@
+"""The photos of one collection: the door to its reader, its writer and its notes."""
+
+from collections.abc import Callable
+from functools import partial
+
+from catalog.errors import CollectionMissing
+from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.builds import CollectionInfo
+from catalog.store.milvus import Milvus, no_catalogue, translated
+from catalog.store.notes import CollectionNotes
+from catalog.store.queries import Consistency, Queries
+from catalog.store.reader import CategorySize, CollectionReader
+from catalog.store.target import Target
+from catalog.store.writer import CollectionWriter
+
+__all__ = ["CategorySize", "CollectionInfo", "Consistency", "PhotoCollection", "no_catalogue"]
+
+
+class PhotoCollection:
+    """The photos of one catalogue, behind one alias, or those of one build. Safe for threads."""
+
+    def __init__(self, milvus: Milvus, index: IndexSettings, consistency: Consistency, build: str = "") -> None:
+        self._milvus = milvus
+        self._index = index
+        self._consistency = consistency
+        self._target = Target(milvus, build)
+        queries = Queries(milvus, self._target, consistency)
+        self.builds = self._target.builds
+        self.reader = CollectionReader(milvus, self._target, queries, consistency)
+        self.notes = CollectionNotes(self._target, queries)
+        self.writer = CollectionWriter(milvus, self._target, queries, self.notes)
+
+    @classmethod
+    def connect(
+        cls, milvus: MilvusSettings, index: IndexSettings, *, consistency: Consistency = "Bounded"
+    ) -> "PhotoCollection":
+        """Open the store. Raises StoreUnreachable, StoreLocked, InvalidSetting. Lite allows one process at a time.
+
+        `Session` sees this process's own last writes, which a server's default, `Bounded`, does not; it costs 3 ms.
+        """
+        return cls(Milvus.connect(milvus, index), index, consistency)
+
+    def at(self, build: CollectionInfo) -> "PhotoCollection":
+        """The photos of this build, wherever the alias points. Over the same connection: close only the first."""
+        return PhotoCollection(self._milvus, self._index, self._consistency, build.name)
+
+    def close(self) -> None:
+        """Close the connection; on Lite, another process can open the database then."""
+        self._milvus.close()
+
+    def info(self, *, fresh: bool = False) -> CollectionInfo:
+        """Describe the collection, as it was at most two seconds ago unless `fresh`. Raises CollectionMissing."""
+        return self._target.info(fresh=fresh)
+
+    def require(self, fingerprint: str) -> CollectionInfo:
+        """Describe the collection. Raises ModelMismatch unless this model made it; CollectionMissing."""
+        return self._target.require(fingerprint)
+
+    def ensure(self, fingerprint: str, dim: int, *, model: str = "") -> CollectionInfo:
+        """Create the collection and its alias unless they exist; `model` is that model's folder.
+
+        From here on, writes raise CollectionReplaced once another build is live. Raises ModelMismatch.
+        """
+        try:
+            info = self.require(fingerprint)
+        except CollectionMissing:
+            self.builds.create_live(fingerprint, dim, self._index, model=model)
+            info = self.info()
+        self._target.pinned = info.name
+        return info
+
+    def elsewhere(self) -> "Callable[[], PhotoCollection]":
+        """A function that opens this collection over another connection, in another process as well; not on Lite.
+
+        Writes over there raise CollectionReplaced as they do here.
+        """
+        target = self._target
+        return partial(_open_again, self._milvus.settings, self._index, self._consistency, target.build, target.pinned)
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether this is the embedded database, which belongs to one process."""
+        return self._milvus.settings.is_lite
+
+    def server_version(self) -> str:
+        """The version of Milvus, as it names itself. Raises StoreUnreachable."""
+        with translated(self._milvus.settings.shown):
+            return str(self._milvus.client.get_server_version(timeout=self._milvus.settings.timeout))
+
+
+def _open_again(
+    milvus: MilvusSettings, index: IndexSettings, consistency: Consistency, build: str, pinned: str
+) -> PhotoCollection:
+    collection = PhotoCollection(Milvus.connect(milvus, index), index, consistency, build)
+    collection._target.pinned = pinned
+    return collection

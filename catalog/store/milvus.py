@@ -1,0 +1,171 @@
+"""The connection to Milvus: opening Lite or a server, and translating what either raises."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from milvus_lite.server_manager import server_manager_instance
+from pymilvus import MilvusClient, MilvusException
+
+from catalog.errors import CollectionMissing, InvalidSetting, StoreFailed, StoreLocked, StoreUnreachable
+from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store.index_params import LITE_INDEXES
+from catalog.store.lite_files import drop_index_files, lock_holder
+
+WRITE_SECONDS = 120.0
+# Collection, alias; on Lite, the first for both.
+NOT_FOUND_CODES = {100, 1600}
+# What is said, and how that is mended.
+_HINTS = {
+    "No space left": "Make room where Milvus stores its data, then run it again.",
+    "Read-only file system": "Milvus cannot write where it stores its data: make that writable, then run it again.",
+}
+# What is said where nothing answers, and while a server that has just started gathers what it had.
+_AWAY = (
+    "Fail connecting",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "Retry timeout",
+    # of the import jobs' REST
+    "Max retries exceeded",
+    "Read timed out",
+    # of a server that has just started
+    "not loaded",
+    "not fully loaded",
+    "node not match",
+    "service not ready",
+    "no available shard",
+    "channel not available",
+)
+# gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
+_RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
+# pymilvus asks every 10 seconds whether the other side lives. Milvus Lite is in this process, and its server takes some
+# minutes of that without data for abuse: it ends the connection, and the call that takes so long begins again.
+_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
+
+
+# Every error is translated below; these would print a traceback for each as well.
+for noisy in ("pymilvus", "milvus_lite"):
+    logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+
+class Milvus:
+    """A connection. `write_lock` is held around every write: Lite loses rows to concurrent ones."""
+
+    def __init__(self, client: MilvusClient, settings: MilvusSettings) -> None:
+        self.client = client
+        self.settings = settings
+        self.write_lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._loaded: set[str] = set()
+
+    @classmethod
+    def connect(cls, settings: MilvusSettings, index: IndexSettings) -> "Milvus":
+        """Open the store. Raises StoreUnreachable, StoreLocked, InvalidSetting."""
+        if settings.is_lite:
+            return cls(_open_lite(settings, index), settings)
+        with translated(settings.shown):
+            client = MilvusClient(
+                settings.uri,
+                token=settings.token.get_secret_value(),
+                timeout=settings.timeout,
+                grpc_options=_RECONNECT_SOON,
+            )
+        return cls(client, settings)
+
+    def close(self) -> None:
+        """Give the store back; on Lite, another process can open it then."""
+        self.client.close()
+        if self.settings.is_lite:
+            # close() alone keeps the lock until the process ends.
+            server_manager_instance.release_server(self.settings.uri)
+
+    def load(self, name: str) -> None:
+        """Make a collection searchable, unless this connection has done so; mends index files that a kill cut short."""
+        with self._loading:
+            if name in self._loaded:
+                return
+            try:
+                self._load(name)
+            except StoreFailed:
+                if not self.settings.is_lite or not drop_index_files(Path(self.settings.uri)):
+                    raise
+                self._load(name)
+            self._loaded.add(name)
+
+    def refresh(self, name: str) -> None:
+        """Have a server search what an import has brought, too; without this it does some 20 seconds later."""
+        with translated(self.settings.shown):
+            self.client.refresh_load(name, timeout=WRITE_SECONDS)
+
+    def _load(self, name: str) -> None:
+        with translated(self.settings.shown):
+            self.client.load_collection(name, timeout=WRITE_SECONDS)
+
+
+@contextmanager
+def translated(uri: str) -> Iterator[None]:
+    """Turn what pymilvus raises into StoreUnreachable, CollectionMissing or StoreFailed."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise _unreachable(uri) from error
+    except MilvusException as error:
+        text = _text_of(error)
+        if error.code in NOT_FOUND_CODES:
+            raise CollectionMissing(
+                f"A collection is not in {uri} any more: {text}", hint="marketlens index status shows what is."
+            ) from error
+        if any(sign in text for sign in _AWAY):
+            raise _unreachable(uri) from error
+        damaged = (
+            f"If a file of {uri} is damaged, move it away and ingest the export again." if "://" not in uri else ""
+        )
+        hint = next((hint for sign, hint in _HINTS.items() if sign in text), damaged)
+        raise StoreFailed(f"Milvus at {uri} refused: {text}", hint=hint) from error
+
+
+def no_catalogue(uri: str) -> CollectionMissing:
+    """Nothing has been ingested here yet."""
+    return CollectionMissing(f"There is no catalogue in {uri} yet.", hint="Ingest one first: marketlens ingest EXPORT")
+
+
+def _open_lite(milvus: MilvusSettings, index: IndexSettings) -> MilvusClient:
+    if index.type not in LITE_INDEXES:
+        # Lite would accept the name, search by brute force, and fail at the next load.
+        raise InvalidSetting(
+            f"Milvus Lite has no index of type {index.type}.",
+            hint=f"Set MARKETLENS_INDEX__TYPE to one of {', '.join(sorted(LITE_INDEXES))}, or use a Milvus server.",
+        )
+    path = Path(milvus.uri)
+    try:
+        if path.is_file():
+            raise StoreFailed(
+                f"{path} is a file, but a Milvus Lite database is a folder.", hint="Choose another --uri."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return MilvusClient(milvus.uri, grpc_options=_NO_PINGS)
+    except (MilvusException, OSError) as error:
+        holder = lock_holder(path)
+        if holder is not None:
+            raise StoreLocked(
+                f"The database {path} is in use by process {holder}; Milvus Lite serves one process at a time.",
+                hint=f"Stop process {holder} (a `marketlens serve` or `up`?), or run a Milvus server and set --uri.",
+            ) from error
+        raise StoreFailed(
+            f"The database {path} could not be opened: {_text_of(error)}",
+            hint="Is the folder writable, and not in use by another process? `marketlens doctor` looks closer.",
+        ) from error
+
+
+def _unreachable(uri: str) -> StoreUnreachable:
+    return StoreUnreachable(
+        f"No Milvus answers at {uri}.", hint="Is it running, and is the address (MARKETLENS_MILVUS__URI, --uri) right?"
+    )
+
+
+def _text_of(error: Exception) -> str:
+    return str(getattr(error, "message", "") or error)

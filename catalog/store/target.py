@@ -1,0 +1,59 @@
+"""Which collection reads and writes go to: a build, or whatever the alias points at."""
+
+import threading
+
+from cachetools import TTLCache
+
+from catalog.errors import CollectionReplaced, ModelMismatch
+from catalog.store.builds import Builds, CollectionInfo
+from catalog.store.milvus import Milvus
+
+_INFO_SECONDS = 2.0
+
+
+class Target:
+    """The collection that is read from and written to. Safe for threads."""
+
+    def __init__(self, milvus: Milvus, build: str = "") -> None:
+        """`build` is the name of its collection; '' follows the alias."""
+        self.builds = Builds(milvus)
+        self.build = build
+        self.pinned = ""
+        """The collection that writes must go to; '' for any."""
+        self._milvus = milvus
+        self._lock = threading.Lock()
+        # A build's own collection never changes; the alias may move.
+        self._info: TTLCache[str, CollectionInfo] = TTLCache(1, float("inf") if build else _INFO_SECONDS)
+
+    def info(self, *, fresh: bool = False) -> CollectionInfo:
+        """Describe the collection, as it was at most two seconds ago unless `fresh`. Raises CollectionMissing."""
+        with self._lock:
+            if not fresh and (known := self._info.get("")):
+                return known
+            info = self.builds.describe(self.build) if self.build else self.builds.live()
+            self._milvus.load(info.name)
+            self._info[""] = info
+            return info
+
+    def require(self, fingerprint: str) -> CollectionInfo:
+        """Describe the collection. Raises ModelMismatch unless this model made it; CollectionMissing."""
+        info = self.info()
+        if info.fingerprint != fingerprint:
+            raise ModelMismatch(
+                f"The collection {info.name} in {self._milvus.settings.shown} was made by the model "
+                f"{info.fingerprint[:12]}, but the model in use is {fingerprint[:12]}. Embeddings of two models cannot "
+                "be compared.",
+                hint=f"Use the model that made it (--model {info.model or 'FOLDER'}), or make a build with yours: "
+                "marketlens index build",
+            )
+        return info
+
+    def writable_name(self, *, fresh: bool = False) -> str:
+        """Name of the collection to write to. Raises CollectionReplaced once another build than the pinned is live."""
+        info = self.info(fresh=fresh)
+        if self.pinned not in {"", info.name}:
+            raise CollectionReplaced(
+                f"The build {info.name} became the live one while this wrote to {self.pinned}.",
+                hint="Run it again: what the new build lacks is written to it.",
+            )
+        return info.name

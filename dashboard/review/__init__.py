@@ -1,0 +1,1 @@
+"""The Wrong category and Duplicates pages."""

@@ -1,0 +1,96 @@
+"""What is asked of the Search page apart from uploaded photos, and how a shared link spells it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from dashboard.link import Params, every, last, spell
+from search_api.schemas import MAX_LIMIT, Filter, SearchRequest
+
+DEFAULT_LIMIT: int = SearchRequest.model_fields["limit"].default
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Listings and the filters. The field names are the widgets' keys and the URL's parameters too."""
+
+    listing_id: tuple[str, ...] = ()  # more like these
+    unlike: tuple[str, ...] = ()  # and less like these
+    category: tuple[str, ...] = ()
+    subcategory: str = ""
+    price_min: float | None = None
+    price_max: float | None = None
+    location: str = ""
+    listed_after: date | None = None
+    limit: int = DEFAULT_LIMIT
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Sequence[str]]) -> "SearchState":
+        """Read a URL's parameters. What makes no sense there counts as not asked."""
+        limit = _number(last(params, "limit"))
+        return cls(
+            listing_id=every(params, "listing_id"),
+            unlike=every(params, "unlike"),
+            category=every(params, "category"),
+            subcategory=last(params, "subcategory"),
+            price_min=_number(last(params, "price_min")),
+            price_max=_number(last(params, "price_max")),
+            location=last(params, "location"),
+            listed_after=_date(last(params, "listed_after")),
+            limit=DEFAULT_LIMIT if limit is None else min(max(int(limit), 1), MAX_LIMIT),
+        )
+
+    def to_params(self) -> Params:
+        """Spell it as URL parameters, leaving out what was not asked."""
+        return spell(self)
+
+    @property
+    def prices_crossed(self) -> bool:
+        """Whether no price could satisfy both bounds."""
+        return self.price_min is not None and self.price_max is not None and self.price_min > self.price_max
+
+    def filters_in_words(self) -> list[str]:
+        """Name the filters that are on, one phrase each."""
+        phrases = []
+        if self.category:
+            phrases.append(f"Category: {' or '.join(self.category)}")
+        if self.subcategory:
+            phrases.append(f"Subcategory begins with: {self.subcategory}")
+        if self.price_min is not None:
+            phrases.append(f"Price: {self.price_min:,.2f} or more")
+        if self.price_max is not None:
+            phrases.append(f"Price: {self.price_max:,.2f} or less")
+        if self.location:
+            phrases.append(f"Location begins with: {self.location}")
+        if self.listed_after:
+            phrases.append(f"Listed after: {self.listed_after}")
+        return phrases
+
+    def filter(self) -> Filter:
+        """The filters as the API wants them. The listings that serve as examples are no answer."""
+        return Filter(
+            categories=list(self.category),
+            subcategory=self.subcategory or None,
+            price_min=self.price_min,
+            price_max=self.price_max,
+            location=self.location or None,
+            listed_after=self.listed_after
+            and datetime(self.listed_after.year, self.listed_after.month, self.listed_after.day, tzinfo=UTC),
+            exclude_listing_ids=[*self.listing_id, *self.unlike],
+        )
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, calibration, charts and contact sheets."""

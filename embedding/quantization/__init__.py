@@ -1,0 +1,1 @@
+"""int8 weights on disk and int8 arithmetic."""

@@ -1,0 +1,1 @@
+"""Training: data set preparation, recipes, the training loop and what it saves."""

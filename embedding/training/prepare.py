@@ -1,0 +1,180 @@
+"""`marketlens prepare`: an export -> a data set to train on and to hold out from, with a report of what it holds."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from more_itertools import chunked
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from rich.console import Group
+from rich.table import Table
+
+from catalog.atomic_files import new_folder, refuse_existing
+from catalog.errors import ExportUnreadable, PhotoUnusable
+from catalog.exports.export import Export
+from catalog.listing import Photo, Rejected
+from catalog.photo_files.hosts import Read
+from catalog.progress import Advance
+from embedding.photos import open_photo
+from embedding.training.splits import assign_splits, listing_groups, near_identical_pairs
+
+PHOTOS, CATEGORIES, REPORT, PLOT = "photos.parquet", "categories.json", "report.json", "categories.png"
+
+_READERS, _BATCH = 4, 512
+# imagehash looks at 32 x 32 pixels; the JPEG decoder may stop well before full size.
+_DECODE_SIDE = 128
+
+
+class DatasetReport(BaseModel):
+    """What a prepared data set holds. `same_photo` are groups of listings that share a photo."""
+
+    export: str
+    seed: int
+    photos: int
+    listings: int
+    unknown_prices: int
+    listings_by_category: dict[str, dict[str, int]]
+    same_photo: list[list[str]]
+    rejected_rows: list[Rejected]
+    warnings: list[str]
+
+    def render(self) -> Group:
+        """Tables for the terminal."""
+        table = Table(title=f"{self.photos:,} photos of {self.listings:,} listings, seed {self.seed}")
+        table.add_column("listings in category")
+        for heading in ("train", "val", "test", "all"):
+            table.add_column(heading, justify="right")
+        for category, counts in self.listings_by_category.items():
+            numbers = [counts.get(split, 0) for split in ("train", "val", "test")]
+            table.add_row(category, *(f"{number:,}" for number in (*numbers, sum(numbers))))
+        notes = [
+            f"{len(self.rejected_rows):,} rows rejected",
+            f"{self.unknown_prices:,} listings without a price",
+            f"{len(self.same_photo):,} groups of listings share a photo",
+            *self.warnings,
+        ]
+        return Group(table, *notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    photo: Photo
+    sha256: str
+    phash: NDArray[np.uint8]
+
+
+def prepare(export: Export, out: Path, *, seed: int, read: Read, advance: Advance) -> DatasetReport:
+    """Write photos.parquet, categories.json, report.json and categories.png into a new folder.
+
+    photos.parquet has a row per usable photo: photo_id, listing_id, title, category, subcategory, price, currency,
+    location, listed_at, uri, sha256, phash, group, split. Raises ExportUnreadable, OutputFailed; no half-made folder
+    stays.
+    """
+    refuse_existing(out)
+    seen: list[_Seen] = []
+    rejected: list[Rejected] = []
+    for row in _look_at(export, read, advance):
+        (rejected if isinstance(row, Rejected) else seen).append(row)  # type: ignore[arg-type]
+    if not seen:
+        raise ExportUnreadable(f"Not one photo of {export.path} can be used.", hint="Is it the right folder?")
+    frame = _frame(seen)
+    frame["group"], frame["split"] = _split(frame, np.stack([one.phash for one in seen]), seed)
+    report = _report(export, seed, frame, rejected)
+    _save(out, frame, report)
+    return report
+
+
+def _look_at(export: Export, read: Read, advance: Advance) -> Iterator[_Seen | Rejected]:
+    def look(row: Photo | Rejected) -> _Seen | Rejected:
+        if isinstance(row, Rejected):
+            return row
+        try:
+            data = read(row.uri)
+            bits = imagehash.phash(open_photo(data, decode_side=_DECODE_SIDE)).hash
+        except PhotoUnusable as error:
+            return Rejected(row.row, row.photo_id, row.listing.listing_id, error.reason, error.message)
+        return _Seen(row, hashlib.sha256(data).hexdigest(), np.packbits(bits))
+
+    with ThreadPoolExecutor(_READERS, "prepare") as readers:
+        for batch in chunked(export.rows(), _BATCH):
+            yield from readers.map(look, batch)
+            advance(len(batch))
+
+
+def _frame(seen: list[_Seen]) -> pd.DataFrame:
+    rows = []
+    for one in seen:
+        rows.append(
+            {
+                "photo_id": one.photo.photo_id,
+                **asdict(one.photo.listing),
+                "uri": one.photo.uri,
+                "sha256": one.sha256,
+                "phash": one.phash.tobytes().hex(),
+            }
+        )
+    return pd.DataFrame(rows).astype({"price": "float64"})
+
+
+def _split(frame: pd.DataFrame, hashes: NDArray[np.uint8], seed: int) -> tuple[NDArray[np.int64], list[str]]:
+    """Group and split of each photo."""
+    # In the order of ids, so that the order of an export's rows has no say.
+    listing_ids, listings = np.unique(frame["listing_id"].to_numpy(str), return_inverse=True)
+    groups = listing_groups(listings, near_identical_pairs(hashes))
+    categories = frame.groupby("listing_id")["category"].first().loc[listing_ids].tolist()
+    splits = assign_splits(groups, categories, seed)
+    return groups[listings], [splits[listing] for listing in listings]
+
+
+def _report(export: Export, seed: int, frame: pd.DataFrame, rejected: list[Rejected]) -> DatasetReport:
+    listings = frame.drop_duplicates("listing_id")
+    counts = listings.groupby(["category", "split"]).size().unstack(fill_value=0)
+    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
+    same_photo = [ids for ids in listings.groupby("group")["listing_id"].agg(sorted) if len(ids) > 1]
+    warnings = []
+    if len(counts) == 1:
+        warnings.append("There is one category only: a category head has nothing to tell apart.")
+    for category in counts.index[counts.sum(axis=1) == counts.get("train", 0)]:
+        warnings.append(f"Category {category!r} is too small to hold anything back: all of it is in train.")
+    return DatasetReport(
+        export=export.path,
+        seed=seed,
+        photos=len(frame),
+        listings=len(listings),
+        unknown_prices=int(listings["price"].isna().sum()),
+        listings_by_category={str(name): {str(k): int(v) for k, v in row.items()} for name, row in counts.iterrows()},
+        same_photo=same_photo,
+        rejected_rows=rejected,
+        warnings=warnings,
+    )
+
+
+def _save(out: Path, frame: pd.DataFrame, report: DatasetReport) -> None:
+    with new_folder(out, "The data set") as draft:
+        frame.to_parquet(draft / PHOTOS, index=False)
+        encoder = {name: number for number, name in enumerate(sorted(report.listings_by_category))}
+        (draft / CATEGORIES).write_text(json.dumps(encoder, indent=2, ensure_ascii=False) + "\n")
+        (draft / REPORT).write_text(report.model_dump_json(indent=2) + "\n")
+        _plot(report).savefig(draft / PLOT)
+
+
+def _plot(report: DatasetReport) -> Figure:
+    counts = pd.DataFrame(report.listings_by_category).T.reindex(columns=["train", "val", "test"]).fillna(0)
+    figure = Figure(figsize=(8, 0.4 * len(counts) + 1.5), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    left = np.zeros(len(counts))
+    for split, colour in (("train", "#4c78a8"), ("val", "#f58518"), ("test", "#54a24b")):
+        axes.barh(counts.index, counts[split], left=left, label=split, color=colour)
+        left += counts[split].to_numpy()
+    axes.invert_yaxis()
+    axes.set_xlabel("listings")
+    axes.legend()
+    return figure

@@ -1,0 +1,1 @@
+"""Where the stages of an ingest run: this machine, or a Ray cluster."""

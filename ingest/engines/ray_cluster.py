@@ -1,0 +1,198 @@
+"""The engine of a Ray cluster: the same stages, as a Ray Data pipeline; see docs/decisions/0017-ray.md for why so.
+
+rows (a task beside the driver) -> look up, read, decode -> embed -> write (all on every machine) -> ledger (here)
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+# Read when Ray is imported. A cluster that is started here is for this machine alone, and tells nobody of itself.
+if "RAY_ADDRESS" not in os.environ:
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+import ray
+import ray.data
+from ray.exceptions import RayError, RayTaskError
+from ray.util.queue import Empty, Queue
+
+from catalog.errors import InvalidSetting, MarketlensError, WorkersFailed
+from catalog.settings import MilvusSettings
+from ingest.engines.ray_workers import Embed, Read, Rows, Setup, Write, unpacked
+from ingest.pipeline import Work
+from ingest.stages.batch import Batch, Confirmed
+from ingest.stages.lookup import LOCAL
+
+# Parts of a CPU by which Ray finds room for an actor; the threads inside use all there are.
+_READ, _EMBED, _WRITE = 0.25, 0.5, 0.125
+_ANSWER_SECONDS = 10
+
+
+def run_on_ray(work: Work) -> Mapping[str, int]:
+    """Do the work on the cluster of RAY_ADDRESS, or on one that is started on this machine.
+
+    Raises InvalidSetting for an address it cannot use, WorkersFailed, and what the stages raise.
+    """
+    started = time.perf_counter()
+    with _cluster(), _voice(work) as say:
+        machines, gpus = _size()
+        setup = Setup(
+            settings=work.settings,
+            connect=work.collection.elsewhere() if work.collection else None,
+            say=say,
+            model=work.model.folder,
+            fingerprint=work.model.card.fingerprint,
+            transform=work.model.card.transform,
+            dry_run=work.dry_run,
+            now=work.now,
+        )
+        embedders = gpus or machines
+        stages: list[tuple[Any, int, dict[str, float]]] = [
+            (Read, embedders, {"num_cpus": _READ}),
+            (Embed, embedders, {"num_cpus": _EMBED, "num_gpus": 1} if gpus else {"num_cpus": _EMBED}),
+        ]
+        if work.writer.takes_confirmed:
+            stages.append((Write, machines, {"num_cpus": _WRITE}))
+        dataset = _rows(work)
+        for stage, count, room in stages:
+            dataset = dataset.map_batches(
+                stage, batch_size=None, batch_format="pyarrow", concurrency=count, fn_constructor_args=(setup,), **room
+            )
+        rows = 0
+        for item, seconds in _results(dataset):
+            if not rows:
+                work.stages.add({"start": time.perf_counter() - started})
+            work.stages.add(seconds)
+            rows += _hand_over(item, work)
+        if missing := sum(1 for _ in work.rows()) - rows:
+            raise WorkersFailed(f"{missing:,} rows did not come back from the Ray cluster.", hint=_LOGS)
+        threads = LOCAL * embedders
+        return {"look up": embedders, "read": threads, "decode": threads, "embed": embedders, "write": machines}
+
+
+def require_server(milvus: MilvusSettings) -> None:
+    """Raise InvalidSetting for Milvus Lite, before it is opened."""
+    if milvus.is_lite:
+        raise InvalidSetting(
+            "--engine ray needs a Milvus server: Milvus Lite belongs to one process, and Ray's workers are many.",
+            hint="Give the server's address (--uri http://HOST:19530), or leave --engine ray out.",
+        )
+
+
+def _hand_over(item: Batch | Confirmed, work: Work) -> int:
+    if isinstance(item, Confirmed):
+        count = len(item.lines)
+        work.writer.record(item)
+    else:
+        count = len(item)
+        work.writer.put(item)
+    work.advance(count)
+    return count
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    address = os.environ.get("RAY_ADDRESS", "local")
+    if address.startswith("ray://"):
+        raise InvalidSetting(
+            f"RAY_ADDRESS {address} is that of Ray's client server, over which no data can be streamed.",
+            hint="Run this on a machine of the cluster, with RAY_ADDRESS=HOST:6379 or auto.",
+        )
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _knock(address)
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RayError, RuntimeError, ValueError) as error:
+        raise WorkersFailed(
+            f"No Ray cluster answers at {address}: {error}",
+            hint="Is it running, and is RAY_ADDRESS right? Without RAY_ADDRESS, one is started on this machine.",
+        ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which ends the process without a report
+    context = ray.data.DataContext.get_current()
+    context.target_max_block_size = 1  # a batch is never joined with another, or one worker would have them all
+    context.enable_progress_bars = False  # ours is enough
+    context.print_on_execution_start = False
+    context.raise_original_map_exception = True
+    for noisy in ("ray", "ray.data"):  # what is an error is raised as well
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+
+
+@contextmanager
+def _voice(work: Work) -> Iterator[Any]:
+    """What workers call to have a line said here; each line once, however many say it."""
+    lines = Queue(actor_options={"num_cpus": 0})
+    over = threading.Event()
+
+    def listen() -> None:
+        said: set[str] = set()
+        while not over.is_set():
+            try:
+                line = lines.get(timeout=0.5)
+            except Empty:
+                continue
+            except RayError:
+                return
+            if line not in said:
+                said.add(line)
+                work.patience.say(line)
+
+    ear = threading.Thread(target=listen, daemon=True, name="voice")
+    ear.start()
+    try:
+        yield lines.put
+    finally:
+        over.set()
+        ear.join()
+
+
+def _size() -> tuple[int, int]:
+    """Machines that take work, GPUs of them all."""
+    nodes = ray.nodes()
+    alive = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
+    return max(1, len(alive)), int(sum(resources.get("GPU", 0) for resources in alive))
+
+
+def _rows(work: Work) -> Any:
+    # The tables lie on this machine, copied or not; whoever holds the copies keeps them until the run is over.
+    export = replace(work.export, source=replace(work.export.source, copies=None))
+    return ray.data.read_datasource(
+        Rows(export, ray.put(work.done), work.settings.batch_size),
+        override_num_blocks=1,
+        num_cpus=0,
+        label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
+    )
+
+
+def _results(dataset: Any) -> Iterator[tuple[Batch | Confirmed, dict[str, float]]]:
+    try:
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from unpacked(table)
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, MarketlensError):
+            raise cause from error
+        raise WorkersFailed(f"A worker of the Ray cluster failed: {cause!r}", hint=_LOGS) from error
+    except RayError as error:
+        raise WorkersFailed(f"The Ray cluster failed: {error}", hint=_LOGS) from error
+
+
+_LOGS = "Ray's logs, in /tmp/ray/session_latest/logs of its machines, say more. Then run again with --resume."

@@ -1,0 +1,180 @@
+"""What Ray runs on the cluster's machines: the stages of a run, each a class that holds what is dear to make.
+
+Between them travel tables of one row, a batch as Ray itself would pack it: whole batches are what Milvus, the network
+and the ledger take, and Ray sees how large they are.
+"""
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from more_itertools import chunked
+from numpy.typing import NDArray
+from PIL import Image
+from ray import cloudpickle
+from ray.data import Datasource
+from ray.data.block import BlockMetadata
+from ray.data.datasource import ReadTask
+
+from catalog.errors import ModelMismatch
+from catalog.exports.export import Export
+from catalog.listing import Photo, Rejected
+from catalog.settings import IngestSettings
+from catalog.stage_timer import StageTimer
+from catalog.store.collection import PhotoCollection
+from embedding.card import TransformConfig
+from embedding.transforms import Transform, embed_transform
+from ingest.patience import Patience
+from ingest.pipeline import rows_but
+from ingest.stages.batch import Batch, Confirmed
+from ingest.stages.lazy_model import LazyEmbedder
+from ingest.stages.lookup import look_up, read_all
+from ingest.stages.photo_reader import PhotoReader
+from ingest.stages.writer import Upserts
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every worker has to know. `say` brings a line to the one who waits."""
+
+    settings: IngestSettings
+    connect: Callable[[], PhotoCollection] | None
+    say: Callable[[str], None]
+    model: Path
+    fingerprint: str
+    transform: TransformConfig
+    dry_run: bool
+    now: int
+
+
+def packed(items: Iterable[object]) -> pa.Table:
+    """Objects as a table, a row each."""
+    rows = [cloudpickle.dumps(item) for item in items]
+    return pa.table({"item": pa.array(rows, pa.large_binary())})
+
+
+def unpacked(table: pa.Table) -> Iterator[Any]:
+    """What `packed` was given."""
+    return (cloudpickle.loads(item.as_py()) for item in table["item"])
+
+
+class Stage:
+    """Work on one batch after the other; `stages` are its seconds, which travel with the batches."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.stages = StageTimer()
+        self.patience = Patience(setup.settings.wait_seconds, setup.say)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Do it for what Ray brings: mostly one batch."""
+        return packed(map(self._timed, unpacked(table)))
+
+    def work(self, item: Any) -> Any:
+        """Do it for one batch."""
+        raise NotImplementedError
+
+    def _timed(self, item: tuple[Any, Mapping[str, float]]) -> tuple[Any, Mapping[str, float]]:
+        batch, seconds = item
+        self.stages.add(seconds)
+        return self.work(batch), self.stages.take()
+
+
+class Rows(Datasource):  # type: ignore[misc]
+    """The rows of an export in batches, from one task, which gives the same again when Ray has to repeat it."""
+
+    def __init__(self, export: Export, done: Any, batch_size: int) -> None:
+        """`done`: Ray's reference to the rows that are passed over."""
+        super().__init__()
+        self._read = (export, done, batch_size)
+
+    def get_read_tasks(self, parallelism: int, *_: object, **__: object) -> list[ReadTask]:  # noqa: ARG002 - Ray's
+        """One task."""
+        export, done, size = self._read
+        return [ReadTask(lambda: _batches(export, done, size), BlockMetadata(None, None, None, None))]
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Unknown."""
+        return None
+
+
+def _batches(export: Export, done: Any, size: int) -> Iterator[pa.Table]:
+    import ray  # noqa: PLC0415 - in the task, where it is connected
+
+    for rows in chunked(rows_but(export, ray.get(done)), size):
+        yield packed([(rows, {})])
+
+
+class Read(Stage):
+    """Rows -> what the store knows of them -> bytes -> pixels, in threads."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._collection: PhotoCollection | None = None
+        self._transform: Transform | None = None
+        limits = (setup.settings.max_photo_bytes, self.stages, setup.settings.network_seconds)
+        self._reader = PhotoReader(self._preprocess, *limits)
+
+    def work(self, item: list[Photo | Rejected]) -> Batch:
+        """Read a batch of rows."""
+        with self.stages.time("look up"):
+            if self._collection is None and self.setup.connect:
+                self._collection = self.patience(self.setup.connect)
+            rows = look_up(item, self._collection, self.patience, self.setup.now)
+        batch = Batch()
+        for result in read_all(rows, self._reader, ahead=len(rows)):
+            batch.add(result)
+        return batch
+
+    def _preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
+        if self._transform is None:
+            self._transform = embed_transform(self.setup.transform)
+        return self._transform(image)
+
+
+class Embed(Stage):
+    """Pixels -> embeddings. Holds the model, loaded for the first photo that needs it."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._model: LazyEmbedder | None = None
+
+    def work(self, item: Batch) -> Batch:
+        """Embed a batch."""
+        if item.waiting:
+            with self.stages.time("embed"):
+                item.embed(None if self.setup.dry_run else self._loaded())
+        return item
+
+    def _loaded(self) -> LazyEmbedder:
+        if self._model is None:
+            model = LazyEmbedder(self.setup.model)
+            if model.card.fingerprint != self.setup.fingerprint:
+                raise ModelMismatch(
+                    f"On {socket.gethostname()} {self.setup.model} is the model {model.card.fingerprint[:12]}, but "
+                    f"this run's is {self.setup.fingerprint[:12]}.",
+                    hint="Every machine of the cluster needs the same model folder under the same path.",
+                )
+            self._model = model
+        return self._model
+
+
+class Write(Stage):
+    """Batches -> Milvus. What it gives is confirmed."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._upserts: Upserts | None = None
+
+    def work(self, item: Batch) -> Confirmed:
+        """Write a batch."""
+        with self.stages.time("write"):
+            if self._upserts is None:
+                assert self.setup.connect  # noqa: S101 - without a collection there is no write stage
+                self._upserts = Upserts(self.patience(self.setup.connect), self.patience)
+            (confirmed,) = self._upserts.write(item)
+        return confirmed

@@ -1,0 +1,1 @@
+"""The stages of an ingest: look-up, reading, decoding, embedding, writing."""

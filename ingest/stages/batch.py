@@ -1,0 +1,77 @@
+"""Rows that are written together, and what is known once they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from catalog.listing import Embeddings, Rejected
+from catalog.runs.ledger import Line, RowOutcome
+from ingest.stages.lazy_model import Model
+from ingest.stages.photo_reader import ReadPhoto, pixels_of
+
+
+@dataclass
+class Batch:
+    """`waiting` have pixels and no embedding yet; `embeddings` are those of `new`; `same_bytes` have theirs stored."""
+
+    waiting: list[ReadPhoto] = field(default_factory=list)
+    new: list[ReadPhoto] = field(default_factory=list)
+    embeddings: list[Embeddings] = field(default_factory=list)
+    same_bytes: list[ReadPhoto] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self.new) + len(self.same_bytes) + len(self.rejected)
+
+    def add(self, result: ReadPhoto | Rejected) -> None:
+        """Take what became of reading a row."""
+        if isinstance(result, Rejected):
+            self.rejected.append(result)
+        elif result.pixels is None:
+            self.same_bytes.append(result)
+        else:
+            self.waiting.append(result)
+
+    def embed(self, model: Model | None) -> int:
+        """Embed those that wait for it and let go of their pixels; returns how many. `model` None: a dry run."""
+        count = len(self.waiting)
+        if count and model:
+            self.embeddings.append(model.embedder.embed_pixels(pixels_of(self.waiting)))
+        self.new.extend(replace(row, pixels=None) for row in self.waiting)
+        self.waiting = []
+        return count
+
+    def vectors(self) -> Embeddings:
+        """Embeddings of `new`: (n, dim), n > 0."""
+        return np.concatenate(self.embeddings)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Rows that are done with: their lines for the ledger, and what was odd about those that were used."""
+
+    lines: list[Line]
+    warnings: list[str]
+
+
+def confirm(batch: Batch) -> Confirmed:
+    """What became of a batch that the store has taken."""
+    updated, unchanged = updated_rows(batch), unchanged_rows(batch)
+    lines = [*_lines("written", batch.new), *_lines("updated", updated), *_lines("unchanged", unchanged)]
+    warnings = [text for row in (*batch.new, *batch.same_bytes) for text in row.photo.warnings]
+    return Confirmed([*lines, *map(Line.of_rejected, batch.rejected)], warnings)
+
+
+def updated_rows(batch: Batch) -> list[ReadPhoto]:
+    """Rows of stored bytes with other metadata."""
+    return [row for row in batch.same_bytes if row.known and row.known.photo != row.photo]
+
+
+def unchanged_rows(batch: Batch) -> list[ReadPhoto]:
+    """Rows of stored bytes with the same metadata."""
+    return [row for row in batch.same_bytes if row.known and row.known.photo == row.photo]
+
+
+def _lines(verdict: RowOutcome, rows: Sequence[ReadPhoto]) -> list[Line]:
+    return [Line(row.photo.row, row.photo.photo_id, row.photo.listing.listing_id, verdict, row.sha256) for row in rows]

@@ -1,0 +1,125 @@
+"""Photos -> Milvus, and a thread that writes while the network goes on."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from catalog.listing import StoredPhoto
+from catalog.stage_timer import StageTimer
+from catalog.store.collection import PhotoCollection
+from ingest.patience import Patience
+from ingest.stages.batch import Batch, Confirmed, confirm, unchanged_rows, updated_rows
+from ingest.stages.photo_reader import ReadPhoto
+
+# Batches that may wait for Milvus; more would only be memory.
+AHEAD = 2
+
+
+class Sink(Protocol):
+    """Where batches go. What either gives back is in Milvus."""
+
+    def write(self, batch: Batch) -> Sequence[Confirmed]: ...  # noqa: D102 - the class says it
+
+    def finish(self) -> Sequence[Confirmed]: ...  # noqa: D102
+
+
+class DryRun:
+    """Writes nothing and says what would be written."""
+
+    def write(self, batch: Batch) -> Sequence[Confirmed]:
+        """Say what would become of it."""
+        return [confirm(batch)]
+
+    def finish(self) -> Sequence[Confirmed]:
+        """Nothing is left."""
+        return []
+
+
+class Upserts:
+    """Writes a batch at once."""
+
+    def __init__(self, collection: PhotoCollection, patience: Patience) -> None:
+        self._collection = collection
+        self._patience = patience
+
+    def write(self, batch: Batch) -> Sequence[Confirmed]:
+        """Write it. Raises what `PhotoCollection.upsert` raises."""
+        if batch.new:
+            embeddings = batch.vectors()
+            self._patience(lambda: self._collection.writer.upsert(records(batch.new), embeddings))
+        # The same bytes from a file of another date, say: its record learns that, or it would be read every night.
+        moved = [row for row in unchanged_rows(batch) if row.known and row.source_tag not in {"", row.known.source_tag}]
+        if kept := [*updated_rows(batch), *moved]:
+            ids = [row.photo.photo_id for row in kept]
+            self._patience(
+                lambda: self._collection.writer.upsert(records(kept), self._collection.reader.embeddings(ids))
+            )
+        return [confirm(batch)]
+
+    def finish(self) -> Sequence[Confirmed]:
+        """Nothing is left."""
+        return []
+
+
+def records(rows: Sequence[ReadPhoto]) -> list[StoredPhoto]:
+    """What is stored of these rows; one of which nothing but its source's tag changes keeps its date."""
+    now = int(time.time())
+    return [
+        StoredPhoto(
+            row.photo,
+            row.sha256,
+            row.known.ingested_at
+            if row.known and (row.known.photo, row.known.sha256) == (row.photo, row.sha256)
+            else now,
+            row.source_tag,
+        )
+        for row in rows
+    ]
+
+
+class Writer:
+    """Writes batches in their order, in a thread of its own, and records each that is confirmed; none after a failure.
+
+    What `put` has taken is written and recorded when `close` returns.
+    """
+
+    def __init__(self, sink: Sink, record: Callable[[Confirmed], None], stages: StageTimer) -> None:
+        self.record = record
+        # Upserts may as well be made elsewhere, and only be recorded here.
+        self.takes_confirmed = isinstance(sink, Upserts)
+        self._sink = sink
+        self._stages = stages
+        self._pool = ThreadPoolExecutor(1, "write")
+        self._pending: deque[Future[None]] = deque()
+        self._failure: BaseException | None = None
+
+    def put(self, batch: Batch) -> None:
+        """Have this batch written. Raises what went wrong with an earlier one."""
+        while len(self._pending) >= AHEAD:
+            self._pending.popleft().result()
+        self._submit(lambda: self._sink.write(batch))
+
+    def close(self) -> None:
+        """Wait until all is written. Raises what went wrong; what comes after that is not written."""
+        self._submit(self._sink.finish)
+        try:
+            while self._pending:
+                self._pending.popleft().result()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _submit(self, work: Callable[[], Sequence[Confirmed]]) -> None:
+        self._pending.append(self._pool.submit(self._do_unless_failed, work))
+
+    def _do_unless_failed(self, work: Callable[[], Sequence[Confirmed]]) -> None:
+        if self._failure:
+            raise self._failure
+        try:
+            with self._stages.time("write"):
+                for confirmed in work():
+                    self.record(confirmed)
+        except BaseException as error:
+            self._failure = error
+            raise

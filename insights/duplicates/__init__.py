@@ -1,0 +1,1 @@
+"""Duplicates: links between photos of different listings, and groups of linked listings."""

@@ -1,0 +1,1 @@
+"""Nearest neighbours of every photo of a collection."""

@@ -1,0 +1,97 @@
+"""Make a backup of the live collection and of what belongs to it."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from catalog.atomic_files import new_folder
+from catalog.errors import StoreFailed
+from catalog.progress import Progress
+from catalog.settings import Settings
+from catalog.store.collection import PhotoCollection
+from catalog.verdicts import Verdict, VerdictStore
+from embedding.card import read_card
+from index_builds.golden_queries import golden_path
+from marketlens.backup import manifest as names
+from marketlens.backup.file_copies import copy_file, copy_missing
+from marketlens.backup.manifest import MANIFEST, Manifest, sha256_of
+from marketlens.backup.photo_tables import write_photos
+
+VERDICT = TypeAdapter(Verdict)
+
+
+def make_backup(photos: PhotoCollection, settings: Settings, folder: Path, progress: Progress) -> Manifest:
+    """Write a backup to `folder`, which must not be there: whole or not at all. Memory does not grow with it.
+
+    While the API changes single listings, each photo is as it was at some moment of the backup. Raises ModelMismatch
+    unless the settings name the live collection's model; OutputFailed, VerdictsUnavailable, and what reading raises.
+    """
+    live = photos.at(photos.builds.live())
+    info = live.require(read_card(settings.model.path).fingerprint)
+    url = settings.verdicts.url.get_secret_value()
+    with closing(VerdictStore(url)) as store, new_folder(folder, "The backup") as draft:
+        # Before the records and after: while a photo's record was read, its file was there.
+        copy_missing(settings.api.photos, draft / names.UPLOADS)
+        count, changed_meanwhile = _write_photos(live, draft / names.PHOTOS, progress)
+        copy_missing(settings.api.photos, draft / names.UPLOADS)
+        copy_missing(settings.model.path, draft / names.MODEL)
+        copy_missing(settings.ingest.ledger, draft / names.LEDGER)
+        copy_missing(settings.insights.folder / info.name, draft / names.INSIGHTS)
+        if (golden := golden_path(settings.check.golden, info.name)).exists():
+            copy_file(golden, draft / names.GOLDEN)
+        verdicts = _write_verdicts(store, draft / names.VERDICTS)
+        manifest = Manifest(
+            made_at=datetime.now(UTC),
+            made_by=f"marketlens {version('marketlens')}",
+            collection=info.name,
+            fingerprint=info.fingerprint,
+            dim=info.dim,
+            index=info.index,
+            changed_at=live.notes.changed_at(),
+            changed_meanwhile=changed_meanwhile,
+            photos=count,
+            verdicts=verdicts,
+            uploads=str(settings.api.photos.absolute()),
+            files={path.relative_to(draft).as_posix(): sha256_of(path) for path in _files_of(draft)},
+        )
+        (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+    return manifest
+
+
+def _write_photos(live: PhotoCollection, folder: Path, progress: Progress) -> tuple[int, bool]:
+    """Returns how many photos there were, and whether any were put or removed meanwhile."""
+    live.reader.settle()
+    before = _state_of(live)
+    with progress("Backing up", before[0]) as advance:
+        written = 0
+        for count in write_photos(folder, live.reader.rows(), live.info().dim):
+            written += count
+            advance(count)
+    live.reader.settle()
+    after = _state_of(live)
+    if before == after and written != after[0]:
+        raise StoreFailed(
+            f"{live.info().name} holds {after[0]:,} photos, but {written:,} could be read.",
+            hint="Run it again when no ingest is running; if that does not help, marketlens doctor looks closer.",
+        )
+    return written, before != after
+
+
+def _state_of(live: PhotoCollection) -> tuple[int, int]:
+    return live.reader.count(strong=True), live.notes.changed_at()
+
+
+def _write_verdicts(store: VerdictStore, path: Path) -> int:
+    count = 0
+    with path.open("wb") as file:
+        for count, verdict in enumerate(store.every(), 1):  # noqa: B007 - the last one counts
+            file.write(VERDICT.dump_json(verdict) + b"\n")
+    return count
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())

@@ -1,0 +1,1 @@
+"""Commands with sub-commands or options of their own."""

@@ -1,0 +1,189 @@
+"""`marketlens index`: builds of the catalogue, made beside the live one, compared, promoted, rolled back, dropped."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marketlens.options import UriOption, load_settings, open_store
+
+if TYPE_CHECKING:
+    from catalog.settings import Settings
+    from catalog.store.builds import CollectionInfo
+    from catalog.store.collection import PhotoCollection
+
+EXIT_MISSED = 1
+
+app = typer.Typer(
+    no_args_is_help=True, help="Change the model or the index without a pause: a build beside the live collection."
+)
+
+BuildArgument = Annotated[
+    str | None, typer.Argument(metavar="BUILD", help="Collection or build id. Default: the newest.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
+
+
+@app.command()
+def status(uri: UriOption = None) -> None:
+    """Show every build: which is live, which one rollback would go to."""
+    from rich.table import Table
+
+    from marketlens.terminal import out
+
+    with _catalogue(uri) as (_, photos):
+        live = photos.builds.live()
+        table = Table(title="Builds")
+        for heading in ("", "collection", "state", "photos", "index", "model"):
+            table.add_column(heading, justify="right" if heading == "photos" else "left", overflow="fold")
+        for info in photos.builds.all():
+            mark = {live.name: "live", live.previous: "rollback"}.get(info.name, "")
+            count = f"{photos.at(info).reader.count():,}"
+            model = f"{info.fingerprint[:12]} {info.model}".strip()
+            table.add_row(mark, info.name, info.state, count, info.index.type, model)
+    out.print(table)
+
+
+@app.command()
+def build(
+    uri: UriOption = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Model folder. Default: the settings.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest build, or catch up.")] = False,
+) -> None:
+    """Make a build with this model and the index of the settings, from what the live collection holds.
+
+    With the live collection's own model, embeddings are copied; with another one, every photo is read and embedded.
+    """
+    with _catalogue(uri, model) as (settings, photos):
+        from index_builds import golden_queries
+        from index_builds.build import begin, fill, go_on
+        from index_builds.build_report import BuildReport
+        from marketlens.terminal import out, progress, sigterm_as_interrupt
+
+        live = photos.builds.live()
+        if resume:
+            info, embedder = go_on(photos, model)
+        else:
+            info, embedder = begin(photos, settings.model.path, settings.index, own=load_settings().model.path)
+        how = "copying embeddings" if embedder is None else f"embedding with {info.model}"
+        out.print(f"{live.name} (live) -> {info.name}: {how}.", soft_wrap=True)
+        if not golden_queries.golden_path(settings.check.golden, live.name).exists():
+            golden_queries.keep(photos.at(live), settings.check.golden)
+        report = BuildReport(info.name)
+        with sigterm_as_interrupt():
+            try:
+                fill(photos.at(live), photos.at(info), embedder, settings.ingest, report, progress)
+            finally:
+                out.print(report.render())
+                if not report.finished:
+                    out.print("It goes on where it was: marketlens index build --resume")
+        out.print("Next: marketlens index check, then marketlens index promote")
+
+
+@app.command()
+def check(build: BuildArgument = None, uri: UriOption = None) -> None:
+    """Compare a build with the live collection, or the live one with the one before; exit with 1 when it is worse."""
+    with _catalogue(uri) as (settings, photos):
+        from index_builds import check as checking
+        from marketlens.terminal import out
+
+        chosen = _chosen(photos, build)
+        live = photos.builds.live()
+        before = photos.builds.previous() if chosen.name == live.name else live
+        result = checking.check(
+            photos.at(before), photos.at(chosen), settings.check.golden, min_recall=settings.check.min_recall
+        )
+    out.print(result.render())
+    for failure in result.failures:
+        out.print(f"Missed: {failure}.", soft_wrap=True)
+    if result.failures:
+        raise typer.Exit(EXIT_MISSED)
+    out.print(f"Nothing speaks against {chosen.name}.", soft_wrap=True)
+
+
+@app.command("golden")
+def keep_golden(
+    uri: UriOption = None,
+    queries: Annotated[int, typer.Option(min=1, help="How many photos to ask with.")] = 200,
+) -> None:
+    """Keep what the live collection answers now, for later checks. `index build` does so where nothing is kept."""
+    with _catalogue(uri) as (settings, photos):
+        from index_builds import golden_queries
+        from marketlens.terminal import out
+
+        path = golden_queries.keep(photos.at(photos.builds.live()), settings.check.golden, queries)
+    out.print(f"Golden queries: {path}", soft_wrap=True)
+
+
+@app.command()
+def promote(
+    build: BuildArgument = None,
+    uri: UriOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Though its photos differ from the live one's.")] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Make a build the live one, in one step."""
+    with _catalogue(uri) as (_, photos):
+        from index_builds import promotion
+        from marketlens.terminal import out
+
+        chosen, live = _chosen(photos, build), photos.builds.live()
+        if dry_run:
+            promotion.require_promotable(photos, chosen, force=force)
+            out.print(f"Would promote {chosen.name} in the place of {live.name}.", soft_wrap=True)
+            return
+        promotion.promote(photos, chosen, force=force)
+        out.print(f"Live: {chosen.name}; before: {live.name}. Back: marketlens index rollback", soft_wrap=True)
+        if chosen.fingerprint != live.fingerprint:
+            out.print(f"Ingest and search need its model: MARKETLENS_MODEL__PATH={chosen.model}", soft_wrap=True)
+
+
+@app.command()
+def rollback(uri: UriOption = None, dry_run: DryRunOption = False) -> None:
+    """Make the build live that was so before, in one step. What was ingested since is not in it."""
+    with _catalogue(uri) as (_, photos):
+        from marketlens.terminal import out
+
+        live = photos.builds.live()
+        if dry_run:
+            out.print(f"Would go back from {live.name} to {photos.builds.previous().name}.", soft_wrap=True)
+            return
+        back = photos.builds.rollback()
+        out.print(f"Live: {back.name}. Ingest once more to bring it up to date.", soft_wrap=True)
+        out.print(f"Forward again: marketlens index promote {live.name}", soft_wrap=True)
+        if back.fingerprint != live.fingerprint:
+            out.print(f"Its model: MARKETLENS_MODEL__PATH={back.model or 'FOLDER'}", soft_wrap=True)
+
+
+@app.command()
+def drop(
+    builds: Annotated[list[str], typer.Argument(metavar="BUILD...", help="Collections or build ids.")],
+    uri: UriOption = None,
+    force: Annotated[bool, typer.Option("--force", help="The one that rollback would go to as well.")] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Remove builds for good; never the live one."""
+    with _catalogue(uri) as (_, photos):
+        from marketlens.terminal import out
+
+        chosen = [photos.builds.find(name) for name in builds]
+        for info in chosen:  # all or none
+            photos.builds.require_droppable(info, force=force)
+        for info in chosen:
+            if not dry_run:
+                photos.builds.drop(info, force=force)
+            out.print(f"{'Would drop' if dry_run else 'Dropped'} {info.name}.", soft_wrap=True)
+
+
+@contextmanager
+def _catalogue(uri: str | None, model: Path | None = None) -> Iterator[tuple["Settings", "PhotoCollection"]]:
+    """Open the store without a model. Raises CollectionMissing rather than make an embedded database."""
+    settings = load_settings(uri=uri, model=model)
+    with closing(open_store(settings, consistency="Session", must_exist=True)) as photos:
+        yield settings, photos
+
+
+def _chosen(photos: "PhotoCollection", build: str | None) -> "CollectionInfo":
+    return photos.builds.find(build) if build else photos.builds.newest()

@@ -1,0 +1,147 @@
+"""What routes depend on, as named types. The objects are made once, in `create_app`.
+
+They are coroutines: FastAPI runs any other function in a thread, and a hop there costs more than all that they do.
+
+Scopes: put `dependencies=[Depends(needs("read"))]` on a router, or `needs("write")`, `needs("admin")` on a route. While
+the service has no keys (loopback only), everybody has every scope.
+"""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Query, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.concurrency import run_in_threadpool
+
+from catalog.runs.ledger import Ledger
+from catalog.settings import ApiSettings
+from catalog.verdicts import VerdictStore
+from search_api.auth.api_keys import KeyRing, Scope
+from search_api.auth.signed_urls import PhotoUrls
+from search_api.middleware.authentication import Caller
+from search_api.review.latest_insights import InsightTables, LatestInsights
+from search_api.review.map_response import Maps
+from search_api.serving.live_catalogue import Live, LiveCatalogue
+from search_api.telemetry.activity import Activity
+from search_api.telemetry.metrics import Metrics
+
+# The guard has read the headers by then; these describe them in the OpenAPI document.
+_DESCRIBED = (
+    Security(HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer KEY`")),
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="header")),
+)
+
+
+async def _settings(request: Request) -> ApiSettings:
+    settings: ApiSettings = request.app.state.settings
+    return settings
+
+
+async def _catalogue(request: Request) -> LiveCatalogue:
+    catalogue: LiveCatalogue = request.app.state.catalogue
+    return catalogue
+
+
+async def _live(request: Request) -> Live:
+    return await run_in_threadpool((await _catalogue(request)).current)
+
+
+async def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def _photo_url(request: Request) -> Callable[[str], str]:
+    urls: PhotoUrls = request.app.state.photo_urls
+    return urls.url
+
+
+def _ring(request: Request) -> KeyRing:
+    ring: KeyRing = request.app.state.ring
+    return ring
+
+
+def _verdicts(request: Request) -> VerdictStore:
+    verdicts: VerdictStore = request.app.state.verdicts
+    return verdicts
+
+
+def _ledger(request: Request) -> Ledger:
+    ledger: Ledger = request.app.state.ledger
+    return ledger
+
+
+def _activity(request: Request) -> Activity:
+    activity: Activity = request.app.state.activity
+    return activity
+
+
+def _maps(request: Request) -> Maps:
+    maps: Maps = request.app.state.maps
+    return maps
+
+
+LiveDep = Annotated[Live, Depends(_live)]
+
+
+def _insights(request: Request, live: LiveDep) -> InsightTables:
+    latest: LatestInsights = request.app.state.insights
+    return latest.of(live.info.name)
+
+
+SettingsDep = Annotated[ApiSettings, Depends(_settings)]
+CatalogueDep = Annotated[LiveCatalogue, Depends(_catalogue)]
+MetricsDep = Annotated[Metrics, Depends(_metrics)]
+CallerDep = Annotated[Caller, Depends(_caller)]
+PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]
+RingDep = Annotated[KeyRing, Depends(_ring)]
+VerdictsDep = Annotated[VerdictStore, Depends(_verdicts)]
+InsightsDep = Annotated[InsightTables, Depends(_insights)]
+MapsDep = Annotated[Maps, Depends(_maps)]
+LedgerDep = Annotated[Ledger, Depends(_ledger)]
+ActivityDep = Annotated[Activity, Depends(_activity)]
+
+
+def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
+    """Make the dependency that lets callers with this scope pass: 401 without a key, 403 with too small a scope."""
+
+    async def check(caller: CallerDep, _bearer: object = _DESCRIBED[0], _header: object = _DESCRIBED[1]) -> None:
+        _require(caller, scope)
+
+    return check
+
+
+async def needs_photo(
+    request: Request,
+    caller: CallerDep,
+    photo_id: str,
+    signature: Annotated[str, Query(description="From a `photo_url`: in place of a key, for a while.")] = "",
+) -> None:
+    """Let pass whoever may read, or has an address of this photo that the service gave out."""
+    urls: PhotoUrls = request.app.state.photo_urls
+    if not (signature and urls.holds(photo_id, signature)):
+        _require(caller, "read")
+
+
+def no_such_key() -> HTTPException:
+    """The refusal, word for word the same for a key that is absent, misspelt, unknown or revoked."""
+    return HTTPException(
+        HTTPStatus.UNAUTHORIZED,
+        "This needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY.",
+        {"WWW-Authenticate": "Bearer"},
+    )
+
+
+def _require(caller: Caller, scope: Scope) -> None:
+    if caller.scope is None:
+        raise no_such_key()
+    if not caller.may(scope):
+        raise HTTPException(
+            HTTPStatus.FORBIDDEN, f"This needs a key with the scope {scope}; {caller.name} has {caller.scope}."
+        )

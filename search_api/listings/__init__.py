@@ -1,0 +1,1 @@
+"""Changes of single listings, and the photos that come with them."""

@@ -1,0 +1,71 @@
+"""Photos that come with a listing: cleaned, and kept in a folder. See docs/decisions/0026."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from catalog.errors import OutputFailed
+from catalog.listing import StoredPhoto
+from embedding.photos import open_photo
+
+LONGEST_SIDE = 2_048
+_QUALITY = 92
+_WRITABLE = "Is there room, and is the folder of MARKETLENS_API__PHOTOS writable?"
+
+
+def clean(data: bytes) -> bytes:
+    """Any photo -> JPEG, upright, at most 2,048 pixels a side, with nothing but its pixels. Raises PhotoUnusable.
+
+    No EXIF, so no place and no name of whoever took it; no trailing bytes, so nothing but a photo is kept.
+    """
+    image = open_photo(data, LONGEST_SIDE)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    image.info.clear()
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+class PhotoStore:
+    """The folder. A file belongs to one photo: its name is made of the photo's id and its content."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    def keep(self, photo_id: str, data: bytes) -> Path:
+        """Write a photo, whole or not at all. Raises OutputFailed."""
+        name = f"{_hash(photo_id.encode())}-{_hash(data)}.jpg"
+        path = self._folder / name[:2] / name
+        draft = path.with_suffix(".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(data)
+            draft.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)  # half a photo would only fill the disk
+            raise OutputFailed(f"The photo {photo_id!r} could not be kept: {error}", hint=_WRITABLE) from error
+        return path
+
+    def drop(self, photos: Iterable[StoredPhoto]) -> None:
+        """Delete files of photos that are kept here; those of an export stay where they are. Raises OutputFailed."""
+        failure: OSError | None = None
+        for stored in photos:
+            path = Path(stored.photo.uri)
+            if path.is_relative_to(self._folder):
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    failure = error
+        if failure:
+            raise OutputFailed(
+                f"The catalogue is changed, but a photo's file stays: {failure}", hint=_WRITABLE
+            ) from failure
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

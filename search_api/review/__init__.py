@@ -1,0 +1,1 @@
+"""What staff review: open questions, the latest insights, the map."""

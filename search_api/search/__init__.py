@@ -1,0 +1,1 @@
+"""A search, from the body of the request to the response."""

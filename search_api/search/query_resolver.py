@@ -1,0 +1,206 @@
+"""Queries from sources: photos are read, decoded and embedded; those of the catalogue are looked up.
+
+The photos of many sources are embedded together, and a source that is wrong does not spoil the others.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from catalog.errors import InvalidQuery, MarketlensError, PhotoUnusable
+from catalog.listing import Embeddings, StoredPhoto
+from embedding.embedder import Pixels
+from search_api.errors import is_callers_fault
+from search_api.schemas import Example, Negative, Source
+from search_api.search.query import MAX_VECTORS, Query, rocchio
+from search_api.search.sources import positives_of
+from search_api.search.tokens import KEY_BYTES, digest, read_query_id
+from search_api.serving.live_catalogue import Live
+from search_api.serving.photos import Picture, from_base64, gone, open_part, stored_picture
+
+_AT_ONCE = 4  # examples of one request: a stage takes so many and refuses more, and others want their turn
+
+
+@dataclass(slots=True)
+class _Resolved:
+    """An example with its vectors (n, dim); until its photo is embedded, with its pixels (3, size, size) instead."""
+
+    weight: float
+    key: bytes
+    vectors: Embeddings | None = None
+    pixels: Pixels | None = None
+    own: tuple[str, ...] = ()
+    combined: bool = False
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def weighted_mean(self) -> tuple[Embeddings, float]:
+        """One vector (dim,) for the example, and its weight."""
+        assert self.vectors is not None  # noqa: S101 - `_embed` was here
+        return self.vectors.mean(axis=0), self.weight
+
+
+@dataclass(frozen=True, slots=True)
+class _ResolvedSource:
+    positives: list[_Resolved]
+    negatives: list[_Resolved]
+    combine: bool
+
+
+class QueryResolver:
+    """Resolves the sources of one request, with the photos that came along."""
+
+    def __init__(self, live: Live, uploads: Sequence[bytes]) -> None:
+        self._live = live
+        self._uploads = uploads
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def resolve(self, source: Source) -> Query:
+        """The query of a request's only source. Raises InvalidQuery, NotFound, PhotoUnusable and what stages raise."""
+        resolved = await self._read(source, all_uploads=True)
+        await self._embed([resolved])
+        return _query(resolved)
+
+    async def resolve_many(self, sources: Sequence[Source]) -> list[Query | MarketlensError]:
+        """A query for each, or what is wrong with it. Raises what is not the caller's fault, such as Milvus away."""
+        outcomes = await asyncio.gather(
+            *(self._read(source, all_uploads=False) for source in sources), return_exceptions=True
+        )
+        resolved: list[_ResolvedSource | MarketlensError] = []
+        for outcome in outcomes:
+            if isinstance(outcome, MarketlensError) and is_callers_fault(outcome):
+                resolved.append(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                resolved.append(outcome)
+        await self._embed([source for source in resolved if isinstance(source, _ResolvedSource)])
+        queries: list[Query | MarketlensError] = []
+        for source_or_error in resolved:
+            try:
+                queries.append(
+                    source_or_error if isinstance(source_or_error, MarketlensError) else _query(source_or_error)
+                )
+            except InvalidQuery as error:
+                queries.append(error)
+        return queries
+
+    async def image(self, picture: Picture) -> Image.Image:
+        """The photo of a query, or the part of it that was asked for. Raises NotFound, PhotoUnusable, InvalidQuery."""
+        stages = self._live.stages
+        if picture.photo_id is None:
+            return await stages.decode.run(lambda: open_part(picture.read(), picture.box))
+        data = await stages.photos.run(picture.read)
+        try:
+            return await stages.decode.run(lambda: open_part(data, picture.box))
+        except PhotoUnusable as error:
+            raise gone(picture.photo_id) from error
+
+    async def _read(self, source: Source, *, all_uploads: bool) -> _ResolvedSource:
+        positives = positives_of(source, len(self._uploads), all_uploads=all_uploads)
+        examples: list[Example | Negative] = [*positives, *source.negatives]
+        resolved = await asyncio.gather(*(self._resolve_example(example) for example in examples))
+        count = len(positives)
+        combine = bool(source.negatives) or bool(source.positives and count > 1)
+        return _ResolvedSource(list(resolved[:count]), list(resolved[count:]), combine)
+
+    async def _embed(self, sources: Sequence[_ResolvedSource]) -> None:
+        """Embed all photos of a request together."""
+        examples = [example for source in sources for example in (*source.positives, *source.negatives)]
+        pixels = [example.pixels for example in examples if example.pixels is not None]
+        embedded = iter(await self._live.stages.embed.run(np.stack(pixels)) if pixels else ())
+        for example in examples:
+            if example.pixels is not None:
+                example.vectors = next(embedded)[None]
+
+    async def _resolve_example(self, example: Example | Negative) -> _Resolved:
+        async with self._room:
+            if example.photo_id is not None:
+                return await self._stored_photo(example, example.photo_id)
+            if example.listing_id is not None:
+                return await self._listing(example, example.listing_id)
+            if example.embedding is not None:
+                return self._given_vector(example, example.embedding)
+            if example.query_id is not None:
+                query = read_query_id(example.query_id, self._live.info.fingerprint, self._live.embedder.dim)
+                return _Resolved(example.weight, query.key, query.vectors, None, query.own, query.combined)
+            if example.photo_base64 is not None:
+                read: Callable[[], bytes] = partial(from_base64, example.photo_base64)
+            else:
+                read = partial(self._uploads.__getitem__, example.upload or 0)
+            return await self._sent_photo(example, read)
+
+    async def _sent_photo(self, example: Example | Negative, read: Callable[[], bytes]) -> _Resolved:
+        picture = Picture(read, box=example.box)
+
+        def decode() -> tuple[bytes, Pixels]:
+            data = read()
+            return _key(example, data), self._live.embedder.preprocess(open_part(data, example.box))
+
+        key, pixels = await self._live.stages.decode.run(decode)
+        return _Resolved(example.weight, key, pixels=pixels, pictures=(picture,))
+
+    async def _stored_photo(self, example: Example | Negative, photo_id: str) -> _Resolved:
+        photos, store = self._live.photos, self._live.stages.store
+        whole = example.box is None
+        stored, vectors = await store.run(
+            lambda: (photos.reader.photo(photo_id), photos.reader.embeddings([photo_id]) if whole else None)
+        )
+        picture = stored_picture(stored, example.box)
+        pixels = None
+        if not whole:
+            part = await self.image(picture)
+            pixels = await self._live.stages.decode.run(lambda: self._live.embedder.preprocess(part))
+        own = (stored.photo.listing.listing_id,)
+        return _Resolved(example.weight, _key(example, photo_id), vectors, pixels, own, pictures=(picture,))
+
+    async def _listing(self, example: Example | Negative, listing_id: str) -> _Resolved:
+        photos, store = self._live.photos, self._live.stages.store
+
+        def look() -> tuple[list[StoredPhoto], Embeddings]:
+            stored = photos.reader.listing_photos(listing_id)[:MAX_VECTORS]
+            return stored, photos.reader.embeddings([photo.photo.photo_id for photo in stored])
+
+        stored, vectors = await store.run(look)
+        pictures = tuple(stored_picture(photo) for photo in stored)
+        return _Resolved(example.weight, _key(example, listing_id), vectors, None, (listing_id,), pictures=pictures)
+
+    def _given_vector(self, example: Example | Negative, values: Sequence[float]) -> _Resolved:
+        dim = self._live.embedder.dim
+        if len(values) != dim:
+            raise InvalidQuery(f"The embedding has {len(values)} numbers; those of this model have {dim}.")
+        vector = np.asarray(values, np.float64)
+        with np.errstate(over="ignore"):
+            length = float(np.linalg.norm(vector))
+        if not 1e-6 < length < 1e30:
+            raise InvalidQuery("The embedding has no direction that could be searched for: it is zero, or immense.")
+        vectors = np.asarray(vector / length, np.float32)[None]
+        return _Resolved(example.weight, _key(example, vectors.tobytes()), vectors)
+
+
+def _query(source: _ResolvedSource) -> Query:
+    """Put a query together. Raises InvalidQuery."""
+    examples = [*source.positives, *source.negatives]
+    # A dict keeps its order, a set does not.
+    own = tuple(dict.fromkeys(listing_id for example in examples for listing_id in example.own))
+    keys = [example.key for example in examples]
+    if not source.combine:
+        vectors = np.concatenate([example.vectors for example in examples if example.vectors is not None])
+        pictures = tuple(picture for example in examples for picture in example.pictures)
+        key = keys[0] if len(keys) == 1 else digest(*keys)[:KEY_BYTES]
+        return Query(vectors, key, own, examples[0].combined, pictures)
+    weights = [[example.weight for example in part] for part in (source.positives, source.negatives)]
+    key = digest(*keys, repr(weights))[:KEY_BYTES]
+    vector = rocchio(*([example.weighted_mean for example in part] for part in (source.positives, source.negatives)))
+    return Query(vector[None], key, own, combined=True)
+
+
+def _key(example: Example | Negative, value: str | bytes) -> bytes:
+    """Bytes that are the same whenever the same is asked by; a photo counts by its bytes, however it was sent."""
+    kind = "photo_id" if example.photo_id else "listing_id" if example.listing_id else "sent"
+    box = example.box.model_dump_json() if example.box else ""
+    return digest(kind, value, box)[:KEY_BYTES]

@@ -1,0 +1,108 @@
+"""Responses of searches: hits with probabilities, categories, facets and timings."""
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+
+from catalog.errors import InvalidQuery
+from catalog.listing import Embeddings, Hit
+from search_api.listings.fields import as_time, listing_fields
+from search_api.schemas import (
+    CategoryProbability,
+    Explanation,
+    Include,
+    OtherPhoto,
+    SearchHit,
+    SearchResponse,
+    StoredFields,
+    Timings,
+)
+from search_api.search.pages import FoundPage, PlannedSearch
+from search_api.search.tokens import write_query_id
+from search_api.serving.live_catalogue import Live
+
+# From which probability on a hit is taken for the same item.
+GOOD_MATCH = 0.5
+
+PhotoUrl = Callable[[str], str]
+
+
+def search_response(
+    search: PlannedSearch,
+    page: FoundPage,
+    explanations: Sequence[Explanation | None],
+    live: Live,
+    photo_url: PhotoUrl,
+    timings: Timings,
+) -> SearchResponse:
+    """Put the response together; `explanations` are those of all hits, or none."""
+    curve = None if search.query.combined else live.embedder.card.calibration
+    probabilities: list[float | None] = [None] * len(page.hits)
+    if curve is not None:
+        probabilities = curve.probability(np.array([hit.score for hit in page.hits], np.float32)).tolist()
+    return SearchResponse(
+        hits=[
+            _search_hit(hit, probability, explanation, search.request.include, photo_url)
+            for hit, probability, explanation in zip(
+                page.hits, probabilities, explanations or [None] * len(page.hits), strict=True
+            )
+        ],
+        no_good_match=None if curve is None else not any((chance or 0.0) >= GOOD_MATCH for chance in probabilities),
+        predicted_categories=categories_of(search.query.vectors, live),
+        facets=page.facets,
+        query_id=write_query_id(search.query, live.info.fingerprint),
+        cursor=page.cursor,
+        exhausted=page.exhausted,
+        exact=page.exact,
+        collection=live.info.name,
+        model_fingerprint=live.info.fingerprint,
+        changed_at=as_time(page.changed_at) if page.changed_at else None,
+        timings_ms=timings,
+    )
+
+
+def categories_of(vectors: Embeddings, live: Live) -> list[CategoryProbability] | None:
+    """What vectors (n, dim) of one thing show, most probable first; None where the model has no categories."""
+    probabilities = live.embedder.classify(vectors)
+    if probabilities is None:
+        return None
+    mean = probabilities.mean(axis=0)
+    names = live.embedder.card.categories
+    return [CategoryProbability(category=names[place], probability=mean[place]) for place in np.argsort(-mean)]
+
+
+def required_categories(vectors: Embeddings, live: Live) -> list[CategoryProbability]:
+    """As `categories_of`. Raises InvalidQuery where the model has none."""
+    categories = categories_of(vectors, live)
+    if categories is None:
+        raise InvalidQuery(
+            f"The model {live.embedder.card.name} knows no categories.",
+            hint="Models made with `marketlens train` do.",
+        )
+    return categories
+
+
+def _search_hit(
+    hit: Hit,
+    probability: float | None,
+    explanation: Explanation | None,
+    include: Collection[Include],
+    photo_url: PhotoUrl,
+) -> SearchHit:
+    return SearchHit(
+        **listing_fields(hit.listing),
+        score=hit.score,
+        probability=probability,
+        photo_id=hit.photo_id,
+        photo_url=photo_url(hit.photo_id),
+        matched_photos=1 + len(hit.others),
+        other_photos=[
+            OtherPhoto(photo_id=other.photo.photo_id, photo_url=photo_url(other.photo.photo_id), score=score)
+            for score, other in hit.others
+        ],
+        embedding=hit.embedding.tolist() if "embedding" in include and hit.embedding is not None else None,
+        explanation=explanation,
+        payload=StoredFields(sha256=hit.photo.sha256, ingested_at=as_time(hit.photo.ingested_at))
+        if "payload" in include
+        else None,
+    )

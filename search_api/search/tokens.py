@@ -1,0 +1,103 @@
+"""`query_id` and `cursor`: what a search has to remember, carried by the one who asks. See docs/decisions/0024.
+
+Neither is secret or signed: whoever alters one asks another question, and could ask that anyway.
+"""
+
+import base64
+import binascii
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from catalog.errors import InvalidQuery, QueryOutdated
+from search_api.search.query import MAX_VECTORS, Query
+
+MAX_SHOWN = 2_000
+KEY_BYTES = 8
+_SHOWN_BYTES = 6
+_DIGEST_BYTES = 12
+_FINGERPRINT_BYTES = 16
+_QUERY, _CURSOR = b"q1", b"c1"
+_IDS = TypeAdapter(tuple[str, ...])
+_HEAD = struct.Struct(f"<2s{_FINGERPRINT_BYTES}s{KEY_BYTES}s?II")  # combined, vectors, bytes of the listing ids
+
+
+def write_query_id(query: Query, fingerprint: str) -> str:
+    """Put a query into a text: of one upload and 512 dimensions, 2.8 kB."""
+    own = _IDS.dump_json(query.own)
+    head = _HEAD.pack(_QUERY, _short(fingerprint), query.key, query.combined, len(query.vectors), len(own))
+    return _seal(head + own + query.vectors.astype("<f4").tobytes())
+
+
+def read_query_id(text: str, fingerprint: str, dim: int) -> Query:
+    """Read what `write_query_id` wrote. Raises InvalidQuery, and QueryOutdated where another model made it."""
+    broken = InvalidQuery("The query_id is damaged.", hint="Send it as the answer had it, whole; or search anew.")
+    data = _open(text, _QUERY, broken)
+    try:
+        _, made_by, key, combined, count, own_size = _HEAD.unpack_from(data)
+        if made_by != _short(fingerprint):
+            raise QueryOutdated(
+                "The query_id is of another model than the one that answers now.", hint="Search by the photo again."
+            )
+        own = _IDS.validate_json(data[_HEAD.size : _HEAD.size + own_size])
+        vectors = np.frombuffer(data, "<f4", offset=_HEAD.size + own_size).reshape(count, dim)
+    except (struct.error, ValueError) as error:
+        raise broken from error
+    if not 0 < count <= MAX_VECTORS or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+        raise broken
+    return Query(vectors.astype(np.float32), key, own, combined)
+
+
+def digest(*parts: str | bytes) -> bytes:
+    """Hash of what must stay the same from page to page."""
+    hashed = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        hashed.update(len(data).to_bytes(8, "little") + data)
+    return hashed.digest()
+
+
+def shown(identity: str) -> bytes:
+    """What a cursor remembers a hit by: 6 bytes of its hash. One in 10^11 unseen hits is taken for a seen one."""
+    return hashlib.blake2b(identity.encode(), digest_size=_SHOWN_BYTES).digest()
+
+
+def write_cursor(search: bytes, shown: Iterable[bytes]) -> str:
+    """Put what was shown so far into a text: 2.7 kB after 300 hits."""
+    return _seal(_CURSOR + search + b"".join(shown))
+
+
+def read_cursor(text: str, search: bytes) -> list[bytes]:
+    """What was shown so far. Raises InvalidQuery for a cursor that is damaged or of another search."""
+    data = _open(text, _CURSOR, InvalidQuery("The cursor is damaged.", hint="Send it as the answer had it, whole."))
+    made_for, hashes = data[2 : 2 + _DIGEST_BYTES], data[2 + _DIGEST_BYTES :]
+    if made_for != search:
+        raise InvalidQuery(
+            "The cursor belongs to another search.",
+            hint="Between pages only limit, include and facets may change: begin the new search without a cursor.",
+        )
+    return [hashes[at : at + _SHOWN_BYTES] for at in range(0, len(hashes), _SHOWN_BYTES)]
+
+
+def _short(fingerprint: str) -> bytes:
+    return bytes.fromhex(fingerprint)[:_FINGERPRINT_BYTES]
+
+
+def _seal(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data + zlib.crc32(data).to_bytes(4, "little")).decode().rstrip("=")
+
+
+def _open(text: str, kind: bytes, broken: InvalidQuery) -> bytes:
+    try:
+        # altchars and validate: what is not of the alphabet is an error, not passed over.
+        sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise broken from error
+    data, sum_ = sealed[:-4], sealed[-4:]
+    if not data.startswith(kind) or zlib.crc32(data).to_bytes(4, "little") != sum_:
+        raise broken
+    return data

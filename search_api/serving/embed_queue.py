@@ -1,0 +1,154 @@
+"""Photos of concurrent requests are embedded together: a batch of sixteen takes far less than sixteen of one."""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from catalog.listing import Embeddings
+from catalog.settings import ApiSettings
+from embedding.embedder import Embedder, Pixels
+from embedding.photos import open_photo
+from search_api.serving.stage import Stage, full, within
+from search_api.telemetry.metrics import Metrics
+
+# Milvus answers a few at a time; more would only wait there instead of here, where they are counted.
+_STORE_THREADS = 16
+# What hosts of photos are asked at once. They wait for the network alone.
+_PHOTO_THREADS = 16
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    pixels: Pixels
+    done: asyncio.Future[Embeddings]
+
+
+class EmbedQueue:
+    """The stage `embed` of one model. For one event loop.
+
+    Nobody waits for a batch to fill: when the engine becomes free it takes what is there.
+    """
+
+    def __init__(self, embedder: Embedder, waiting: int, seconds: float, metrics: Metrics) -> None:
+        """At most `waiting` photos wait for the engine, each for at most `seconds`, its own batch included."""
+        self._embedder = embedder
+        self._waiting = waiting
+        self._seconds = seconds
+        self._metrics = metrics
+        self._jobs: deque[_Job] = deque()
+        self._engine = ThreadPoolExecutor(1, "embed")
+        self._busy = False
+
+    @property
+    def depth(self) -> int:
+        """How many photos wait."""
+        return sum(len(job.pixels) for job in self._jobs)
+
+    async def run(self, pixels: Pixels) -> Embeddings:
+        """uint8 (n, 3, size, size) -> float32 (n, dim), as `Embedder.embed_pixels`. Raises Overloaded, StageTooSlow.
+
+        Photos that still wait when their request is cancelled, or its time is over, are not embedded.
+        """
+        # One request may be larger than the queue, if it is the only one.
+        if self._jobs and self.depth + len(pixels) > self._waiting:
+            raise full("embed", self._metrics)
+        job = _Job(pixels, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self._metrics.waiting.inc(len(pixels))
+        if not self._busy:
+            self._start()
+        try:
+            async with within("embed", self._seconds, self._metrics):
+                return await job.done
+        finally:
+            if job in self._jobs:
+                self._take(job)
+
+    def close(self) -> None:
+        """Let the engine's thread end."""
+        self._engine.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        batch: list[_Job] = []
+        photos = 0
+        while self._jobs and (not batch or photos + len(self._jobs[0].pixels) <= self._embedder.batch):
+            batch.append(self._take(self._jobs[0]))
+            photos += len(batch[-1].pixels)
+        self._busy = bool(batch)
+        if batch:
+            self._metrics.batch_photos.observe(photos)
+            pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([job.pixels for job in batch])
+            call = asyncio.get_running_loop().run_in_executor(self._engine, self._embedder.embed_pixels, pixels)
+            call.add_done_callback(partial(self._finish, batch))
+
+    def _take(self, job: _Job) -> _Job:
+        self._jobs.remove(job)
+        self._metrics.waiting.dec(len(job.pixels))
+        return job
+
+    def _finish(self, batch: Sequence[_Job], call: asyncio.Future[Embeddings]) -> None:
+        # The engine first: it must not idle while answers are handed out.
+        self._start()
+        start = 0
+        for job in batch:
+            stop = start + len(job.pixels)
+            if job.done.done():
+                pass  # nobody waits for it any more
+            elif call.cancelled():
+                job.done.cancel()
+            elif error := call.exception():
+                job.done.set_exception(error)
+            else:
+                job.done.set_result(call.result()[start:stop])
+            start = stop
+
+
+@dataclass(frozen=True, slots=True)
+class ServingStages:
+    """What an answer goes through: `decode`, `store` and `photos` run functions, `embed` pixels.
+
+    `photos` reads what is in the catalogue from where it was ingested: a host that hangs holds these threads alone.
+    """
+
+    decode: Stage
+    embed: EmbedQueue
+    store: Stage
+    photos: Stage
+    embedder: Embedder
+
+    async def embed_photos(self, uploads: Sequence[bytes]) -> Embeddings:
+        """Files of photos -> float32 (n, dim). Raises PhotoUnusable, Overloaded, StageTooSlow."""
+        pixels = await asyncio.gather(*(self.decode.run(partial(self._pixels_of, upload)) for upload in uploads))
+        return await self.embed.run(np.stack(pixels))
+
+    def _pixels_of(self, upload: bytes) -> Pixels:
+        return self.embedder.preprocess(open_photo(upload))
+
+
+class StageFactory:
+    """Makes the stages of each model that the service loads. All but the embedding's threads are shared."""
+
+    def __init__(self, settings: ApiSettings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        waiting = settings.waiting
+        self._decode = Stage("decode", os.cpu_count() or 1, waiting, settings.decode_seconds, metrics)
+        self._store = Stage("store", _STORE_THREADS, waiting, settings.store_seconds, metrics)
+        self._photos = Stage("photos", _PHOTO_THREADS, waiting, settings.photo_seconds, metrics)
+
+    def of(self, embedder: Embedder) -> ServingStages:
+        """The stages of one model."""
+        batcher = EmbedQueue(embedder, self._settings.waiting, self._settings.embed_seconds, self._metrics)
+        return ServingStages(self._decode, batcher, self._store, self._photos, embedder)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._decode.close()
+        self._store.close()
+        self._photos.close()
