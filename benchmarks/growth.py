@@ -45,7 +45,7 @@ from catalog.store.filters import SearchFilter
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, ingest
 from insights.run import run as look_at_all
 from marketlens.terminal import FAISS_ADVICE, hush
 
@@ -145,7 +145,8 @@ def fill(job: dict[str, object]) -> Measured:
     report = Report(export=str(job["export"]))
     settings = IngestSettings(ledger=place / "ledger")
     export, unsaid = open_export(str(job["export"])), lambda _: None
-    ingest(run_locally, export, SyntheticModel(embedder(1), place), photos, settings, report, unsaid, unsaid, Options())
+    model = SyntheticModel(embedder(1), place)
+    ingest(run_locally, IngestJob(export, model, photos, settings, report, unsaid, unsaid))
     assert report.written == report.read == export.photos, (report.read, report.written)
     peak = peak_bytes() / 1e6
     photos.reader.settle()

@@ -1,80 +1,54 @@
-"""One run from its first line in the ledger to its last."""
+"""Run an ingest, from its first line in the ledger to its last."""
 
 import tempfile
-from collections.abc import Callable
+import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.errors import CollectionMissing, InvalidSetting, OutputFailed
-from catalog.exports.export import Export
-from catalog.progress import Advance
 from catalog.runs.ledger import Ledger, Run
-from catalog.runs.report import Report
-from catalog.settings import IngestSettings
 from catalog.store.collection import PhotoCollection
 from ingest.claim import claimed
-from ingest.patience import Patience
-from ingest.pipeline import Engine, bring_up_to_date
+from ingest.idle_warning import idle_warning
+from ingest.pipeline import Engine, IngestJob, Options
+from ingest.stages.batch import Confirmed
 from ingest.stages.bulk_sink import bulk_loading, settle
-from ingest.stages.lazy_model import Model
-from ingest.stages.writer import DryRun, Sink, Upserts
+from ingest.stages.writer import DryRun, Sink, Upserts, Writer
 from ingest.sync import find_gone, remove_gone
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How this run differs from the usual one. `max_removed` is a share of the collection, 0 to 1."""
-
-    resume: bool = False
-    sync: bool = False
-    max_removed: float = 0.2
-    dry_run: bool = False
-    bulk: bool = False
+__all__ = ["IngestJob", "Options", "ingest"]
 
 
-def ingest(
-    engine: Engine,
-    export: Export,
-    model: Model,
-    collection: PhotoCollection,
-    settings: IngestSettings,
-    report: Report,
-    advance: Advance,
-    say: Callable[[str], None],
-    options: Options,
-) -> None:
-    """Bring the collection up to date with the export; the ledger has a line for every row.
+def ingest(engine: Engine, job: IngestJob) -> None:
+    """Bring the collection up to date with the export; the ledger gets a line for every row.
 
-    Raises MarketlensError for what stops the run; ledger and report then hold what was confirmed before.
+    Rows whose bytes and metadata are stored already are not written; rows with new metadata alone are not embedded
+    again. Raises MarketlensError for what stops the run; ledger and report then hold what was confirmed before.
     """
+    report, options = job.report, job.options
     if options.resume and options.dry_run:
         raise InvalidSetting(
-            "--resume and --dry-run do not go together: a dry run is kept in no ledger, and goes on with none.",
+            "--resume and --dry-run do not go together: a dry run keeps no ledger and cannot resume.",
             hint="Leave --resume out: rows that are in Milvus count as unchanged.",
         )
-    patience = Patience(settings.wait_seconds, say)
-    report.export_tag = export.digest()
-    report.model_fingerprint = model.card.fingerprint
+    report.export_tag = job.export.digest()
+    report.model_fingerprint = job.model.card.fingerprint
     with ExitStack() as stack:
-        target = _open(collection, model, dry_run=options.dry_run)
-        report.collection = target.info().name if target else ""
-        folder = stack.enter_context(tempfile.TemporaryDirectory()) if options.dry_run else settings.ledger
+        job.target = _open(job)
+        report.collection = job.target.info().name if job.target else ""
+        folder = stack.enter_context(tempfile.TemporaryDirectory()) if options.dry_run else job.settings.ledger
         ledger = Ledger(Path(folder))
         ledger.identify(report, resume=options.resume)
-        if target and not options.dry_run:
-            # Before the ledger is written: the run to go on with may be alive, and its ledger cannot always tell.
-            stack.enter_context(claimed(target, report))
+        if job.target and not options.dry_run:
+            # Before the ledger is written: the run to resume may be alive, and its ledger cannot always tell.
+            stack.enter_context(claimed(job.target, report))
             ledger.note_killed(report)
         run = ledger.resume(report) if options.resume else ledger.start(report)
         try:
-            with patience.ended_by_signals():
-                if target and not options.dry_run:
-                    target.notes.begin_changes()
-                with _sink(target, settings, patience, options) as sink:
-                    bring_up_to_date(engine, export, model, target, sink, settings, run, report, advance, patience)
-                if target:
-                    _complete(target, run, report, patience, options)
+            with job.patience.ended_by_signals():
+                _write_rows(engine, job, run)
+                if job.target:
+                    _complete(job, job.target, run)
             report.state = "finished"
         except KeyboardInterrupt:
             report.state = "stopped"
@@ -86,44 +60,68 @@ def ingest(
             if report.finished:
                 run.finish(report)
             else:
-                with suppress(OutputFailed):  # what ended the run is the news, not that its report has no room either
+                with suppress(OutputFailed):  # the first error is the news, not that the report has no room either
                     run.save(report)
 
 
-def _open(collection: PhotoCollection, model: Model, *, dry_run: bool) -> PhotoCollection | None:
-    if not dry_run:
-        collection.ensure(model.card.fingerprint, model.card.architecture.head.dim, model=str(model.folder))
-        return collection
+def _open(job: IngestJob) -> PhotoCollection | None:
+    card = job.model.card
+    if not job.options.dry_run:
+        job.photos.ensure(card.fingerprint, card.architecture.head.dim, model=str(job.model.folder))
+        return job.photos
     try:
-        collection.require(model.card.fingerprint)
+        job.photos.require(card.fingerprint)
     except CollectionMissing:
-        return None  # everything would be new
-    return collection
+        return None  # every row would be new
+    return job.photos
 
 
-def _sink(
-    target: PhotoCollection | None, settings: IngestSettings, patience: Patience, options: Options
-) -> AbstractContextManager[Sink]:
-    if target is None or options.dry_run:
+def _write_rows(engine: Engine, job: IngestJob, run: Run) -> None:
+    """Have the engine bring every row to the writer, and record in ledger and report what Milvus confirms."""
+    report = job.report
+    if job.target and not job.options.dry_run:
+        job.target.notes.begin_changes()
+    with _sink(job) as sink:
+        started = time.monotonic()
+
+        def record(confirmed: Confirmed) -> None:
+            run.add(confirmed.lines)
+            confirmed.count_in(report)
+            report.seconds = time.monotonic() - started
+
+        job.done = frozenset(run.rows_done())
+        job.advance(len(job.done))
+        job.writer = Writer(sink, record, job.timer)
+        try:
+            threads = engine(job)
+        finally:
+            # Also when the run was stopped: what is embedded already is not thrown away.
+            try:
+                job.writer.close()
+            finally:
+                report.seconds = time.monotonic() - started
+                report.stage_seconds = {name: round(seconds, 2) for name, seconds in job.timer.seconds.items()}
+        # With few new photos the network is rightly idle.
+        if not job.options.dry_run and report.embedded > report.read / 2:
+            report.idle_warning = idle_warning(job.timer.seconds, report.seconds, threads)
+
+
+def _sink(job: IngestJob) -> AbstractContextManager[Sink]:
+    if job.target is None or job.options.dry_run:
         return nullcontext(DryRun())
-    cut_off = settle(target, settings.bulk, patience)
-    if options.bulk:
-        return bulk_loading(target, settings.bulk, patience, cut_off=cut_off)
-    return nullcontext(Upserts(target, patience))
+    cut_off = settle(job.target, job.settings.bulk, job.patience)
+    if job.options.bulk:
+        return bulk_loading(job.target, job.settings.bulk, job.patience, cut_off=cut_off)
+    return nullcontext(Upserts(job.target, job.patience))
 
 
-def _complete(
-    collection: PhotoCollection,
-    run: Run,
-    report: Report,
-    patience: Patience,
-    options: Options,
-) -> None:
+def _complete(job: IngestJob, collection: PhotoCollection, run: Run) -> None:
+    report, options = job.report, job.options
     if report.written and not options.dry_run:
-        patience(collection.writer.flush)
+        job.patience(collection.writer.flush)
     if options.sync:
         gone = find_gone(run, collection)
         report.sync_refused = gone.refusal(options.max_removed)
         if not report.sync_refused:
             remove_gone(gone, run, None if options.dry_run else collection, report)
-    report.photos = patience(collection.reader.count if options.dry_run else collection.notes.end_changes)
+    report.photos = job.patience(collection.reader.count if options.dry_run else collection.notes.end_changes)

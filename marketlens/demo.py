@@ -26,7 +26,7 @@ from embedding.evaluation.contact_sheet import Cell, contact_sheet
 from embedding.photos import open_photo
 from ingest.engines.local import run_locally
 from ingest.report_tables import render
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, ingest
 from ingest.stages.lazy_model import LazyEmbedder
 from insights.run import run as run_insights
 from marketlens.options import open_store
@@ -49,7 +49,7 @@ def run(settings: Settings, data: Path | None) -> Settings:
     with closing(open_store(settings, consistency="Session")) as photos:
         report = Report(export=export.path)
         with progress("Ingesting", export.photos) as advance:
-            ingest(run_locally, export, model, photos, settings.ingest, report, advance, say, Options())
+            ingest(run_locally, IngestJob(export, model, photos, settings.ingest, report, advance, say))
         out.print(render(report))
         _search(export, model.embedder, photos)
         # Now: once the API runs, the embedded database is its own.

@@ -26,7 +26,7 @@ from embedding.embedder import Embedder
 from embedding.model import load_network
 from embedding.photos import open_photo
 from ingest.engines.local import run_locally
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, ingest
 from ingest.stages.lazy_model import LazyEmbedder
 from marketlens.terminal import FAISS_ADVICE, RAY_ADVICE, hush
 
@@ -111,7 +111,7 @@ def whole(job: Job, export: Export) -> float:
     report = Report(export=job.export)
     try:
         settings = IngestSettings(ledger=folder / "ledger")
-        ingest(run, export, model, photos, settings, report, lambda _: None, lambda _: None, Options())
+        ingest(run, IngestJob(export, model, photos, settings, report, lambda _: None, lambda _: None))
         assert report.written == report.read == export.photos == report.photos, (
             report.read,
             report.written,

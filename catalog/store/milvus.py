@@ -1,6 +1,7 @@
 """The connection to Milvus: opening Lite or a server, and translating what either raises."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,7 +148,14 @@ def _open_lite(milvus: MilvusSettings, index: IndexSettings) -> MilvusClient:
                 f"{path} is a file, but a Milvus Lite database is a folder.", hint="Choose another --uri."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        return MilvusClient(milvus.uri, grpc_options=_NO_PINGS)
+        try:
+            return MilvusClient(milvus.uri, grpc_options=_NO_PINGS)
+        except MilvusException:
+            if lock_holder(path) != os.getpid():
+                raise
+            # pymilvus can hold a dead connection to the port that this process's server was given: take another port.
+            server_manager_instance.release_server(milvus.uri)
+            return MilvusClient(milvus.uri, grpc_options=_NO_PINGS)
     except (MilvusException, OSError) as error:
         holder = lock_holder(path)
         if holder is not None:

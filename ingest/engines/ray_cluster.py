@@ -26,7 +26,7 @@ from ray.util.queue import Empty, Queue
 from catalog.errors import InvalidSetting, MarketlensError, WorkersFailed
 from catalog.settings import MilvusSettings
 from ingest.engines.ray_workers import Embed, Read, Rows, Setup, Write, unpacked
-from ingest.pipeline import Work
+from ingest.pipeline import IngestJob
 from ingest.stages.batch import Batch, Confirmed
 from ingest.stages.lookup import LOCAL
 
@@ -35,32 +35,32 @@ _READ, _EMBED, _WRITE = 0.25, 0.5, 0.125
 _ANSWER_SECONDS = 10
 
 
-def run_on_ray(work: Work) -> Mapping[str, int]:
+def run_on_ray(job: IngestJob) -> Mapping[str, int]:
     """Do the work on the cluster of RAY_ADDRESS, or on one that is started on this machine.
 
     Raises InvalidSetting for an address it cannot use, WorkersFailed, and what the stages raise.
     """
     started = time.perf_counter()
-    with _cluster(), _voice(work) as say:
+    with _cluster(), _voice(job) as say:
         machines, gpus = _size()
         setup = Setup(
-            settings=work.settings,
-            connect=work.collection.elsewhere() if work.collection else None,
+            settings=job.settings,
+            connect=job.target.elsewhere() if job.target else None,
             say=say,
-            model=work.model.folder,
-            fingerprint=work.model.card.fingerprint,
-            transform=work.model.card.transform,
-            dry_run=work.dry_run,
-            now=work.now,
+            model=job.model.folder,
+            fingerprint=job.model.card.fingerprint,
+            transform=job.model.card.transform,
+            dry_run=job.options.dry_run,
+            now=job.started_at,
         )
         embedders = gpus or machines
         stages: list[tuple[Any, int, dict[str, float]]] = [
             (Read, embedders, {"num_cpus": _READ}),
             (Embed, embedders, {"num_cpus": _EMBED, "num_gpus": 1} if gpus else {"num_cpus": _EMBED}),
         ]
-        if work.writer.takes_confirmed:
+        if job.writer.takes_confirmed:
             stages.append((Write, machines, {"num_cpus": _WRITE}))
-        dataset = _rows(work)
+        dataset = _rows(job)
         for stage, count, room in stages:
             dataset = dataset.map_batches(
                 stage, batch_size=None, batch_format="pyarrow", concurrency=count, fn_constructor_args=(setup,), **room
@@ -68,10 +68,10 @@ def run_on_ray(work: Work) -> Mapping[str, int]:
         rows = 0
         for item, seconds in _results(dataset):
             if not rows:
-                work.stages.add({"start": time.perf_counter() - started})
-            work.stages.add(seconds)
-            rows += _hand_over(item, work)
-        if missing := sum(1 for _ in work.rows()) - rows:
+                job.timer.add({"start": time.perf_counter() - started})
+            job.timer.add(seconds)
+            rows += _hand_over(item, job)
+        if missing := sum(1 for _ in job.rows()) - rows:
             raise WorkersFailed(f"{missing:,} rows did not come back from the Ray cluster.", hint=_LOGS)
         threads = LOCAL * embedders
         return {"look up": embedders, "read": threads, "decode": threads, "embed": embedders, "write": machines}
@@ -86,14 +86,14 @@ def require_server(milvus: MilvusSettings) -> None:
         )
 
 
-def _hand_over(item: Batch | Confirmed, work: Work) -> int:
+def _hand_over(item: Batch | Confirmed, job: IngestJob) -> int:
     if isinstance(item, Confirmed):
         count = len(item.lines)
-        work.writer.record(item)
+        job.writer.record(item)
     else:
         count = len(item)
-        work.writer.put(item)
-    work.advance(count)
+        job.writer.put(item)
+    job.advance(count)
     return count
 
 
@@ -137,7 +137,7 @@ def _knock(address: str) -> None:
 
 
 @contextmanager
-def _voice(work: Work) -> Iterator[Any]:
+def _voice(job: IngestJob) -> Iterator[Any]:
     """What workers call to have a line said here; each line once, however many say it."""
     lines = Queue(actor_options={"num_cpus": 0})
     over = threading.Event()
@@ -153,7 +153,7 @@ def _voice(work: Work) -> Iterator[Any]:
                 return
             if line not in said:
                 said.add(line)
-                work.patience.say(line)
+                job.patience.say(line)
 
     ear = threading.Thread(target=listen, daemon=True, name="voice")
     ear.start()
@@ -171,11 +171,11 @@ def _size() -> tuple[int, int]:
     return max(1, len(alive)), int(sum(resources.get("GPU", 0) for resources in alive))
 
 
-def _rows(work: Work) -> Any:
+def _rows(job: IngestJob) -> Any:
     # The tables lie on this machine, copied or not; whoever holds the copies keeps them until the run is over.
-    export = replace(work.export, source=replace(work.export.source, copies=None))
+    export = replace(job.export, source=replace(job.export.source, copies=None))
     return ray.data.read_datasource(
-        Rows(export, ray.put(work.done), work.settings.batch_size),
+        Rows(export, ray.put(job.done), job.settings.batch_size),
         override_num_blocks=1,
         num_cpus=0,
         label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},

@@ -29,7 +29,7 @@ from catalog.store.collection import PhotoCollection
 from embedding.card import TransformConfig
 from embedding.transforms import Transform, embed_transform
 from ingest.patience import Patience
-from ingest.pipeline import rows_but
+from ingest.pipeline import undone_rows
 from ingest.stages.batch import Batch, Confirmed
 from ingest.stages.lazy_model import LazyEmbedder
 from ingest.stages.lookup import look_up, read_all
@@ -105,7 +105,7 @@ class Rows(Datasource):  # type: ignore[misc]
 def _batches(export: Export, done: Any, size: int) -> Iterator[pa.Table]:
     import ray  # noqa: PLC0415 - in the task, where it is connected
 
-    for rows in chunked(rows_but(export, ray.get(done)), size):
+    for rows in chunked(undone_rows(export, ray.get(done)), size):
         yield packed([(rows, {})])
 
 

@@ -1,12 +1,12 @@
-"""Rows that are written together, and what is known once they are."""
+"""Batches: rows that are written together, and what is confirmed once they are."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from catalog.listing import Embeddings, Rejected
 from catalog.runs.ledger import Line, RowOutcome
+from catalog.runs.report import Report
 from ingest.stages.lazy_model import Model
 from ingest.stages.photo_reader import ReadPhoto, pixels_of
 
@@ -49,18 +49,45 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Rows that are done with: their lines for the ledger, and what was odd about those that were used."""
+    """Rows that Milvus has confirmed, or that were rejected: their lines for the ledger, and warnings about the used.
+
+    The numbers are those of `Report.add`.
+    """
 
     lines: list[Line]
+    rejected: list[Rejected]
     warnings: list[str]
+    embedded: int
+    updated: int
+    unchanged: int
+
+    def count_in(self, report: Report) -> None:
+        """Add these rows to the report."""
+        report.add(embedded=self.embedded, updated=self.updated, unchanged=self.unchanged)
+        report.add_rejected(self.rejected)
+        report.add_warnings(self.warnings)
 
 
 def confirm(batch: Batch) -> Confirmed:
     """What became of a batch that the store has taken."""
-    updated, unchanged = updated_rows(batch), unchanged_rows(batch)
-    lines = [*_lines("written", batch.new), *_lines("updated", updated), *_lines("unchanged", unchanged)]
-    warnings = [text for row in (*batch.new, *batch.same_bytes) for text in row.photo.warnings]
-    return Confirmed([*lines, *map(Line.of_rejected, batch.rejected)], warnings)
+    outcomes: dict[RowOutcome, list[ReadPhoto]] = {
+        "written": batch.new,
+        "updated": updated_rows(batch),
+        "unchanged": unchanged_rows(batch),
+    }
+    lines = [
+        Line(row.photo.row, row.photo.photo_id, row.photo.listing.listing_id, outcome, row.sha256)
+        for outcome, rows in outcomes.items()
+        for row in rows
+    ]
+    return Confirmed(
+        lines=[*lines, *map(Line.of_rejected, batch.rejected)],
+        rejected=batch.rejected,
+        warnings=[text for row in (*batch.new, *batch.same_bytes) for text in row.photo.warnings],
+        embedded=len(batch.new),
+        updated=len(outcomes["updated"]),
+        unchanged=len(outcomes["unchanged"]),
+    )
 
 
 def updated_rows(batch: Batch) -> list[ReadPhoto]:
@@ -71,7 +98,3 @@ def updated_rows(batch: Batch) -> list[ReadPhoto]:
 def unchanged_rows(batch: Batch) -> list[ReadPhoto]:
     """Rows of stored bytes with the same metadata."""
     return [row for row in batch.same_bytes if row.known and row.known.photo == row.photo]
-
-
-def _lines(verdict: RowOutcome, rows: Sequence[ReadPhoto]) -> list[Line]:
-    return [Line(row.photo.row, row.photo.photo_id, row.photo.listing.listing_id, verdict, row.sha256) for row in rows]

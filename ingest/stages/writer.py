@@ -1,4 +1,4 @@
-"""Photos -> Milvus, and a thread that writes while the network goes on."""
+"""Writing batches to Milvus in a thread, while the network embeds the next ones."""
 
 import time
 from collections import deque
@@ -18,7 +18,7 @@ AHEAD = 2
 
 
 class Sink(Protocol):
-    """Where batches go. What either gives back is in Milvus."""
+    """Where batches go. Whatever `write` and `finish` return is in Milvus."""
 
     def write(self, batch: Batch) -> Sequence[Confirmed]: ...  # noqa: D102 - the class says it
 
@@ -45,7 +45,7 @@ class Upserts:
         self._patience = patience
 
     def write(self, batch: Batch) -> Sequence[Confirmed]:
-        """Write it. Raises what `PhotoCollection.upsert` raises."""
+        """Write it. Raises what `CollectionWriter.upsert` raises."""
         if batch.new:
             embeddings = batch.vectors()
             self._patience(lambda: self._collection.writer.upsert(records(batch.new), embeddings))
@@ -64,7 +64,7 @@ class Upserts:
 
 
 def records(rows: Sequence[ReadPhoto]) -> list[StoredPhoto]:
-    """What is stored of these rows; one of which nothing but its source's tag changes keeps its date."""
+    """Records of these rows. Rows whose only change is the source tag keep their date."""
     now = int(time.time())
     return [
         StoredPhoto(
@@ -85,12 +85,12 @@ class Writer:
     What `put` has taken is written and recorded when `close` returns.
     """
 
-    def __init__(self, sink: Sink, record: Callable[[Confirmed], None], stages: StageTimer) -> None:
+    def __init__(self, sink: Sink, record: Callable[[Confirmed], None], timer: StageTimer) -> None:
         self.record = record
         # Upserts may as well be made elsewhere, and only be recorded here.
         self.takes_confirmed = isinstance(sink, Upserts)
         self._sink = sink
-        self._stages = stages
+        self._timer = timer
         self._pool = ThreadPoolExecutor(1, "write")
         self._pending: deque[Future[None]] = deque()
         self._failure: BaseException | None = None
@@ -99,26 +99,24 @@ class Writer:
         """Have this batch written. Raises what went wrong with an earlier one."""
         while len(self._pending) >= AHEAD:
             self._pending.popleft().result()
-        self._submit(lambda: self._sink.write(batch))
+        self._pending.append(self._pool.submit(self._write, batch))
 
     def close(self) -> None:
         """Wait until all is written. Raises what went wrong; what comes after that is not written."""
-        self._submit(self._sink.finish)
+        self._pending.append(self._pool.submit(self._write, None))
         try:
             while self._pending:
                 self._pending.popleft().result()
         finally:
             self._pool.shutdown(cancel_futures=True)
 
-    def _submit(self, work: Callable[[], Sequence[Confirmed]]) -> None:
-        self._pending.append(self._pool.submit(self._do_unless_failed, work))
-
-    def _do_unless_failed(self, work: Callable[[], Sequence[Confirmed]]) -> None:
+    def _write(self, batch: Batch | None) -> None:
+        """Write a batch, or after the last one what the sink still holds."""
         if self._failure:
             raise self._failure
         try:
-            with self._stages.time("write"):
-                for confirmed in work():
+            with self._timer.time("write"):
+                for confirmed in self._sink.finish() if batch is None else self._sink.write(batch):
                     self.record(confirmed)
         except BaseException as error:
             self._failure = error

@@ -62,14 +62,14 @@ def run(
     settings = load_settings(uri=uri, model=model, ingest={"engine": engine})
     rows = open_export(export)
 
-    do = _engine(settings)
+    engine_of_settings = _engine(settings)
     if bulk:
         with needs("bulk"):
             from catalog.store.bulk_import import require_place
         require_place(settings.milvus, settings.ingest.bulk)
     from catalog.runs.report import Report
     from ingest.report_tables import render
-    from ingest.run import Options, ingest
+    from ingest.run import IngestJob, Options, ingest
     from ingest.stages.lazy_model import LazyEmbedder
     from marketlens.terminal import EXIT_REJECTED, out, progress, say, sigterm_as_interrupt
 
@@ -81,7 +81,8 @@ def run(
     with closing(open_store(settings, consistency="Session")) as photos, sigterm_as_interrupt():
         try:
             with progress("Ingesting", rows.photos) as advance:
-                ingest(do, rows, lazy, photos, settings.ingest, result, advance, say, options)
+                job = IngestJob(rows, lazy, photos, settings.ingest, result, advance, say, options)
+                ingest(engine_of_settings, job)
         finally:
             if result.state == "running":
                 result.state = "failed"  # refused before it began

@@ -13,7 +13,7 @@ from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, ingest
 from tests.faults.books import ids_of, lost_and_doubled, remount, small_disk
 from tests.faults.reliability import record
 from tests.server import test_waiting
@@ -69,7 +69,7 @@ def test_full_under_the_ledger(make_export: MakeExport, photos: PhotoCollection,
 
 def run(export: Path, photos: PhotoCollection, settings: IngestSettings, report: Report) -> None:
     model = LoadedModel(fake_embedder())
-    ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options())
+    ingest(run_locally, IngestJob(open_export(export), model, photos, settings, report, lambda _: None, print))
 
 
 def test_full_under_the_photos_of_the_api(

@@ -18,7 +18,7 @@ from catalog.runs.report import Report
 from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings, Settings
 from catalog.store.collection import PhotoCollection
 from ingest.engines.local import run_locally
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, ingest
 from search_api.app import create_app
 from tests.faults.books import ids_of, lost_and_doubled
 from tests.faults.reliability import record
@@ -119,7 +119,7 @@ def test_breaking_under_an_ingest(
     embedder._engine = Begun()
     try:
         model = LoadedModel(embedder)
-        ingest(run_locally, open_export(str(export)), model, photos, settings, report, lambda _: None, print, Options())
+        ingest(run_locally, IngestJob(open_export(str(export)), model, photos, settings, report, lambda _: None, print))
     finally:
         stop.set()
         breaker.join()

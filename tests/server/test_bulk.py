@@ -27,7 +27,7 @@ from catalog.store.records import FIELDS, from_row
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
 from ingest.patience import Patience
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, Options, ingest
 from ingest.stages.bulk_sink import NOTE
 from tests.support.commands import RunHere
 from tests.support.exports import MakeExport, undated
@@ -60,7 +60,7 @@ def run(
         bulk=BulkSettings(folder=str(export.parent / "files")),
     )
     model, options = LoadedModel(embedder), Options(bulk=bulk, resume=resume)
-    ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, options)
+    ingest(run_locally, IngestJob(open_export(export), model, photos, settings, report, lambda _: None, print, options))
     return report
 
 

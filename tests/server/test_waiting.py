@@ -21,7 +21,7 @@ from catalog.runs.report import Report
 from catalog.settings import IndexSettings, IngestSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from ingest.engines.local import run_locally
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, ingest
 from marketlens.terminal import sigterm_as_interrupt
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
@@ -83,7 +83,7 @@ def run(
 
     try:
         model = LoadedModel(embedder)
-        ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, say, Options())
+        ingest(run_locally, IngestJob(open_export(export), model, photos, settings, report, lambda _: None, say))
     except StoreUnreachable:
         assert report.state == "failed"
     finally:
@@ -168,7 +168,7 @@ def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias
         settings = IngestSettings(batch_size=5, ledger=tmp_path / "ledger", wait_seconds=240)
         model = LoadedModel(embedder)
         ingest(
-            run_locally, open_export(export), model, photos, settings, report, lambda _: None, said.append, Options()
+            run_locally, IngestJob(open_export(export), model, photos, settings, report, lambda _: None, said.append)
         )
         assert (report.state, report.written, report.photos) == ("finished", 40, 40)
         photos.reader.settle()

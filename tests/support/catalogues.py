@@ -13,7 +13,7 @@ from catalog.settings import IngestSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, Options, ingest
 from tests.support.models import LoadedModel
 
 Connect = Callable[..., PhotoCollection]
@@ -34,7 +34,8 @@ def ingest_export(
     settings = IngestSettings(batch_size=batch_size, ledger=export.parent / "ledger", wait_seconds=0)
     opened = open_export(export)
     ingest(
-        run_locally, opened, LoadedModel(embedder), photos, settings, report, advanced.append, print, Options(**options)
+        run_locally,
+        IngestJob(opened, LoadedModel(embedder), photos, settings, report, advanced.append, print, Options(**options)),
     )
     assert report.read == report.written + report.unchanged + report.rejected
     assert sum(advanced) == report.read

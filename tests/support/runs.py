@@ -11,7 +11,7 @@ from catalog.settings import IngestSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, Options, ingest
 from tests.support.models import LoadedModel
 
 
@@ -21,7 +21,8 @@ def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: 
     model = LoadedModel(embedder)
     try:
         ingest(
-            run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options(**options)
+            run_locally,
+            IngestJob(open_export(export), model, photos, settings, report, lambda _: None, print, Options(**options)),
         )
     except StoreFailed:
         assert report.state == "failed"

@@ -1,7 +1,11 @@
 from pathlib import Path
 
 import pytest
+from milvus_lite.server_manager import server_manager_instance
+from pymilvus import MilvusClient, MilvusException
 
+from catalog.settings import IndexSettings, MilvusSettings
+from catalog.store import milvus
 from catalog.store.lite_files import drop_index_files, free_bytes, lock_holder
 
 
@@ -34,3 +38,23 @@ def test_drop_index_files(tmp_path: Path) -> None:
 def test_free_bytes(tmp_path: Path) -> None:
     """Disk space is told for a database that is still to be made, too."""
     assert free_bytes(tmp_path / "none" / "deeper" / "milvus.db") > 0
+
+
+def test_a_database_whose_own_server_does_not_answer_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client can fail to reach the server that it has just started in this process; a second server is reached."""
+    opened: list[str] = []
+
+    def unreachable_once(uri: str, **options: object) -> MilvusClient:
+        opened.append(uri)
+        if len(opened) == 1:
+            server_manager_instance.start_and_get_uri(uri)
+            raise MilvusException(2, "Fail connecting to server on 127.0.0.1:1, illegal connection params")
+        return MilvusClient(uri, **options)
+
+    monkeypatch.setattr(milvus, "MilvusClient", unreachable_once)
+    store = milvus.Milvus.connect(MilvusSettings(uri=str(tmp_path / "milvus.db")), IndexSettings())
+    assert store.client.list_collections() == []
+    store.close()
+    assert len(opened) == 2

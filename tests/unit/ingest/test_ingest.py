@@ -18,7 +18,7 @@ from catalog.store.filters import SearchFilter
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from ingest.engines.local import run_locally
-from ingest.run import Options, ingest
+from ingest.run import IngestJob, ingest
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport, write_csv
 from tests.support.models import FakeEngine, LoadedModel, fake_embedder
@@ -219,7 +219,7 @@ def test_what_was_confirmed_before_a_failure_is_reported(
     report = Report(export=str(export))
     with pytest.raises(StoreFailed):
         model, settings = LoadedModel(embedder), IngestSettings(batch_size=3, ledger=export.parent / "ledger")
-        ingest(run_locally, open_export(export), model, photos, settings, report, lambda _: None, print, Options())
+        ingest(run_locally, IngestJob(open_export(export), model, photos, settings, report, lambda _: None, print))
     assert (report.written, report.finished) == (photos.reader.count(), False)
     assert report.written == 6
     again = ingest_export(export, embedder, photos)
