@@ -6,7 +6,7 @@ ARGS ?=
 
 MINUTES ?= 60
 
-.PHONY: demo test test-quick test-slow test-deploy test-faults soak check audit bench bench-quick format lock clean
+.PHONY: client demo test test-quick test-slow test-deploy test-faults soak check audit bench bench-quick format lock clean
 
 demo: .venv/demo
 	$(BIN)/marketlens demo $(ARGS)
@@ -30,6 +30,10 @@ test-faults: .venv/slow
 # A day's work against the service for an hour, or MINUTES=10. Tells docs/reliability.md, too.
 soak: .venv/slow
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+
+# Generates search_api/client/client.py from async_client.py; a test compares both.
+client: .venv/test
+	$(BIN)/python -m tests.support.sync_client
 
 # Builds the images, runs the compose stack, kills its containers in turn, and tries the catalogue on its version of Milvus:
 # minutes, and a Docker engine. Where images cannot be pulled (deploy/standins makes these):

@@ -13,7 +13,8 @@
 `Client(url, key="…")` where the API has keys. Both clients need the extra `client`.
 """
 
+from search_api.client.async_client import AsyncClient
 from search_api.client.calls import ApiError
-from search_api.client.client import AsyncClient, Client
+from search_api.client.client import Client
 
 __all__ = ["ApiError", "AsyncClient", "Client"]

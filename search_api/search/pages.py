@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from catalog.errors import InvalidQuery
-from catalog.listing import Hit, Page
+from catalog.listing import Hit
 from catalog.search.full_pages import PageRequest
 from catalog.store.filters import SearchFilter
 from embedding.card import Calibration
@@ -112,25 +112,25 @@ async def find_pages(searches: Sequence[PlannedSearch], live: Live) -> list[Foun
 def _ask_store(searches: Sequence[PlannedSearch], live: Live) -> list[FoundPage]:
     """Run searches with equal terms; of several, none has earlier pages."""
     terms, known, changed_at = searches[0].terms, frozenset(searches[0].shown), live.photos.notes.changed_at()
-    request = replace(terms.page, seen=lambda identity: shown(identity) in known) if known else terms.page
-    pages = live.photos.reader.search_many(
-        [search.query.vectors for search in searches], terms.where, request, exact=terms.exact, vectors=terms.vectors
-    )
-    return [_found_page(search, page, live, changed_at) for search, page in zip(searches, pages, strict=True)]
-
-
-def _found_page(search: PlannedSearch, page: Page, live: Live, changed_at: int) -> FoundPage:
-    request, terms = search.request, search.terms
-    hits = diversify(page.hits, request.limit, request.diversity) if request.diversity else page.hits
-    exhausted = page.exhausted and len(hits) == len(page.hits)
-    cursor = None
-    if hits and not exhausted and len(search.shown) + len(hits) <= MAX_SHOWN:
-        ids = [hit.listing.listing_id if request.group_by == "listing" else hit.photo_id for hit in hits]
-        cursor = write_cursor(search.identity, [*search.shown, *map(shown, ids)])
-    facets = None
-    if request.facets:
-        facets = live.photos.reader.facets(search.query.vectors, terms.where, terms.page.min_score, exact=terms.exact)
-    return FoundPage(hits, page.exact, exhausted, cursor, facets, changed_at)
+    page_request = replace(terms.page, seen=lambda identity: shown(identity) in known) if known else terms.page
+    vectors = [search.query.vectors for search in searches]
+    pages = live.photos.reader.search_many(vectors, terms.where, page_request, exact=terms.exact, vectors=terms.vectors)
+    found = []
+    for search, page in zip(searches, pages, strict=True):
+        request = search.request
+        hits = diversify(page.hits, request.limit, request.diversity) if request.diversity else page.hits
+        exhausted = page.exhausted and len(hits) == len(page.hits)
+        cursor = None
+        if hits and not exhausted and len(search.shown) + len(hits) <= MAX_SHOWN:
+            ids = [hit.listing.listing_id if request.group_by == "listing" else hit.photo_id for hit in hits]
+            cursor = write_cursor(search.identity, [*search.shown, *map(shown, ids)])
+        facets = None
+        if request.facets:
+            facets = live.photos.reader.facets(
+                search.query.vectors, terms.where, terms.page.min_score, exact=terms.exact
+            )
+        found.append(FoundPage(hits, page.exact, exhausted, cursor, facets, changed_at))
+    return found
 
 
 def _min_score(request: SearchRequest, query: Query, calibration: Calibration | None) -> float:

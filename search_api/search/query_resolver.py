@@ -132,17 +132,12 @@ class QueryResolver:
                 read: Callable[[], bytes] = partial(from_base64, example.photo_base64)
             else:
                 read = partial(self._uploads.__getitem__, example.upload or 0)
-            return await self._sent_photo(example, read)
+            key, pixels = await self._live.stages.decode.run(partial(self._decode, example, read))
+            return _Resolved(example.weight, key, pixels=pixels, pictures=(Picture(read, box=example.box),))
 
-    async def _sent_photo(self, example: Example | Negative, read: Callable[[], bytes]) -> _Resolved:
-        picture = Picture(read, box=example.box)
-
-        def decode() -> tuple[bytes, Pixels]:
-            data = read()
-            return _key(example, data), self._live.embedder.preprocess(open_part(data, example.box))
-
-        key, pixels = await self._live.stages.decode.run(decode)
-        return _Resolved(example.weight, key, pixels=pixels, pictures=(picture,))
+    def _decode(self, example: Example | Negative, read: Callable[[], bytes]) -> tuple[bytes, Pixels]:
+        data = read()
+        return _key(example, data), self._live.embedder.preprocess(open_part(data, example.box))
 
     async def _stored_photo(self, example: Example | Negative, photo_id: str) -> _Resolved:
         photos, store = self._live.photos, self._live.stages.store

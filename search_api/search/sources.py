@@ -1,4 +1,4 @@
-"""What a request searches by, in one shape: examples. Pure."""
+"""Sources of a search, all turned into examples. Pure."""
 
 from catalog.errors import InvalidQuery
 from search_api.schemas import Example, Source
@@ -7,11 +7,12 @@ _KINDS = ("photos_base64", "photo_id", "listing_id", "embedding", "query_id", "p
 
 
 def positives_of(source: Source, uploads: int, *, all_uploads: bool = True) -> list[Example]:
-    """The examples that a source stands for, among them `uploads` photos sent along. Raises InvalidQuery.
+    """The positive examples of a source that came with `uploads` photos. Raises InvalidQuery.
 
-    Photos that no field names are the source themselves, if `all_uploads`.
+    With `all_uploads`, photos that no field names are the source.
     """
-    named = {one.upload for one in (*(source.positives or ()), *source.negatives) if one.upload is not None}
+    examples_given = (*(source.positives or ()), *source.negatives)
+    named = {example.upload for example in examples_given if example.upload is not None}
     if all_uploads and uploads and source.uploads is None and not named:
         source = source.model_copy(update={"uploads": list(range(uploads))})
     given = [kind for kind in _KINDS if getattr(source, kind) is not None]
@@ -27,22 +28,20 @@ def positives_of(source: Source, uploads: int, *, all_uploads: bool = True) -> l
         raise InvalidQuery(f"There is no uploaded photo {missing[0]}: {uploads} were sent, counted from 0.")
     if all_uploads and (unused := set(range(uploads)) - named):
         raise InvalidQuery(f"The uploaded photo {min(unused)} is not used by any field.")
-    examples = _examples(source, kind)
-    if source.box and (kind not in {"photos_base64", "photo_id", "uploads"} or len(examples) > 1):
+    match kind:
+        case "positives":
+            examples = source.positives or []
+        case "uploads":
+            examples = [Example(upload=number) for number in source.uploads or ()]
+        case "photos_base64":
+            examples = [Example(photo_base64=text) for text in source.photos_base64 or ()]
+        case _:
+            examples = [Example.model_validate({kind: getattr(source, kind)})]
+    if source.box is None:
+        return examples
+    if kind not in {"photos_base64", "photo_id", "uploads"} or len(examples) > 1:
         raise InvalidQuery(
             f"A box is a part of one photo; here it stands beside {kind}.",
             hint="Send one photo or its photo_id. Examples have boxes of their own.",
         )
-    return [one.model_copy(update={"box": source.box}) for one in examples] if source.box else examples
-
-
-def _examples(source: Source, kind: str) -> list[Example]:
-    match kind:
-        case "positives":
-            return source.positives or []
-        case "uploads":
-            return [Example(upload=number) for number in source.uploads or ()]
-        case "photos_base64":
-            return [Example(photo_base64=text) for text in source.photos_base64 or ()]
-        case _:
-            return [Example.model_validate({kind: getattr(source, kind)})]
+    return [example.model_copy(update={"box": source.box}) for example in examples]

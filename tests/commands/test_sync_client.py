@@ -1,0 +1,8 @@
+"""The synchronous client is generated from the asynchronous one."""
+
+from tests.support.sync_client import FOLDER, TARGET, generated
+
+
+def test_both_clients_are_equal() -> None:
+    """client.py is what `make client` generates from async_client.py."""
+    assert (FOLDER / TARGET).read_text(encoding="utf-8") == generated(), "Run `make client`, and commit client.py."
