@@ -1,1 +1,1 @@
-"""The batch command: an export goes in, photo records come out."""
+"""The batch command: it embeds the photos of an export and writes them to Milvus."""

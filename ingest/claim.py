@@ -1,8 +1,8 @@
 """One ingest at a time: a claim in the collection's properties, for a server that many machines write to.
 
-Milvus Lite needs none: its database belongs to one process. Milvus has no compare-and-swap on properties, so a claim is
-written and read back; of two at once the last one stands. A claim lives while its counter moves, so no two clocks are
-compared.
+Milvus Lite needs no claim: its database belongs to one process. Milvus has no compare-and-swap on properties, so a
+claim is written and read back; if two are written at once, the last one wins. A claim is alive while its counter moves,
+so the clocks of two machines are never compared.
 """
 
 import json
@@ -25,7 +25,7 @@ _SETTLE_SECONDS = 0.5
 
 @contextmanager
 def claimed(collection: PhotoCollection, report: Report) -> Iterator[None]:
-    """Keep other ingests out of this collection. Raises IngestRunning, naming the other one."""
+    """Keep other ingests out of this collection. Raises IngestRunning, which names the other run."""
     if collection.is_lite:
         yield
         return
@@ -34,7 +34,7 @@ def claimed(collection: PhotoCollection, report: Report) -> Iterator[None]:
     mine = {"run": report.run_id, "host": report.host, "process": report.process, "beat": 0}
     _write(collection, mine)
     time.sleep(_SETTLE_SECONDS)
-    if (other := _read(collection)) and other != mine:  # two may want to go on with the same run
+    if (other := _read(collection)) and other != mine:  # compared whole: two may be resuming the same run
         raise _running(other)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(collection, mine, stop), daemon=True, name="claim")
@@ -53,7 +53,7 @@ def _beat(collection: PhotoCollection, mine: dict[str, Any], stop: threading.Eve
             _write(collection, mine | {"beat": mine["beat"] + 1})
             mine["beat"] += 1
         except MarketlensError:
-            continue  # Milvus is away: the writer waits for it, and so does this
+            continue  # Milvus does not answer: the writer waits for it, and so does this thread
 
 
 def _require_dead(collection: PhotoCollection, other: dict[str, Any]) -> None:
@@ -66,8 +66,8 @@ def _require_dead(collection: PhotoCollection, other: dict[str, Any]) -> None:
 
 def _running(other: dict[str, Any]) -> IngestRunning:
     return IngestRunning(
-        f"The run {other['run']} (process {other['process']} on {other['host']}) writes to this catalogue.",
-        hint="Wait until it is done, or stop it: `marketlens ingest status` shows the runs.",
+        f"The run {other['run']} (process {other['process']} on {other['host']}) is writing to this catalogue.",
+        hint="Wait until it has finished, or stop it: `marketlens ingest status` shows the runs.",
     )
 
 
@@ -84,4 +84,4 @@ def _release(collection: PhotoCollection) -> None:
     try:
         collection.notes.set(CLAIM, "")
     except MarketlensError:
-        return  # Milvus is away; the next ingest sees that this process is gone, or that the counter stands still
+        return  # Milvus does not answer; the next ingest sees that this process is gone or that the counter stopped

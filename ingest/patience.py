@@ -1,4 +1,4 @@
-"""Waiting for a store that is away."""
+"""Retries while the store does not answer."""
 
 import signal
 import threading
@@ -24,7 +24,7 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 class Patience:
-    """Waits for a store that is away, for `seconds` at most; `stop` ends the waiting at once."""
+    """Retries calls while the store does not answer, for `seconds` at most; setting `stop` ends the wait at once."""
 
     def __init__(self, seconds: float, say: Callable[[str], None]) -> None:
         self.seconds = seconds
@@ -32,7 +32,7 @@ class Patience:
         self.stop = threading.Event()
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """Call until the store answers. Raises StoreUnreachable when it does not in time."""
+        """Call until the store answers. Raises StoreUnreachable if it does not answer in time."""
         retrying = Retrying(
             retry=retry_if_exception_type(StoreUnreachable),
             wait=wait_exponential(max=10),
@@ -45,9 +45,9 @@ class Patience:
 
     @contextmanager
     def ended_by_signals(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM end the waiting of every thread; raises what they raise, not that the store was away.
+        """Let Ctrl-C and SIGTERM end the wait of every thread, and raise KeyboardInterrupt instead of StoreUnreachable.
 
-        Where somebody handles them, and in the main thread: elsewhere signals are not heard of.
+        Only in the main thread, which alone receives signals, and only for signals that have a handler.
         """
         here = threading.current_thread() is threading.main_thread()
         handled = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if here}
@@ -66,7 +66,7 @@ class Patience:
 
     def _stopping(self, handler: Handler) -> Handler:
         def stop(number: int, frame: FrameType | None) -> None:
-            # First: the main thread, where the handler raises, may have to wait for others that wait here.
+            # Before the handler raises in the main thread: that thread may have to wait for others that wait here.
             self.stop.set()
             handler(number, frame)
 
@@ -74,4 +74,4 @@ class Patience:
 
     def _tell(self, state: RetryCallState) -> None:
         if state.attempt_number == 1:
-            self.say(f"Milvus does not answer. Waiting for it, up to {self.seconds:.0f} seconds.")
+            self.say(f"Milvus does not answer. Retrying for up to {self.seconds:.0f} seconds.")

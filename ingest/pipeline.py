@@ -1,11 +1,10 @@
-"""What an ingest works on: one object that the caller, the engines and the stages share."""
+"""The job of an ingest: one object that the caller, the engines and the stages share."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from catalog.exports.export import Export
-from catalog.listing import Photo, Rejected
 from catalog.progress import Advance
 from catalog.runs.report import Report
 from catalog.settings import IngestSettings
@@ -18,7 +17,7 @@ from ingest.stages.writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How this run differs from the usual one. `max_removed` is a share of the collection, 0 to 1."""
+    """Options of one run. `max_removed` is a share of the collection, 0 to 1."""
 
     resume: bool = False
     sync: bool = False
@@ -29,9 +28,9 @@ class Options:
 
 @dataclass
 class IngestJob:
-    """One ingest. The caller gives the first fields; `ingest.run` fills in the others before an engine starts.
+    """One ingest. The caller sets the first fields; `ingest.run` sets the others before an engine starts.
 
-    `advance` is called with the number of rows that are done; `say` shows a line to the user.
+    `advance` is called with the number of rows that are finished; `say` shows a line to the user.
     """
 
     export: Export
@@ -44,10 +43,10 @@ class IngestJob:
     options: Options = field(default_factory=Options)
 
     target: PhotoCollection | None = field(default=None, init=False)
-    """The collection to look photos up in and to write to; None where a dry run finds none."""
+    """The collection to read from and to write to; None if a dry run finds none."""
     writer: Writer = field(init=False)
     done: frozenset[str] = field(default=frozenset(), init=False)
-    """Rows that already have their line in the ledger: a resumed run passes them over."""
+    """Rows that already have a line in the ledger: a resumed run skips them."""
     timer: StageTimer = field(default_factory=StageTimer, init=False)
     patience: Patience = field(init=False)
     started_at: int = field(init=False)
@@ -57,15 +56,6 @@ class IngestJob:
         self.patience = Patience(self.settings.wait_seconds, self.say)
         self.started_at = int(time.time())
 
-    def rows(self) -> Iterator[Photo | Rejected]:
-        """Rows that have no line in the ledger yet."""
-        return undone_rows(self.export, self.done)
-
 
 Engine = Callable[[IngestJob], Mapping[str, int]]
-"""Brings every row to the writer. Returns the number of threads of each stage that has more than one."""
-
-
-def undone_rows(export: Export, done: frozenset[str]) -> Iterator[Photo | Rejected]:
-    """Rows of an export whose places are not in `done`."""
-    return (row for row in export.rows() if row.row not in done)
+"""Sends every row through the stages to the writer. Returns the threads of each stage that has more than one."""

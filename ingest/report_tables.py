@@ -15,7 +15,7 @@ SHOWN_WARNINGS = 10
 
 
 def render(report: Report) -> Group:
-    """What a run did, as tables for the terminal."""
+    """Show the counts, stages, rejected rows and warnings of a run."""
     state = "" if report.finished else f" ({report.state})"
     title = f"Ingest of {report.export}{state}: {report.seconds:.1f} s, {report.photos_per_second:.1f} photos/s"
     counts = Table(title=Text(title))
@@ -44,12 +44,12 @@ def render(report: Report) -> Group:
 def rejected_table(
     title: str, columns: Mapping[str, str], rows: Sequence[Rejected], total: int, *, all_in: str = ""
 ) -> Table:
-    """The first of the rejected rows, `columns` by heading and field; where there are more, how many, and in what."""
+    """Show the first rejected rows. `columns` maps headings to fields; `all_in` says where the other rows are."""
     table = Table(title=title)
     for heading in columns:
         table.add_column(heading, overflow="fold")
     for row in rows[:SHOWN_REJECTED]:
-        # What stands in an export is neither markup nor a command to the terminal.
+        # Text of an export must not act as markup or as a terminal command.
         table.add_row(*(Text(make_quotable(getattr(row, field))) for field in columns.values()))
     if total > SHOWN_REJECTED:
         table.caption = f"the first {SHOWN_REJECTED} of {total:,}{all_in}"

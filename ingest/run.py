@@ -1,4 +1,4 @@
-"""Run an ingest, from its first line in the ledger to its last."""
+"""An ingest run, from its first line in the ledger to its last."""
 
 import tempfile
 import time
@@ -22,8 +22,8 @@ __all__ = ["IngestJob", "Options", "ingest"]
 def ingest(engine: Engine, job: IngestJob) -> None:
     """Bring the collection up to date with the export; the ledger gets a line for every row.
 
-    Rows whose bytes and metadata are stored already are not written; rows with new metadata alone are not embedded
-    again. Raises MarketlensError for what stops the run; ledger and report then hold what was confirmed before.
+    Rows whose bytes and metadata are already stored are not written; rows with new metadata only are not embedded
+    again. Raises MarketlensError if the run cannot continue; ledger and report then hold what was confirmed before.
     """
     report, options = job.report, job.options
     if options.resume and options.dry_run:
@@ -40,7 +40,7 @@ def ingest(engine: Engine, job: IngestJob) -> None:
         ledger = Ledger(Path(folder))
         ledger.identify(report, resume=options.resume)
         if job.target and not options.dry_run:
-            # Before the ledger is written: the run to resume may be alive, and its ledger cannot always tell.
+            # The claim comes before the ledger: the run to resume may be alive, and its ledger cannot always tell.
             stack.enter_context(claimed(job.target, report))
             ledger.note_killed(report)
         run = ledger.resume(report) if options.resume else ledger.start(report)
@@ -60,7 +60,7 @@ def ingest(engine: Engine, job: IngestJob) -> None:
             if report.finished:
                 run.finish(report)
             else:
-                with suppress(OutputFailed):  # the first error is the news, not that the report has no room either
+                with suppress(OutputFailed):  # report the first error, not that the report could not be saved either
                     run.save(report)
 
 
@@ -72,12 +72,12 @@ def _open(job: IngestJob) -> PhotoCollection | None:
     try:
         job.photos.require(card.fingerprint)
     except CollectionMissing:
-        return None  # every row would be new
+        return None  # a dry run without a collection: every row is new
     return job.photos
 
 
 def _write_rows(engine: Engine, job: IngestJob, run: Run) -> None:
-    """Have the engine bring every row to the writer, and record in ledger and report what Milvus confirms."""
+    """Run the engine over every row; record in ledger and report what Milvus confirms."""
     report = job.report
     if job.target and not job.options.dry_run:
         job.target.notes.begin_changes()
@@ -95,13 +95,13 @@ def _write_rows(engine: Engine, job: IngestJob, run: Run) -> None:
         try:
             threads = engine(job)
         finally:
-            # Also when the run was stopped: what is embedded already is not thrown away.
+            # Also when the run was stopped: photos that are already embedded are still written.
             try:
                 job.writer.close()
             finally:
                 report.seconds = time.monotonic() - started
                 report.stage_seconds = {name: round(seconds, 2) for name, seconds in job.timer.seconds.items()}
-        # With few new photos the network is rightly idle.
+        # With few new photos an idle network is no problem.
         if not job.options.dry_run and report.embedded > report.read / 2:
             report.idle_warning = idle_warning(job.timer.seconds, report.seconds, threads)
 

@@ -1,4 +1,4 @@
-"""`--sync`: photos that no row of the export names any more leave the collection."""
+"""`--sync`: remove the photos that no row of the export names any more."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _LINES = 1_000
 class Gone:
     """Stored photos (photo id, listing id) that the export does not name, of `stored` photos.
 
-    `malformed` counts rows that could not be taken apart: which photo they stand for cannot be told.
+    `malformed` counts rows that could not be parsed: nobody can tell which photos they name.
     """
 
     photos: list[tuple[str, str]]
@@ -22,20 +22,20 @@ class Gone:
 
     @property
     def share(self) -> float:
-        """Part of the collection that would be removed, 0 to 1."""
+        """Share of the collection that would be removed, 0 to 1."""
         return len(self.photos) / self.stored if self.stored else 0.0
 
     def refusal(self, max_removed: float) -> str:
-        """Why nothing should be removed; '' where it may be."""
+        """Why nothing is removed; '' if the photos may be removed."""
         if self.photos and self.malformed:
             return (
-                f"--sync removed nothing: {self.malformed:,} rows of the export are malformed, and their photos "
-                "cannot be told from those that are gone."
+                f"--sync removed nothing: {self.malformed:,} rows of the export are malformed, so their photos cannot "
+                "be told from those that were removed."
             )
         if self.share > max_removed:
             return (
-                f"--sync removed nothing: {len(self.photos):,} of {self.stored:,} photos ({self.share:.1%}), those of "
-                f"{self.listings:,} listings, would go, more than --max-removed {max_removed:.1%}."
+                f"--sync removed nothing: {len(self.photos):,} of {self.stored:,} photos ({self.share:.1%}) of "
+                f"{self.listings:,} listings would be removed, more than --max-removed {max_removed:.1%}."
             )
         return ""
 
@@ -46,7 +46,7 @@ class Gone:
 
 
 def find_gone(run: Run, collection: PhotoCollection) -> Gone:
-    """Compare the collection with every row of a run. A rejected row still names its photo, which is kept."""
+    """Find the stored photos that no row of a run names. A rejected row still names its photo, so it is kept."""
     named: set[str] = set()
     malformed = stored = 0
     for batch in run.batches():
@@ -61,7 +61,7 @@ def find_gone(run: Run, collection: PhotoCollection) -> Gone:
 
 
 def remove_gone(gone: Gone, run: Run, collection: PhotoCollection | None, report: Report) -> None:
-    """Remove them, in Milvus first and then in the ledger. `collection` None: a dry run."""
+    """Remove these photos from Milvus, then add them to the ledger. `collection` is None in a dry run."""
     for start in range(0, len(gone.photos), _LINES):
         part = gone.photos[start : start + _LINES]
         if collection is not None:

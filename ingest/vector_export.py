@@ -1,4 +1,4 @@
-"""`marketlens embed`: an export -> Parquet with photo_id, listing_id, category, embedding. No store involved."""
+"""`marketlens embed`: an export -> Parquet with photo_id, listing_id, category, embedding. It needs no store."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +29,9 @@ def embed_export(
     report: Report,
     advance: Advance,
 ) -> None:
-    """Write one row per usable photo; `embedding` is a fixed-size list of `dim` float32, of unit length.
+    """Write one row per usable photo; `embedding` is a fixed-size list of `dim` float32 with unit length.
 
-    The file appears when it is complete. Raises OutputFailed.
+    The file appears only when it is complete. Raises OutputFailed.
     """
     schema = pa.schema(
         [

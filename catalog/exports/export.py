@@ -37,8 +37,11 @@ class Export:
                     digest.update(part)
         return digest.hexdigest()
 
-    def rows(self) -> Iterator[Photo | Rejected]:
-        """Every row, in order: a Photo, or a Rejected with its reason. Of rows with one id, the first is taken."""
+    def rows(self, *, skip: frozenset[str] = frozenset()) -> Iterator[Photo | Rejected]:
+        """Every row in order: a Photo, or a Rejected with its reason. Of rows with the same id, the first is used.
+
+        `skip` holds rows to leave out, named as in `Photo.row`.
+        """
         rows = _folder_rows(*self.source.tables) if len(self.source.tables) > 1 else _manifest_rows(*self.source.tables)
         seen: set[str] = set()
         for where, row in rows:
@@ -49,7 +52,8 @@ class Export:
                     photo = Rejected(where, photo.photo_id, photo.listing.listing_id, "duplicate_photo_id", detail)
                 else:
                     seen.add(photo.photo_id)
-            yield photo
+            if photo.row not in skip:
+                yield photo
 
 
 def open_export(location: str | Path, *, root: str | Path | None = None) -> Export:

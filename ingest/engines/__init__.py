@@ -1,1 +1,1 @@
-"""Where the stages of an ingest run: this machine, or a Ray cluster."""
+"""Engines: they run the stages of an ingest on this machine or on a Ray cluster."""

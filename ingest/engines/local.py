@@ -18,10 +18,10 @@ from ingest.stages.prefetch import one_ahead
 
 
 def run_locally(job: IngestJob) -> Mapping[str, int]:
-    """Do all the work in this process."""
+    """Run all stages in this process."""
     size, settings = job.settings.batch_size, job.settings
     reader = PhotoReader(
-        lambda image: job.model.embedder.preprocess(image),  # noqa: PLW0108 - the first photo that needs it loads it
+        lambda image: job.model.embedder.preprocess(image),  # noqa: PLW0108 - the first photo loads the model
         settings.max_photo_bytes,
         job.timer,
         settings.network_seconds,
@@ -31,7 +31,7 @@ def run_locally(job: IngestJob) -> Mapping[str, int]:
     try:
         for result in read_all(looked_up, reader, ahead=2 * size):
             batch.add(result)
-            # The embedder is asked for its batch size only when a photo waits: loading it takes seconds.
+            # `embedder` only if a photo is waiting: loading the model takes seconds.
             if batch.waiting and (len(batch) >= size or len(batch.waiting) >= job.model.embedder.batch):
                 _embed(batch, job)
             if len(batch) >= size:
@@ -39,14 +39,14 @@ def run_locally(job: IngestJob) -> Mapping[str, int]:
                 _put(full, job)
         _embed(batch, job)
     finally:
-        batch.waiting = []  # of a run that was stopped: the next run embeds them
+        batch.waiting = []  # if the run was stopped, the next one embeds these
         if len(batch):
             _put(batch, job)
     return {"read": LOCAL, "decode": LOCAL}
 
 
 def _looked_up(job: IngestJob) -> Iterator[list[LookedUp]]:
-    for rows in chunked(job.rows(), job.settings.batch_size):
+    for rows in chunked(job.export.rows(skip=job.done), job.settings.batch_size):
         with job.timer.time("look up"):
             yield look_up(rows, job.target, job.patience, job.started_at)
 

@@ -1,4 +1,4 @@
-"""The engine of a Ray cluster: the same stages, as a Ray Data pipeline; see docs/decisions/0017-ray.md for why so.
+"""The engine of a Ray cluster: the same stages as a Ray Data pipeline. docs/decisions/0017-ray.md says why.
 
 rows (a task beside the driver) -> look up, read, decode -> embed -> write (all on every machine) -> ledger (here)
 """
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-# Read when Ray is imported. A cluster that is started here is for this machine alone, and tells nobody of itself.
+# Ray reads these when it is imported. A cluster started here is for this machine only, and sends no usage statistics.
 if "RAY_ADDRESS" not in os.environ:
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
@@ -30,18 +30,18 @@ from ingest.pipeline import IngestJob
 from ingest.stages.batch import Batch, Confirmed
 from ingest.stages.lookup import LOCAL
 
-# Parts of a CPU by which Ray finds room for an actor; the threads inside use all there are.
+# Shares of a CPU with which Ray places an actor; the threads inside use all cores.
 _READ, _EMBED, _WRITE = 0.25, 0.5, 0.125
 _ANSWER_SECONDS = 10
 
 
 def run_on_ray(job: IngestJob) -> Mapping[str, int]:
-    """Do the work on the cluster of RAY_ADDRESS, or on one that is started on this machine.
+    """Run the stages on the cluster at RAY_ADDRESS, or on one that is started on this machine.
 
-    Raises InvalidSetting for an address it cannot use, WorkersFailed, and what the stages raise.
+    Raises InvalidSetting for an unusable address, WorkersFailed, and what the stages raise.
     """
     started = time.perf_counter()
-    with _cluster(), _voice(job) as say:
+    with _cluster(), _worker_messages(job) as say:
         machines, gpus = _size()
         setup = Setup(
             settings=job.settings,
@@ -71,7 +71,7 @@ def run_on_ray(job: IngestJob) -> Mapping[str, int]:
                 job.timer.add({"start": time.perf_counter() - started})
             job.timer.add(seconds)
             rows += _hand_over(item, job)
-        if missing := sum(1 for _ in job.rows()) - rows:
+        if missing := sum(1 for _ in job.export.rows(skip=job.done)) - rows:
             raise WorkersFailed(f"{missing:,} rows did not come back from the Ray cluster.", hint=_LOGS)
         threads = LOCAL * embedders
         return {"look up": embedders, "read": threads, "decode": threads, "embed": embedders, "write": machines}
@@ -81,7 +81,7 @@ def require_server(milvus: MilvusSettings) -> None:
     """Raise InvalidSetting for Milvus Lite, before it is opened."""
     if milvus.is_lite:
         raise InvalidSetting(
-            "--engine ray needs a Milvus server: Milvus Lite belongs to one process, and Ray's workers are many.",
+            "--engine ray needs a Milvus server: Milvus Lite belongs to one process, and Ray has many workers.",
             hint="Give the server's address (--uri http://HOST:19530), or leave --engine ray out.",
         )
 
@@ -102,12 +102,12 @@ def _cluster() -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS", "local")
     if address.startswith("ray://"):
         raise InvalidSetting(
-            f"RAY_ADDRESS {address} is that of Ray's client server, over which no data can be streamed.",
+            f"RAY_ADDRESS {address} is a Ray client address, and Ray Client cannot stream data.",
             hint="Run this on a machine of the cluster, with RAY_ADDRESS=HOST:6379 or auto.",
         )
     before = signal.getsignal(signal.SIGTERM)
     try:
-        _knock(address)
+        _require_listener(address)
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RayError, RuntimeError, ValueError) as error:
         raise WorkersFailed(
@@ -115,13 +115,13 @@ def _cluster() -> Iterator[None]:
             hint="Is it running, and is RAY_ADDRESS right? Without RAY_ADDRESS, one is started on this machine.",
         ) from error
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which ends the process without a report
+        signal.signal(signal.SIGTERM, before)  # Ray's own handler would end the process without a report
     context = ray.data.DataContext.get_current()
-    context.target_max_block_size = 1  # a batch is never joined with another, or one worker would have them all
-    context.enable_progress_bars = False  # ours is enough
+    context.target_max_block_size = 1  # batches are never joined, or one worker would get all of them
+    context.enable_progress_bars = False  # the command shows its own
     context.print_on_execution_start = False
     context.raise_original_map_exception = True
-    for noisy in ("ray", "ray.data"):  # what is an error is raised as well
+    for noisy in ("ray", "ray.data"):  # errors are raised as well
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
         yield
@@ -129,50 +129,50 @@ def _cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Raise OSError where nothing listens: Ray would try for minutes."""
+def _require_listener(address: str) -> None:
+    """Raise OSError if nothing listens at the address: Ray itself would retry for minutes."""
     host, colon, port = address.rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 @contextmanager
-def _voice(job: IngestJob) -> Iterator[Any]:
-    """What workers call to have a line said here; each line once, however many say it."""
+def _worker_messages(job: IngestJob) -> Iterator[Any]:
+    """A function with which workers show a line here; a line that several workers send is shown once."""
     lines = Queue(actor_options={"num_cpus": 0})
-    over = threading.Event()
+    stop = threading.Event()
 
     def listen() -> None:
-        said: set[str] = set()
-        while not over.is_set():
+        shown: set[str] = set()
+        while not stop.is_set():
             try:
                 line = lines.get(timeout=0.5)
             except Empty:
                 continue
             except RayError:
                 return
-            if line not in said:
-                said.add(line)
+            if line not in shown:
+                shown.add(line)
                 job.patience.say(line)
 
-    ear = threading.Thread(target=listen, daemon=True, name="voice")
-    ear.start()
+    listener = threading.Thread(target=listen, daemon=True, name="worker messages")
+    listener.start()
     try:
         yield lines.put
     finally:
-        over.set()
-        ear.join()
+        stop.set()
+        listener.join()
 
 
 def _size() -> tuple[int, int]:
-    """Machines that take work, GPUs of them all."""
+    """Count the machines that take work, and the GPUs of all machines."""
     nodes = ray.nodes()
     alive = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
     return max(1, len(alive)), int(sum(resources.get("GPU", 0) for resources in alive))
 
 
 def _rows(job: IngestJob) -> Any:
-    # The tables lie on this machine, copied or not; whoever holds the copies keeps them until the run is over.
+    # The tables are on this machine, copied or not; this process keeps the copies until the run ends.
     export = replace(job.export, source=replace(job.export.source, copies=None))
     return ray.data.read_datasource(
         Rows(export, ray.put(job.done), job.settings.batch_size),

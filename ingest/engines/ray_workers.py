@@ -1,7 +1,7 @@
-"""What Ray runs on the cluster's machines: the stages of a run, each a class that holds what is dear to make.
+"""The stages as Ray runs them on the cluster's machines: each is a class that keeps what is expensive to make.
 
-Between them travel tables of one row, a batch as Ray itself would pack it: whole batches are what Milvus, the network
-and the ledger take, and Ray sees how large they are.
+Stages exchange tables of one row, which holds a pickled batch: Milvus, the neural network and the ledger take whole
+batches, and Ray sees how large they are.
 """
 
 import socket
@@ -29,7 +29,6 @@ from catalog.store.collection import PhotoCollection
 from embedding.card import TransformConfig
 from embedding.transforms import Transform, embed_transform
 from ingest.patience import Patience
-from ingest.pipeline import undone_rows
 from ingest.stages.batch import Batch, Confirmed
 from ingest.stages.lazy_model import LazyEmbedder
 from ingest.stages.lookup import look_up, read_all
@@ -39,7 +38,7 @@ from ingest.stages.writer import Upserts
 
 @dataclass(frozen=True)
 class Setup:
-    """What every worker has to know. `say` brings a line to the one who waits."""
+    """Settings for every worker. `say` shows a line to the user of the command."""
 
     settings: IngestSettings
     connect: Callable[[], PhotoCollection] | None
@@ -52,18 +51,18 @@ class Setup:
 
 
 def packed(items: Iterable[object]) -> pa.Table:
-    """Objects as a table, a row each."""
+    """Pickle objects into a table with one row each."""
     rows = [cloudpickle.dumps(item) for item in items]
     return pa.table({"item": pa.array(rows, pa.large_binary())})
 
 
 def unpacked(table: pa.Table) -> Iterator[Any]:
-    """What `packed` was given."""
+    """Yield the objects that `packed` was given."""
     return (cloudpickle.loads(item.as_py()) for item in table["item"])
 
 
 class Stage:
-    """Work on one batch after the other; `stages` are its seconds, which travel with the batches."""
+    """Works on one batch at a time; the seconds of each stage travel with the batches."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -71,11 +70,11 @@ class Stage:
         self.patience = Patience(setup.settings.wait_seconds, setup.say)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Do it for what Ray brings: mostly one batch."""
+        """Work on the batches of one table, mostly one."""
         return packed(map(self._timed, unpacked(table)))
 
     def work(self, item: Any) -> Any:
-        """Do it for one batch."""
+        """Work on one batch."""
         raise NotImplementedError
 
     def _timed(self, item: tuple[Any, Mapping[str, float]]) -> tuple[Any, Mapping[str, float]]:
@@ -85,10 +84,10 @@ class Stage:
 
 
 class Rows(Datasource):  # type: ignore[misc]
-    """The rows of an export in batches, from one task, which gives the same again when Ray has to repeat it."""
+    """The rows of an export in batches, read by one task; when Ray repeats the task, it reads the same rows."""
 
     def __init__(self, export: Export, done: Any, batch_size: int) -> None:
-        """`done`: Ray's reference to the rows that are passed over."""
+        """`done` is a Ray reference to the rows to skip."""
         super().__init__()
         self._read = (export, done, batch_size)
 
@@ -105,12 +104,12 @@ class Rows(Datasource):  # type: ignore[misc]
 def _batches(export: Export, done: Any, size: int) -> Iterator[pa.Table]:
     import ray  # noqa: PLC0415 - in the task, where it is connected
 
-    for rows in chunked(undone_rows(export, ray.get(done)), size):
+    for rows in chunked(export.rows(skip=ray.get(done)), size):
         yield packed([(rows, {})])
 
 
 class Read(Stage):
-    """Rows -> what the store knows of them -> bytes -> pixels, in threads."""
+    """Rows -> stored photos -> bytes -> pixels, in threads."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -137,7 +136,7 @@ class Read(Stage):
 
 
 class Embed(Stage):
-    """Pixels -> embeddings. Holds the model, loaded for the first photo that needs it."""
+    """Pixels -> embeddings. Loads the model when the first photo needs it."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -164,7 +163,7 @@ class Embed(Stage):
 
 
 class Write(Stage):
-    """Batches -> Milvus. What it gives is confirmed."""
+    """Batches -> Milvus -> confirmed rows."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

@@ -1,4 +1,4 @@
-"""Batches: rows that are written together, and what is confirmed once they are."""
+"""Batches: rows that are written together, and their lines in the ledger once Milvus has confirmed them."""
 
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +13,7 @@ from ingest.stages.photo_reader import ReadPhoto, pixels_of
 
 @dataclass
 class Batch:
-    """`waiting` have pixels and no embedding yet; `embeddings` are those of `new`; `same_bytes` have theirs stored."""
+    """Rows by state: `waiting` for an embedding, `new` with `embeddings`, or with `same_bytes` as the stored photo."""
 
     waiting: list[ReadPhoto] = field(default_factory=list)
     new: list[ReadPhoto] = field(default_factory=list)
@@ -25,7 +25,7 @@ class Batch:
         return len(self.waiting) + len(self.new) + len(self.same_bytes) + len(self.rejected)
 
     def add(self, result: ReadPhoto | Rejected) -> None:
-        """Take what became of reading a row."""
+        """Add the result of reading a row."""
         if isinstance(result, Rejected):
             self.rejected.append(result)
         elif result.pixels is None:
@@ -34,7 +34,7 @@ class Batch:
             self.waiting.append(result)
 
     def embed(self, model: Model | None) -> int:
-        """Embed those that wait for it and let go of their pixels; returns how many. `model` None: a dry run."""
+        """Embed the waiting rows and free their pixels; returns how many. A dry run passes no `model`."""
         count = len(self.waiting)
         if count and model:
             self.embeddings.append(model.embedder.embed_pixels(pixels_of(self.waiting)))
@@ -49,10 +49,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Rows that Milvus has confirmed, or that were rejected: their lines for the ledger, and warnings about the used.
-
-    The numbers are those of `Report.add`.
-    """
+    """Rows that Milvus has confirmed or that were rejected: their ledger lines, warnings and counts for the report."""
 
     lines: list[Line]
     rejected: list[Rejected]
@@ -69,7 +66,7 @@ class Confirmed:
 
 
 def confirm(batch: Batch) -> Confirmed:
-    """What became of a batch that the store has taken."""
+    """Make the ledger lines and counts of a batch that Milvus has confirmed."""
     outcomes: dict[RowOutcome, list[ReadPhoto]] = {
         "written": batch.new,
         "updated": updated_rows(batch),
@@ -91,10 +88,10 @@ def confirm(batch: Batch) -> Confirmed:
 
 
 def updated_rows(batch: Batch) -> list[ReadPhoto]:
-    """Rows of stored bytes with other metadata."""
+    """Rows whose bytes are stored, but with other metadata."""
     return [row for row in batch.same_bytes if row.known and row.known.photo != row.photo]
 
 
 def unchanged_rows(batch: Batch) -> list[ReadPhoto]:
-    """Rows of stored bytes with the same metadata."""
+    """Rows whose bytes are stored with the same metadata."""
     return [row for row in batch.same_bytes if row.known and row.known.photo == row.photo]

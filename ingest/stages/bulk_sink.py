@@ -1,4 +1,4 @@
-"""`--bulk`: the sink of a first load. Photos go to files, files are imported, and then they are confirmed."""
+"""`--bulk`: the sink of a first load. Photos go to files; once a file is imported, its photos are confirmed."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from catalog.store.bulk_import import BulkLoad
 
 NOTE = "bulk"
-"""What stands with a collection while its bulk load is under way."""
+"""Key of the collection's note that a bulk load has begun."""
 
 
 class Bulk:
-    """Imports photos that the store has never seen; what it knows is written as always."""
+    """Imports new photos; upserts those that the store already knows."""
 
     def __init__(self, load: "BulkLoad", collection: PhotoCollection, patience: Patience) -> None:
         self._load = load
@@ -29,8 +29,10 @@ class Bulk:
         self._pending: list[Confirmed] = []
 
     def write(self, batch: Batch) -> Sequence[Confirmed]:
-        """Put it into the file; what was in there before is confirmed when the file is full."""
-        if any(row.known for row in batch.new):  # changed since a bulk load was cut off: an import would double it
+        """Add the batch to the file; when the file is full, import it and return the batches in it as confirmed."""
+        if any(
+            row.known for row in batch.new
+        ):  # changed since an interrupted bulk load: an import would store it twice
             return self._upserts.write(batch)
         if batch.new:
             self._load.append(records(batch.new), batch.vectors())
@@ -40,11 +42,11 @@ class Bulk:
         return [*done, *(self._import() if self._load.full else [])]
 
     def finish(self) -> Sequence[Confirmed]:
-        """Import what is left."""
+        """Import the last file."""
         return self._import()
 
     def _import(self) -> list[Confirmed]:
-        expected = sum(len(one.lines) for one in self._pending)
+        expected = sum(len(confirmed.lines) for confirmed in self._pending)
         rows = self._patience(self._load.load)
         if rows != expected:
             raise StoreFailed(f"Milvus confirmed {rows:,} of {expected:,} rows of a bulk import.")
@@ -56,15 +58,15 @@ class Bulk:
 def bulk_loading(
     collection: PhotoCollection, settings: BulkSettings, patience: Patience, *, cut_off: bool
 ) -> Iterator[Bulk]:
-    """A sink for a collection that is empty, or whose bulk load was `cut_off` before.
+    """A sink for a collection that is empty, or whose earlier bulk load was interrupted (`cut_off`).
 
-    Raises InvalidSetting for any other one.
+    Raises InvalidSetting for any other collection.
     """
     load = collection.writer.bulk_load(settings)
     if not cut_off and (photos := patience(collection.reader.count)):
         raise InvalidSetting(
             f"--bulk is for first loads, and {collection.info().name} holds {photos:,} photos already.",
-            hint="Leave --bulk out: what is new is written, what is there is not.",
+            hint="Leave --bulk out: then only new photos are written.",
         )
     collection.notes.set(NOTE, "under way")
     yield Bulk(load, collection, patience)
@@ -72,14 +74,14 @@ def bulk_loading(
 
 
 def settle(collection: PhotoCollection, settings: BulkSettings, patience: Patience) -> bool:
-    """Where a bulk load was begun, wait until what it imports can be looked up; whether there was one.
+    """Wait until the photos of a bulk load that has begun can be looked up; returns whether there was one.
 
-    Until then a photo on its way in would be taken for one that is not there, and come twice. Raises InvalidSetting
-    where the packages to ask with are not installed.
+    Before that, a photo that is being imported would seem to be missing and be stored twice. Raises InvalidSetting if
+    the extra `bulk` is not installed.
     """
     if not collection.notes.get(NOTE):
         return False
-    with needs("bulk", f"A bulk load of {collection.info().name} was cut off, and only its extra can end it."):
+    with needs("bulk", f"A bulk load of {collection.info().name} was interrupted, and only its extra can finish it."):
         load = collection.writer.bulk_load(settings)
     patience(load.settle)
     collection.notes.set(NOTE, "")

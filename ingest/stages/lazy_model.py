@@ -1,4 +1,4 @@
-"""The model, loaded when the first photo needs it: a run that finds nothing new is over before it would be."""
+"""A model that is loaded when the first photo needs it: a run without new photos never loads it."""
 
 import threading
 from pathlib import Path
@@ -24,7 +24,7 @@ class Model(Protocol):
 
 
 class LazyEmbedder:
-    """A model folder whose card is read now and whose weights later. Safe for threads."""
+    """A model folder whose card is read at once and whose weights are read at first use. Safe for threads."""
 
     def __init__(self, folder: Path) -> None:
         """Raises ModelMissing, ModelBroken."""

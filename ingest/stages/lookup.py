@@ -1,4 +1,4 @@
-"""Rows -> what the store knows of them -> read photos: the stages before the network, for every engine."""
+"""Rows -> their stored photos -> read photos: the stages before the network, for every engine."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,16 +9,16 @@ from catalog.photo_files.addresses import host_of
 from catalog.store.collection import PhotoCollection
 from ingest.patience import Patience
 from ingest.stages.photo_reader import PhotoReader, ReadPhoto
-from ingest.stages.prefetch import as_read
+from ingest.stages.prefetch import map_as_ready
 
-# Over the network most of them wait; on this machine a few more than cores keep the network fed without crowding it.
+# Most threads wait for remote hosts. For local files, a few more threads than cores keep the neural network busy.
 THREADS = 32
 LOCAL = 2 + (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """A row with what the store knows under its id."""
+    """A row with the stored photo of its id, if there is one."""
 
     row: Photo | Rejected
     known: StoredPhoto | None
@@ -27,18 +27,18 @@ class LookedUp:
 def look_up(
     rows: Sequence[Photo | Rejected], collection: PhotoCollection | None, patience: Patience, now: int
 ) -> list[LookedUp]:
-    """Ask the store about these rows. Raises StoreUnreachable when patience ends.
+    """Look these rows up in the store. Raises StoreUnreachable when patience ends.
 
-    Where the export does not say when something was listed, that is when it was first ingested, and stays so; `now` is
-    when the run began, in Unix seconds.
+    A listing without a date in the export gets the time of its first ingest, and keeps it; `now` is the start of this
+    run in Unix seconds.
     """
     ids = [row.photo_id for row in rows if isinstance(row, Photo)]
     known = patience(lambda: collection.reader.stored(ids)) if collection else {}
     first: dict[str, int] = {}
-    for one in known.values():
-        listing = one.photo.listing
+    for stored in known.values():
+        listing = stored.photo.listing
         if listing.listed_at is not None:
-            # Not the earlier of it and `now`: a clock that was set back would date everything anew.
+            # Not the earlier of this and `now`: a clock that was set back would change the date of every listing.
             first[listing.listing_id] = min(listing.listed_at, first.get(listing.listing_id, listing.listed_at))
 
     def dated(photo: Photo) -> Photo:
@@ -53,12 +53,12 @@ def look_up(
 
 
 def read_all(items: Iterable[LookedUp], reader: PhotoReader, *, ahead: int) -> Iterator[ReadPhoto | Rejected]:
-    """Read and decode in threads, giving photos as they are ready; at most `ahead` that were not given yet."""
+    """Read and decode in threads; yield photos as they become ready, with at most `ahead` of them in progress."""
 
     def read(item: LookedUp) -> ReadPhoto | Rejected:
         return item.row if isinstance(item.row, Rejected) else reader.read(item.row, item.known)
 
-    return as_read(items, read, _host, threads=THREADS, local=LOCAL, ahead=ahead)
+    return map_as_ready(items, read, _host, threads=THREADS, local=LOCAL, ahead=ahead)
 
 
 def _host(item: LookedUp) -> str:

@@ -1,4 +1,4 @@
-"""A photo's bytes -> pixels. Reading and decoding let go of the GIL, so threads keep ahead of the network."""
+"""A photo's bytes -> pixels. Reading and decoding release the GIL, so threads keep the neural network busy."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ from embedding.photos import open_photo
 Preprocess = Callable[[Image.Image], NDArray[np.uint8]]
 
 READERS = 4
-"""Threads that keep ahead of the network where batches are read one after the other."""
+"""Threads that read one batch while the neural network works on another."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPhoto:
-    """A photo with the hash of its bytes. `pixels` (3, size, size) is None where the store has these bytes already."""
+    """A photo with the hash of its bytes. `pixels` (3, size, size) is None if the store already has these bytes."""
 
     photo: Photo
     sha256: str
@@ -39,7 +39,7 @@ def pixels_of(rows: Sequence[ReadPhoto]) -> NDArray[np.uint8]:
 
 
 class PhotoReader:
-    """Reads and decodes one photo at a time, for one run, in which a host that does not answer is given up.
+    """Reads and decodes photos one at a time. A host that does not answer is skipped for the rest of the run.
 
     Safe for threads.
     """
@@ -54,11 +54,11 @@ class PhotoReader:
         self._hosts = HostGate()
 
     def read(self, photo: Photo, known: StoredPhoto | None) -> ReadPhoto | Rejected:
-        """Read a photo; bytes that its source says are those in the store are not read, those that are, not decoded."""
+        """Read and decode a photo; skip reading if its source tag is the stored one, and decoding if its bytes are."""
         stage: Stage = "read"
         try:
             with self._stages.time("read"), self._hosts.asking(photo.uri):
-                # Before the bytes: a photo that changes in between is read again by the next run.
+                # The tag comes before the bytes: a photo that changes in between is read again by the next run.
                 tag = source_tag(photo.uri, self._network_seconds)
                 if known and tag and (known.source_tag, known.photo.uri) == (tag, photo.uri):
                     return ReadPhoto(photo, known.sha256, tag, known, None)

@@ -1,4 +1,4 @@
-"""Many things at once, from many hosts: what is ready comes first, and one slow host does not hold up the rest."""
+"""Concurrent reads from many hosts: results come as they are ready, and a slow host does not delay the others."""
 
 import threading
 from collections import Counter, defaultdict, deque
@@ -13,14 +13,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def as_read(
+def map_as_ready(
     items: Iterable[T], work: Callable[[T], R], host_of: Callable[[T], str], *, threads: int, local: int, ahead: int
 ) -> Iterator[R]:
-    """Do `work` for every item in threads, giving results as they are ready, not in order.
+    """Do `work` for every item in threads; yield results as they are ready, not in order.
 
-    At most `ahead` items are taken that were not given back yet. A host has at most 8 of the threads, and never all of
-    them; its further items wait without a thread. Host '' is this machine, which has `local`. Errors of `items` and
-    of `work` arrive here; closing cancels what has not begun and waits for the rest.
+    At most `ahead` items are in progress. A host gets at most 8 of the threads, and never all of them; its further
+    items wait without a thread. Host '' is this machine, which gets `local` threads. Errors of `items` and of `work`
+    are raised here; closing the generator cancels work that has not begun and waits for the rest.
     """
     remote = max(1, min(PER_HOST, threads - 1))
     busy: Counter[str] = Counter()
@@ -30,7 +30,7 @@ def as_read(
     closed = False
 
     def begin(host: str, item: T) -> None:
-        """With the lock held."""
+        """Start an item or queue it; the caller holds the lock."""
         if busy[host] >= (remote if host else local):
             waiting[host].append(item)
         else:
@@ -43,7 +43,7 @@ def as_read(
             result.set_result(work(item))
         except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
             result.set_exception(error)
-        # The next of this host is begun here: the consumer may be busy with what it was given.
+        # The host's next item starts here, because the consumer may be busy.
         with lock:
             busy[host] -= 1
             if waiting[host] and not closed:
@@ -76,7 +76,7 @@ def as_read(
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Make the next item in a thread while the consumer works on this one. Errors arrive where the item would."""
+    """Make the next item in a thread while the consumer works on the current one. Errors are raised in its place."""
     with ThreadPoolExecutor(1, "ahead") as thread:
         upcoming: Future[T | None] = thread.submit(next, items, None)
         while (item := upcoming.result()) is not None:

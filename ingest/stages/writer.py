@@ -1,4 +1,4 @@
-"""Writing batches to Milvus in a thread, while the network embeds the next ones."""
+"""The writer: it writes batches to Milvus in a thread while the neural network embeds the next ones."""
 
 import time
 from collections import deque
@@ -13,12 +13,12 @@ from ingest.patience import Patience
 from ingest.stages.batch import Batch, Confirmed, confirm, unchanged_rows, updated_rows
 from ingest.stages.photo_reader import ReadPhoto
 
-# Batches that may wait for Milvus; more would only be memory.
+# Batches that may wait for Milvus; more would only take memory.
 AHEAD = 2
 
 
 class Sink(Protocol):
-    """Where batches go. Whatever `write` and `finish` return is in Milvus."""
+    """Where batches go. Everything that `write` and `finish` return is in Milvus."""
 
     def write(self, batch: Batch) -> Sequence[Confirmed]: ...  # noqa: D102 - the class says it
 
@@ -26,10 +26,10 @@ class Sink(Protocol):
 
 
 class DryRun:
-    """Writes nothing and says what would be written."""
+    """Writes nothing, and reports what would be written."""
 
     def write(self, batch: Batch) -> Sequence[Confirmed]:
-        """Say what would become of it."""
+        """Return the outcome that writing would have."""
         return [confirm(batch)]
 
     def finish(self) -> Sequence[Confirmed]:
@@ -38,23 +38,25 @@ class DryRun:
 
 
 class Upserts:
-    """Writes a batch at once."""
+    """Writes each batch at once."""
 
     def __init__(self, collection: PhotoCollection, patience: Patience) -> None:
         self._collection = collection
         self._patience = patience
 
     def write(self, batch: Batch) -> Sequence[Confirmed]:
-        """Write it. Raises what `CollectionWriter.upsert` raises."""
+        """Write a batch. Raises what `CollectionWriter.upsert` raises."""
         if batch.new:
             embeddings = batch.vectors()
             self._patience(lambda: self._collection.writer.upsert(records(batch.new), embeddings))
-        # The same bytes from a file of another date, say: its record learns that, or it would be read every night.
-        moved = [row for row in unchanged_rows(batch) if row.known and row.source_tag not in {"", row.known.source_tag}]
-        if kept := [*updated_rows(batch), *moved]:
-            ids = [row.photo.photo_id for row in kept]
+        # A new source tag with the same bytes (a copied file, say) is stored, or the photo would be read every night.
+        retagged = [
+            row for row in unchanged_rows(batch) if row.known and row.source_tag not in {"", row.known.source_tag}
+        ]
+        if metadata := [*updated_rows(batch), *retagged]:
+            ids = [row.photo.photo_id for row in metadata]
             self._patience(
-                lambda: self._collection.writer.upsert(records(kept), self._collection.reader.embeddings(ids))
+                lambda: self._collection.writer.upsert(records(metadata), self._collection.reader.embeddings(ids))
             )
         return [confirm(batch)]
 
@@ -80,14 +82,14 @@ def records(rows: Sequence[ReadPhoto]) -> list[StoredPhoto]:
 
 
 class Writer:
-    """Writes batches in their order, in a thread of its own, and records each that is confirmed; none after a failure.
+    """Writes batches in order in one thread, and records each one that is confirmed. Stops at the first failure.
 
-    What `put` has taken is written and recorded when `close` returns.
+    When `close` returns, every batch given to `put` is written and recorded.
     """
 
     def __init__(self, sink: Sink, record: Callable[[Confirmed], None], timer: StageTimer) -> None:
         self.record = record
-        # Upserts may as well be made elsewhere, and only be recorded here.
+        # An engine may upsert on other machines, and only record here.
         self.takes_confirmed = isinstance(sink, Upserts)
         self._sink = sink
         self._timer = timer
@@ -96,13 +98,13 @@ class Writer:
         self._failure: BaseException | None = None
 
     def put(self, batch: Batch) -> None:
-        """Have this batch written. Raises what went wrong with an earlier one."""
+        """Queue a batch. Raises the error of an earlier batch."""
         while len(self._pending) >= AHEAD:
             self._pending.popleft().result()
         self._pending.append(self._pool.submit(self._write, batch))
 
     def close(self) -> None:
-        """Wait until all is written. Raises what went wrong; what comes after that is not written."""
+        """Wait until every batch is written. Raises the first error; later batches are not written."""
         self._pending.append(self._pool.submit(self._write, None))
         try:
             while self._pending:
@@ -111,7 +113,7 @@ class Writer:
             self._pool.shutdown(cancel_futures=True)
 
     def _write(self, batch: Batch | None) -> None:
-        """Write a batch, or after the last one what the sink still holds."""
+        """Write a batch; None stands for what the sink still holds after the last one."""
         if self._failure:
             raise self._failure
         try:

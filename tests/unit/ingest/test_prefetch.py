@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest.stages.prefetch import PER_HOST, as_read
+from ingest.stages.prefetch import PER_HOST, map_as_ready
 
 Item = tuple[str, int]
 
@@ -47,13 +47,13 @@ class Hosts:
 def test_everything_once(threads: int, ahead: int) -> None:
     """Every item comes out once, whatever the numbers of threads and of hosts."""
     items = [(("", "a", "b")[number % 3], number) for number in range(200)]
-    read = list(as_read(items, lambda item: item, host_of, threads=threads, local=threads, ahead=ahead))
+    read = list(map_as_ready(items, lambda item: item, host_of, threads=threads, local=threads, ahead=ahead))
     assert sorted(read) == sorted(items)
 
 
 def test_nothing() -> None:
     """No items are no results."""
-    assert list(as_read([], host_of, host_of, threads=2, local=2, ahead=2)) == []
+    assert list(map_as_ready([], host_of, host_of, threads=2, local=2, ahead=2)) == []
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
@@ -62,7 +62,7 @@ def test_slow_host(threads: int) -> None:
     hosts = Hosts()
     items = [("slow", number) for number in range(30)]
     items += [(f"host {number % 3}" if number % 4 else "", number) for number in range(60)]
-    results = as_read(items, hosts.work, host_of, threads=threads, local=threads, ahead=len(items))
+    results = map_as_ready(items, hosts.work, host_of, threads=threads, local=threads, ahead=len(items))
     first = [next(results) for _ in range(60)]
     assert {host for host, _ in first} == {"", "host 0", "host 1", "host 2"}
     hosts.answer.set()
@@ -73,7 +73,10 @@ def test_slow_host(threads: int) -> None:
 def test_this_machine_may_have_all() -> None:
     """Files of this machine use every thread."""
     together = threading.Barrier(12, timeout=60)
-    assert len(list(as_read(range(12), lambda _: together.wait(), lambda _: "", threads=12, local=12, ahead=12))) == 12
+    assert (
+        len(list(map_as_ready(range(12), lambda _: together.wait(), lambda _: "", threads=12, local=12, ahead=12)))
+        == 12
+    )
 
 
 def test_goes_on_while_the_consumer_is_busy() -> None:
@@ -88,7 +91,7 @@ def test_goes_on_while_the_consumer_is_busy() -> None:
             all_begun.set()
         return item
 
-    results = as_read([("a", number) for number in range(50)], work, host_of, threads=4, local=4, ahead=50)
+    results = map_as_ready([("a", number) for number in range(50)], work, host_of, threads=4, local=4, ahead=50)
     next(results)
     assert all_begun.wait(60), "49 results nobody asked for"
     results.close()
@@ -103,7 +106,7 @@ def test_ahead() -> None:
             taken.append(number)
             yield ("a", number)
 
-    for given, _ in enumerate(as_read(items(), lambda item: item, host_of, threads=4, local=4, ahead=7)):
+    for given, _ in enumerate(map_as_ready(items(), lambda item: item, host_of, threads=4, local=4, ahead=7)):
         assert len(taken) - given <= 7
     assert len(taken) == 100
 
@@ -117,7 +120,7 @@ def test_error_of_the_work() -> None:
         return item
 
     with pytest.raises(ZeroDivisionError):
-        list(as_read([("a", number) for number in range(10)], work, host_of, threads=4, local=4, ahead=3))
+        list(map_as_ready([("a", number) for number in range(10)], work, host_of, threads=4, local=4, ahead=3))
 
 
 def test_error_of_the_items() -> None:
@@ -128,13 +131,13 @@ def test_error_of_the_items() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(as_read(items(), lambda item: item, host_of, threads=4, local=4, ahead=1))
+        list(map_as_ready(items(), lambda item: item, host_of, threads=4, local=4, ahead=1))
 
 
 def test_closed_early() -> None:
     """A consumer that stops early waits for what is under way, and what has not begun never begins."""
     hosts = Hosts()
-    results = as_read(
+    results = map_as_ready(
         [("a", 0), *(("slow", number) for number in range(100))], hosts.work, host_of, threads=4, local=4, ahead=101
     )
     assert next(results) == ("a", 0)
