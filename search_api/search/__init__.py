@@ -1,1 +1,1 @@
-"""A search, from the body of the request to the response."""
+"""A search, from the request body to the response."""

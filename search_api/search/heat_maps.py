@@ -1,4 +1,4 @@
-"""Why a photo was found: heat maps over it and over the query's photo."""
+"""Heat maps that show why a photo was found, one over the photo and one over the query's photo."""
 
 import base64
 import io
@@ -18,9 +18,9 @@ from search_api.serving.photos import Picture, stored_picture
 async def explain(
     query: Query, photo_id: str, live: Live, resolver: QueryResolver, *, overlays: bool = False
 ) -> Explanation:
-    """Take the cosine of a stored photo and the query's vector nearest to it apart. Raises NotFound, InvalidQuery.
+    """Explain the cosine of a stored photo and the query vector nearest to it. Raises NotFound, InvalidQuery.
 
-    Each photo takes a pass through the network, a tenth of a second on one core.
+    Each photo takes one pass through the neural network, a tenth of a second on one core.
     """
     stages, photos = live.stages, live.photos
     stored = await stages.store.run(lambda: photos.reader.photo(photo_id))
@@ -35,7 +35,7 @@ async def explain(
 
     return Explanation(
         score=float(scores[nearest]),
-        # A query of several examples is no photo, and a query_id has forgotten its pixels.
+        # A query that combines several examples is no photo, and a query_id does not hold pixels.
         query=await side(query.pictures[nearest], vector) if query.pictures else None,
         hit=await side(stored_picture(stored), query.vectors[nearest]),
     )

@@ -1,4 +1,4 @@
-"""Pages of hits for queries. Searches with equal terms go to Milvus together."""
+"""Pages of hits. Searches with equal terms go to Milvus in one call."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from search_api.search.query import Query
 from search_api.search.tokens import MAX_SHOWN, digest, read_cursor, shown, write_cursor
 from search_api.serving.live_catalogue import Live
 
-# Candidates that diversity chooses among, for each hit.
+# Candidates per hit that diversity chooses from.
 _CHOICE = 5
 _MAX_CANDIDATES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPage:
-    """The hits of one search; `facets` only when asked for, `cursor` for the page after this one.
+    """The hits of one search; `facets` only if requested, `cursor` for the next page.
 
-    `changed_at` is when the collection changed last, in Unix seconds; 0 where that is not known.
+    `changed_at` is the time of the collection's last change in Unix seconds; 0 if unknown.
     """
 
     hits: Sequence[Hit]
@@ -39,7 +39,7 @@ class FoundPage:
 
 @dataclass(frozen=True, slots=True)
 class StoreTerms:
-    """What the store is asked apart from the vectors. Searches with equal terms go there together."""
+    """The terms of a search in the store, without its vectors. Searches with equal terms go there in one call."""
 
     where: SearchFilter
     page: PageRequest
@@ -49,7 +49,7 @@ class StoreTerms:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSearch:
-    """A search that is ready to run; `shown` holds digests of the hits on earlier pages."""
+    """A search that is ready to run; `shown` are digests of the hits on earlier pages."""
 
     request: SearchRequest
     query: Query
@@ -59,14 +59,14 @@ class PlannedSearch:
 
 
 def plan_search(request: SearchRequest, query: Query, calibration: Calibration | None) -> PlannedSearch:
-    """Check what can be checked without the store. Raises InvalidQuery, InvalidFilter."""
+    """Plan a search; checks everything that needs no store. Raises InvalidQuery, InvalidFilter."""
     where = to_filter(request.filter, query.own)
     where.expression()
     limit = request.limit
     if request.diversity:
         limit = max(limit, min(_CHOICE * limit, _MAX_CANDIDATES))
     vectors = bool(request.diversity) or "embedding" in request.include
-    # What a page depends on; the source by its key, so that a photo and its query_id are one.
+    # Everything that a page depends on. The key stands for the source, so a photo and its query_id are the same search.
     options = request.model_dump_json(
         include={"filter", "min_score", "min_probability", "group_by", "exact", "diversity"}
     )
@@ -82,7 +82,7 @@ def plan_search(request: SearchRequest, query: Query, calibration: Calibration |
 
 
 def to_filter(given: Filter, own: Sequence[str] = ()) -> SearchFilter:
-    """The filter in the catalogue's terms, without the query's own listings."""
+    """Convert a filter to the catalogue's terms, and exclude the query's own listings."""
     return SearchFilter(
         categories=tuple(given.categories),
         subcategory=given.subcategory or "",
@@ -96,13 +96,13 @@ def to_filter(given: Filter, own: Sequence[str] = ()) -> SearchFilter:
 
 
 async def find_pages(searches: Sequence[PlannedSearch], live: Live) -> list[FoundPage]:
-    """Run searches; pages in the same order. Raises CollectionMissing, StoreUnreachable and what the stage raises."""
+    """Run searches; returns a page for each. Raises CollectionMissing, StoreUnreachable and what the stage raises."""
     groups: defaultdict[object, list[int]] = defaultdict(list)
     for place, search in enumerate(searches):
-        # A page after the first leaves out its own earlier hits.
+        # A page after the first excludes hits of its own, so it cannot share a call.
         groups[place if search.shown else search.terms].append(place)
     found: dict[int, FoundPage] = {}
-    # One group after the other: a batch is one request, and others want their turn.
+    # One group at a time: a batch is one request, and other requests need the store as well.
     for places in groups.values():
         alike = [searches[place] for place in places]
         found.update(zip(places, await live.stages.store.run(partial(_ask_store, alike, live)), strict=True))
@@ -110,7 +110,7 @@ async def find_pages(searches: Sequence[PlannedSearch], live: Live) -> list[Foun
 
 
 def _ask_store(searches: Sequence[PlannedSearch], live: Live) -> list[FoundPage]:
-    """Run searches with equal terms; of several, none has earlier pages."""
+    """Run searches with equal terms. A search with earlier pages comes alone."""
     terms, known, changed_at = searches[0].terms, frozenset(searches[0].shown), live.photos.notes.changed_at()
     page_request = replace(terms.page, seen=lambda identity: shown(identity) in known) if known else terms.page
     vectors = [search.query.vectors for search in searches]
@@ -139,7 +139,7 @@ def _min_score(request: SearchRequest, query: Query, calibration: Calibration | 
         return least
     if query.combined:
         raise InvalidQuery(
-            "min_probability has no meaning for a query of several examples: probabilities are of two photos.",
+            "min_probability has no meaning for a query that combines examples: a probability compares two photos.",
             hint="Use min_score.",
         )
     if calibration is None:

@@ -1,4 +1,4 @@
-"""A search's question once it is read: vectors, and what they came from."""
+"""The query of a search: vectors, and the photos and listings they came from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ _CANCELLED = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Vectors (n, dim) of unit length: a hit is near to any of them.
+    """Vectors (n, dim) of unit length: a hit is near any of them.
 
-    `key` stands for what was asked by, the same bytes for the same source; `own` are listings to be left out. A query
-    is `combined` when its one vector was made of several examples. `pictures` are the photos of the vectors, if any.
+    `key` identifies the source: equal sources have equal keys. `own` are the source's listings, which are excluded. A
+    query is `combined` if its one vector was made of several examples. `pictures` are the photos of the vectors.
     """
 
     vectors: Embeddings
@@ -29,19 +29,19 @@ class Query:
 
 
 def rocchio(positives: Sequence[tuple[Embeddings, float]], negatives: Sequence[tuple[Embeddings, float]]) -> Embeddings:
-    """Make examples (vector (dim,), weight) one vector (dim,) of unit length. Raises InvalidQuery where none is left.
+    """Combine examples (vector (dim,), weight) into one vector (dim,) of unit length. Raises InvalidQuery for zero.
 
-    The weighted mean of the positives, less the negatives times their weights over their number: Rocchio, "Relevance
-    feedback in information retrieval", 1971.
+    The weighted mean of the positives minus the mean of the weighted negatives: Rocchio, "Relevance feedback in
+    information retrieval", 1971.
     """
     total = sum(weight for _, weight in positives)
-    vector = np.sum([weight / total * one for one, weight in positives], axis=0)
+    combined = np.sum([weight / total * vector for vector, weight in positives], axis=0)
     if negatives:
-        vector = vector - np.sum([weight / len(negatives) * one for one, weight in negatives], axis=0)
-    length = float(np.linalg.norm(vector))
+        combined = combined - np.sum([weight / len(negatives) * vector for vector, weight in negatives], axis=0)
+    length = float(np.linalg.norm(combined))
     if length < _CANCELLED:
         raise InvalidQuery(
             "The positives and negatives cancel each other out: nothing is left to search for.",
             hint="Give the negatives less weight, or other examples.",
         )
-    return np.asarray(vector / length, np.float32)
+    return np.asarray(combined / length, np.float32)

@@ -1,6 +1,6 @@
-"""Queries from sources: photos are read, decoded and embedded; those of the catalogue are looked up.
+"""Sources -> queries: uploaded photos are decoded and embedded; stored ones are looked up.
 
-The photos of many sources are embedded together, and a source that is wrong does not spoil the others.
+The photos of all sources are embedded in one batch, and an invalid source does not affect the others.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from search_api.search.tokens import KEY_BYTES, digest, read_query_id
 from search_api.serving.live_catalogue import Live
 from search_api.serving.photos import Picture, from_base64, gone, open_part, stored_picture
 
-_AT_ONCE = 4  # examples of one request: a stage takes so many and refuses more, and others want their turn
+_AT_ONCE = 4  # examples of one request in the stages, which have room for a limited number of all requests
 
 
 @dataclass(slots=True)
 class _Resolved:
-    """An example with its vectors (n, dim); until its photo is embedded, with its pixels (3, size, size) instead."""
+    """An example with its vectors (n, dim) or, until its photo is embedded, its pixels (3, size, size)."""
 
     weight: float
     key: bytes
@@ -39,8 +39,8 @@ class _Resolved:
 
     @property
     def weighted_mean(self) -> tuple[Embeddings, float]:
-        """One vector (dim,) for the example, and its weight."""
-        assert self.vectors is not None  # noqa: S101 - `_embed` was here
+        """Return one vector (dim,) for the example, and its weight."""
+        assert self.vectors is not None  # noqa: S101 - `_embed` sets them
         return self.vectors.mean(axis=0), self.weight
 
 
@@ -52,7 +52,7 @@ class _ResolvedSource:
 
 
 class QueryResolver:
-    """Resolves the sources of one request, with the photos that came along."""
+    """Resolves the sources of one request with its uploaded photos."""
 
     def __init__(self, live: Live, uploads: Sequence[bytes]) -> None:
         self._live = live
@@ -60,13 +60,13 @@ class QueryResolver:
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def resolve(self, source: Source) -> Query:
-        """The query of a request's only source. Raises InvalidQuery, NotFound, PhotoUnusable and what stages raise."""
+        """Resolve a request's only source. Raises InvalidQuery, NotFound, PhotoUnusable and what the stages raise."""
         resolved = await self._read(source, all_uploads=True)
         await self._embed([resolved])
         return _query(resolved)
 
     async def resolve_many(self, sources: Sequence[Source]) -> list[Query | MarketlensError]:
-        """A query for each, or what is wrong with it. Raises what is not the caller's fault, such as Milvus away."""
+        """Resolve each source to a query or its error. Raises what is not the caller's fault, such as Milvus down."""
         outcomes = await asyncio.gather(
             *(self._read(source, all_uploads=False) for source in sources), return_exceptions=True
         )
@@ -90,7 +90,7 @@ class QueryResolver:
         return queries
 
     async def image(self, picture: Picture) -> Image.Image:
-        """The photo of a query, or the part of it that was asked for. Raises NotFound, PhotoUnusable, InvalidQuery."""
+        """Read a query's photo, cut to its box. Raises NotFound, PhotoUnusable, InvalidQuery."""
         stages = self._live.stages
         if picture.photo_id is None:
             return await stages.decode.run(lambda: open_part(picture.read(), picture.box))
@@ -109,7 +109,7 @@ class QueryResolver:
         return _ResolvedSource(list(resolved[:count]), list(resolved[count:]), combine)
 
     async def _embed(self, sources: Sequence[_ResolvedSource]) -> None:
-        """Embed all photos of a request together."""
+        """Embed all photos of a request in one batch."""
         examples = [example for source in sources for example in (*source.positives, *source.negatives)]
         pixels = [example.pixels for example in examples if example.pixels is not None]
         embedded = iter(await self._live.stages.embed.run(np.stack(pixels)) if pixels else ())
@@ -156,11 +156,11 @@ class QueryResolver:
     async def _listing(self, example: Example | Negative, listing_id: str) -> _Resolved:
         photos, store = self._live.photos, self._live.stages.store
 
-        def look() -> tuple[list[StoredPhoto], Embeddings]:
+        def read_listing() -> tuple[list[StoredPhoto], Embeddings]:
             stored = photos.reader.listing_photos(listing_id)[:MAX_VECTORS]
             return stored, photos.reader.embeddings([photo.photo.photo_id for photo in stored])
 
-        stored, vectors = await store.run(look)
+        stored, vectors = await store.run(read_listing)
         pictures = tuple(stored_picture(photo) for photo in stored)
         return _Resolved(example.weight, _key(example, listing_id), vectors, None, (listing_id,), pictures=pictures)
 
@@ -172,15 +172,15 @@ class QueryResolver:
         with np.errstate(over="ignore"):
             length = float(np.linalg.norm(vector))
         if not 1e-6 < length < 1e30:
-            raise InvalidQuery("The embedding has no direction that could be searched for: it is zero, or immense.")
+            raise InvalidQuery("The embedding has no usable direction: its length is zero or too large.")
         vectors = np.asarray(vector / length, np.float32)[None]
         return _Resolved(example.weight, _key(example, vectors.tobytes()), vectors)
 
 
 def _query(source: _ResolvedSource) -> Query:
-    """Put a query together. Raises InvalidQuery."""
+    """Build the query of a resolved source. Raises InvalidQuery."""
     examples = [*source.positives, *source.negatives]
-    # A dict keeps its order, a set does not.
+    # dict.fromkeys, because a set has no order.
     own = tuple(dict.fromkeys(listing_id for example in examples for listing_id in example.own))
     keys = [example.key for example in examples]
     if not source.combine:
@@ -195,7 +195,7 @@ def _query(source: _ResolvedSource) -> Query:
 
 
 def _key(example: Example | Negative, value: str | bytes) -> bytes:
-    """Bytes that are the same whenever the same is asked by; a photo counts by its bytes, however it was sent."""
+    """Hash an example so that equal examples have equal keys; a photo counts by its bytes, however it was sent."""
     kind = "photo_id" if example.photo_id else "listing_id" if example.listing_id else "sent"
     box = example.box.model_dump_json() if example.box else ""
     return digest(kind, value, box)[:KEY_BYTES]

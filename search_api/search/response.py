@@ -21,7 +21,7 @@ from search_api.search.pages import FoundPage, PlannedSearch
 from search_api.search.tokens import write_query_id
 from search_api.serving.live_catalogue import Live
 
-# From which probability on a hit is taken for the same item.
+# The probability from which a hit counts as the same item.
 GOOD_MATCH = 0.5
 
 PhotoUrl = Callable[[str], str]
@@ -35,7 +35,7 @@ def search_response(
     photo_url: PhotoUrl,
     timings: Timings,
 ) -> SearchResponse:
-    """Put the response together; `explanations` are those of all hits, or none."""
+    """Build the response; `explanations` has one for each hit, or none."""
     curve = None if search.query.combined else live.embedder.card.calibration
     probabilities: list[float | None] = [None] * len(page.hits)
     if curve is not None:
@@ -62,7 +62,7 @@ def search_response(
 
 
 def categories_of(vectors: Embeddings, live: Live) -> list[CategoryProbability] | None:
-    """What vectors (n, dim) of one thing show, most probable first; None where the model has no categories."""
+    """Classify the vectors (n, dim) of one thing, most probable category first; None if the model has no categories."""
     probabilities = live.embedder.classify(vectors)
     if probabilities is None:
         return None
@@ -72,12 +72,12 @@ def categories_of(vectors: Embeddings, live: Live) -> list[CategoryProbability] 
 
 
 def required_categories(vectors: Embeddings, live: Live) -> list[CategoryProbability]:
-    """As `categories_of`. Raises InvalidQuery where the model has none."""
+    """Return `categories_of`. Raises InvalidQuery if the model has no categories."""
     categories = categories_of(vectors, live)
     if categories is None:
         raise InvalidQuery(
             f"The model {live.embedder.card.name} knows no categories.",
-            hint="Models made with `marketlens train` do.",
+            hint="Use a model made with `marketlens train`.",
         )
     return categories
 

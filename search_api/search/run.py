@@ -1,4 +1,4 @@
-"""Run a search, from its request to its response; and many at once."""
+"""Run one search or a batch, from the request to the response."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,20 +20,20 @@ from search_api.telemetry.timing import timings
 async def search_one(
     live: Live, request: SearchRequest, uploads: Sequence[bytes], photo_url: PhotoUrl
 ) -> SearchResponse:
-    """Answer one search. Raises what is wrong with it, and what the stages and the store raise."""
+    """Answer one search. Raises its errors and those of the stages and the store."""
     resolver = QueryResolver(live, uploads)
     query = await resolver.resolve(request)
     search = plan_search(request, query, live.embedder.card.calibration)
     (page,) = await find_pages([search], live)
-    wanted = page.hits if "explain" in request.include else ()
-    explanations = [await explain(query, hit.photo_id, live, resolver) for hit in wanted]
+    to_explain = page.hits if "explain" in request.include else ()
+    explanations = [await explain(query, hit.photo_id, live, resolver) for hit in to_explain]
     return search_response(search, page, explanations, live, photo_url, timings())
 
 
 async def search_batch(
     live: Live, request: BatchRequest, uploads: Sequence[bytes], photo_url: PhotoUrl
 ) -> BatchResponse:
-    """Answer every search, or say what is wrong with it. Raises what the stages and the store raise."""
+    """Answer every search with a response or a problem. Raises what the stages and the store raise."""
     requests = [_validated(data) for data in request.searches]
     resolver = QueryResolver(live, uploads)
     valid = [request for request in requests if isinstance(request, SearchRequest)]
@@ -64,7 +64,7 @@ def _planned(request: SearchRequest, query: Query | MarketlensError, live: Live)
         return problem_of(query)
     try:
         if "explain" in request.include:
-            raise InvalidQuery("A batch explains nothing.", hint="POST /v1/explain does, hit by hit.")
+            raise InvalidQuery("A batch cannot explain its hits.", hint="Use POST /v1/explain for each hit.")
         return plan_search(request, query, live.embedder.card.calibration)
     except MarketlensError as error:
         if not is_callers_fault(error):

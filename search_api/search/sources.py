@@ -1,4 +1,4 @@
-"""Sources of a search, all turned into examples. Pure."""
+"""The source of a search, converted to examples. Pure."""
 
 from catalog.errors import InvalidQuery
 from search_api.schemas import Example, Source
@@ -7,9 +7,9 @@ _KINDS = ("photos_base64", "photo_id", "listing_id", "embedding", "query_id", "p
 
 
 def positives_of(source: Source, uploads: int, *, all_uploads: bool = True) -> list[Example]:
-    """The positive examples of a source that came with `uploads` photos. Raises InvalidQuery.
+    """Return the positive examples of a source that came with `uploads` photos. Raises InvalidQuery.
 
-    With `all_uploads`, photos that no field names are the source.
+    With `all_uploads`, every uploaded photo has to be used, and photos that no field names are the source.
     """
     examples_given = (*(source.positives or ()), *source.negatives)
     named = {example.upload for example in examples_given if example.upload is not None}
@@ -19,8 +19,8 @@ def positives_of(source: Source, uploads: int, *, all_uploads: bool = True) -> l
     if len(given) != 1:
         raise InvalidQuery(
             f"A search has exactly one source, and this one has {' and '.join(given) or 'none'}.",
-            hint="Send photos (multipart, or photos_base64), or give one of photo_id, listing_id, embedding, query_id "
-            "and positives. Negatives go with any of them.",
+            hint="Send photos (multipart or photos_base64), or one of photo_id, listing_id, embedding, query_id and "
+            "positives. Negatives can be combined with any of them.",
         )
     (kind,) = given
     named |= set(source.uploads or ())
@@ -41,7 +41,7 @@ def positives_of(source: Source, uploads: int, *, all_uploads: bool = True) -> l
         return examples
     if kind not in {"photos_base64", "photo_id", "uploads"} or len(examples) > 1:
         raise InvalidQuery(
-            f"A box is a part of one photo; here it stands beside {kind}.",
-            hint="Send one photo or its photo_id. Examples have boxes of their own.",
+            f"A box is a part of one photo; here it comes with {kind}.",
+            hint="Send one photo or its photo_id. To use boxes with examples, set the box of each example.",
         )
     return [example.model_copy(update={"box": source.box}) for example in examples]

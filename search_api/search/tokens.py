@@ -1,6 +1,6 @@
-"""`query_id` and `cursor`: what a search has to remember, carried by the one who asks. See docs/decisions/0024.
+"""`query_id` and `cursor`: the state of a search, which the client carries. See docs/decisions/0024.
 
-Neither is secret or signed: whoever alters one asks another question, and could ask that anyway.
+Neither is secret or signed: a client that alters one only asks another question, which it may ask anyway.
 """
 
 import base64
@@ -27,21 +27,21 @@ _HEAD = struct.Struct(f"<2s{_FINGERPRINT_BYTES}s{KEY_BYTES}s?II")  # combined, v
 
 
 def write_query_id(query: Query, fingerprint: str) -> str:
-    """Put a query into a text: of one upload and 512 dimensions, 2.8 kB."""
+    """Encode a query as text: 2.8 kB for one upload and 512 dimensions."""
     own = _IDS.dump_json(query.own)
     head = _HEAD.pack(_QUERY, _short(fingerprint), query.key, query.combined, len(query.vectors), len(own))
     return _seal(head + own + query.vectors.astype("<f4").tobytes())
 
 
 def read_query_id(text: str, fingerprint: str, dim: int) -> Query:
-    """Read what `write_query_id` wrote. Raises InvalidQuery, and QueryOutdated where another model made it."""
-    broken = InvalidQuery("The query_id is damaged.", hint="Send it as the answer had it, whole; or search anew.")
+    """Decode a query_id. Raises InvalidQuery, and QueryOutdated if another model made it."""
+    broken = InvalidQuery("The query_id is damaged.", hint="Send it exactly as the response had it, or search again.")
     data = _open(text, _QUERY, broken)
     try:
         _, made_by, key, combined, count, own_size = _HEAD.unpack_from(data)
         if made_by != _short(fingerprint):
             raise QueryOutdated(
-                "The query_id is of another model than the one that answers now.", hint="Search by the photo again."
+                "The query_id was made by another model than the current one.", hint="Search by the photo again."
             )
         own = _IDS.validate_json(data[_HEAD.size : _HEAD.size + own_size])
         vectors = np.frombuffer(data, "<f4", offset=_HEAD.size + own_size).reshape(count, dim)
@@ -53,7 +53,7 @@ def read_query_id(text: str, fingerprint: str, dim: int) -> Query:
 
 
 def digest(*parts: str | bytes) -> bytes:
-    """Hash of what must stay the same from page to page."""
+    """Hash everything that must stay the same from page to page."""
     hashed = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -62,23 +62,23 @@ def digest(*parts: str | bytes) -> bytes:
 
 
 def shown(identity: str) -> bytes:
-    """What a cursor remembers a hit by: 6 bytes of its hash. One in 10^11 unseen hits is taken for a seen one."""
+    """Hash a hit for a cursor, to 6 bytes. One in 10^11 unseen hits is mistaken for a seen one."""
     return hashlib.blake2b(identity.encode(), digest_size=_SHOWN_BYTES).digest()
 
 
 def write_cursor(search: bytes, shown: Iterable[bytes]) -> str:
-    """Put what was shown so far into a text: 2.7 kB after 300 hits."""
+    """Encode the hits shown so far as text: 2.7 kB after 300 hits."""
     return _seal(_CURSOR + search + b"".join(shown))
 
 
 def read_cursor(text: str, search: bytes) -> list[bytes]:
-    """What was shown so far. Raises InvalidQuery for a cursor that is damaged or of another search."""
-    data = _open(text, _CURSOR, InvalidQuery("The cursor is damaged.", hint="Send it as the answer had it, whole."))
+    """Decode the hits shown so far. Raises InvalidQuery for a damaged cursor or one of another search."""
+    data = _open(text, _CURSOR, InvalidQuery("The cursor is damaged.", hint="Send it exactly as the response had it."))
     made_for, hashes = data[2 : 2 + _DIGEST_BYTES], data[2 + _DIGEST_BYTES :]
     if made_for != search:
         raise InvalidQuery(
             "The cursor belongs to another search.",
-            hint="Between pages only limit, include and facets may change: begin the new search without a cursor.",
+            hint="Between pages only limit, include and facets may change. Start a new search without a cursor.",
         )
     return [hashes[at : at + _SHOWN_BYTES] for at in range(0, len(hashes), _SHOWN_BYTES)]
 
@@ -93,7 +93,7 @@ def _seal(data: bytes) -> str:
 
 def _open(text: str, kind: bytes, broken: InvalidQuery) -> bytes:
     try:
-        # altchars and validate: what is not of the alphabet is an error, not passed over.
+        # altchars and validate: characters outside the alphabet are an error, not skipped.
         sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise broken from error
