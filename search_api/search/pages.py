@@ -11,7 +11,7 @@ from catalog.search.full_pages import PageRequest
 from catalog.store.filters import SearchFilter
 from embedding.card import Calibration
 from search_api.listings.fields import as_seconds
-from search_api.schemas import Filter, SearchRequest
+from search_api.schemas import SearchRequest
 from search_api.search.diversity import diversify
 from search_api.search.query import Query
 from search_api.search.tokens import MAX_SHOWN, digest, read_cursor, shown, write_cursor
@@ -60,7 +60,17 @@ class PlannedSearch:
 
 def plan_search(request: SearchRequest, query: Query, calibration: Calibration | None) -> PlannedSearch:
     """Plan a search; checks everything that needs no store. Raises InvalidQuery, InvalidFilter."""
-    where = to_filter(request.filter, query.own)
+    given = request.filter
+    where = SearchFilter(
+        categories=tuple(given.categories),
+        subcategory=given.subcategory or "",
+        price_min=given.price_min,
+        price_max=given.price_max,
+        currency=given.currency or "",
+        location=given.location or "",
+        listed_after=None if given.listed_after is None else as_seconds(given.listed_after),
+        exclude_listing_ids=tuple(dict.fromkeys((*given.exclude_listing_ids, *query.own))),
+    )
     where.expression()
     limit = request.limit
     if request.diversity:
@@ -78,20 +88,6 @@ def plan_search(request: SearchRequest, query: Query, calibration: Calibration |
         StoreTerms(where, page, request.exact, vectors),
         identity,
         read_cursor(request.cursor, identity) if request.cursor else [],
-    )
-
-
-def to_filter(given: Filter, own: Sequence[str] = ()) -> SearchFilter:
-    """Convert a filter to the catalogue's terms, and exclude the query's own listings."""
-    return SearchFilter(
-        categories=tuple(given.categories),
-        subcategory=given.subcategory or "",
-        price_min=given.price_min,
-        price_max=given.price_max,
-        currency=given.currency or "",
-        location=given.location or "",
-        listed_after=None if given.listed_after is None else as_seconds(given.listed_after),
-        exclude_listing_ids=tuple(dict.fromkeys((*given.exclude_listing_ids, *own))),
     )
 
 
