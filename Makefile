@@ -91,8 +91,8 @@ lock: .venv/test
 clean:
 	rm -rf .venv build dist *.egg-info
 
-# The lock constrains versions; what is installed follows from pyproject.toml, so it serves every platform. Each step adds
-# to the one before and fetches nothing again.
+# The lock constrains versions, pyproject.toml says what to install: the lock is resolved on Linux with every extra, and
+# installing from it would ask a Mac for CUDA packages. Each step adds to the one before and fetches nothing again.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable
 
 .venv/demo: pyproject.toml requirements.lock

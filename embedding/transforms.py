@@ -10,6 +10,10 @@ from embedding.card import TransformConfig
 
 Transform = Callable[[Image.Image], NDArray[np.uint8]]
 
+# One preprocessing for ingest, search, training and the ONNX graph: `open_photo` decodes, `embed_transform` resizes,
+# and the network scales and normalises. So nobody can pass raw or doubly normalised pixels, and a waiting batch takes
+# a quarter of the bytes. Photos are squeezed to a square: a centre crop would lose what sellers put at the edge.
+
 
 def embed_transform(config: TransformConfig) -> Transform:
     """RGB image -> uint8 pixels (3, size, size), for ingest, query and training alike.

@@ -60,6 +60,7 @@ def _torch() -> Finding:
             return "torch", False, "not installed, so the NVIDIA GPU of this machine has nothing to do", cure
         return "torch", True, f"not installed. It comes with the extra train: {install_command('train')}", ""
     try:
+        # torchvision's operators load only with the torch build that they were compiled for.
         torchvision = importlib.import_module("torchvision")
         importlib.import_module("torchvision.ops").nms  # noqa: B018 - loads the compiled operators
         return "torch, torchvision", True, f"{version('torch')}, {torchvision.__version__}", ""

@@ -73,6 +73,7 @@ def create_app(
     verdicts = VerdictStore(settings.verdicts.url.get_secret_value())
     activity = Activity(metrics)
     catalogue = LiveCatalogue(photos, embedder, load, stages.of, metrics)
+    # One probe per worker, N times as slow with N workers: electing one would cost more than it saves.
     probe = RecallProbe(catalogue, metrics, api.recall_seconds * api.workers)
 
     @asynccontextmanager

@@ -15,6 +15,11 @@ Hashes = NDArray[np.uint8]
 
 # Measured on a real export: pairs across listings up to 8 bits apart are reposts, at 12 most of them are chance.
 NEAR_IDENTICAL_BITS = 8
+"""Largest distance at which two photos count as the same.
+
+Pairs across listings among 4,305 real photos: 31 at 0 bits, 33 at 4, 35 at 6 and at 8 (the same photo, scaled or saved
+again), then 56 at 10 and 123 at 12. Cropped and mirrored reposts are not found.
+"""
 VAL_SHARE, TEST_SHARE = 0.10, 0.15
 
 

@@ -47,6 +47,7 @@ for path, probe in (("/livez", livez), ("/readyz", readyz)):
     router.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)  # what load balancers like to send
 
 
+# Once there are keys, a request from loopback needs one too.
 @router.get(
     "/metrics",
     dependencies=[Depends(needs("admin"))],

@@ -58,6 +58,7 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        # A gauge: prometheus_client's multiprocess mode has no Info metric.
         self.serving = Gauge(
             "marketlens_serving_info",
             "1 for the collection and the model that answer.",
