@@ -20,6 +20,9 @@ UriOption = Annotated[
     typer.Option("--uri", help="Milvus: a path ending in .db (embedded), or http://host:port. Default: the settings."),
 ]
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder. Default: the settings.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), not a download.")
+]
 
 
 def load_settings(*, uri: str | None = None, model: Path | None = None, **groups: dict[str, Any]) -> "Settings":
