@@ -39,10 +39,10 @@ def search(
     photo: Annotated[Path, typer.Argument(help="A photo: JPEG, PNG, WebP, GIF or BMP.")],
     uri: UriOption = None,
     model: ModelOption = None,
-    category: Annotated[list[str] | None, typer.Option(help="Root category; may be given several times.")] = None,
+    category: Annotated[list[str] | None, typer.Option(help="Root category; repeat the option for several.")] = None,
     price_min: Annotated[float | None, typer.Option(min=0)] = None,
     price_max: Annotated[float | None, typer.Option(min=0)] = None,
-    location: Annotated[str, typer.Option(help="What the location begins with.")] = "",
+    location: Annotated[str, typer.Option(help="Prefix of the location.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=200)] = 10,
 ) -> None:
     """Print the listings that look like a photo."""
@@ -60,7 +60,7 @@ def search(
     except PhotoUnusable as error:
         raise PhotoUnusable(error.reason, f"{photo}: {error.message}") from error
     where = SearchFilter(tuple(category or ()), price_min=price_min, price_max=price_max, location=location)
-    where.expression()  # a filter that cannot be asked for is said before the model is loaded
+    where.expression()  # reports an invalid filter before the model is loaded
     embedder, photos = open_catalogue(settings, must_exist=True)
     with closing(photos):
         photos.require(embedder.fingerprint)
@@ -72,10 +72,11 @@ def insights(
     uri: UriOption = None,
     model: ModelOption = None,
     map_photos: Annotated[
-        int | None, typer.Option(min=1, help="Most photos on the map; of more, an even sample. Default: the settings.")
+        int | None,
+        typer.Option(min=1, help="Maximum photos on the map; larger collections are sampled. Default: the settings."),
     ] = None,
 ) -> None:
-    """Look at the live collection as a whole: map, wrong categories, duplicates, outliers. For every night."""
+    """Analyse the whole live collection: map, wrong categories, duplicates, outliers. Run it every night."""
     from marketlens.tables import insights_table
     from marketlens.terminal import out, progress
 

@@ -14,8 +14,10 @@ def serve(
     uri: UriOption = None,
     model: ModelOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: the settings.")] = None,
-    port: Annotated[int | None, typer.Option(help="Default: the settings.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; several need a Milvus server.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: the settings.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; more than one needs a Milvus server.")
+    ] = None,
 ) -> None:
     """Run the search API; its documentation is at /docs."""
     from marketlens.processes import require_free_port
@@ -27,9 +29,9 @@ def serve(
 
 
 def dashboard(
-    api_url: Annotated[str | None, typer.Option(help="Where the API is. Default: the settings.")] = None,
+    api_url: Annotated[str | None, typer.Option(help="URL of the API. Default: the settings.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: the settings.")] = None,
-    port: Annotated[int | None, typer.Option(help="Default: the settings.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: the settings.")] = None,
 ) -> None:
     """Run the Streamlit dashboard; it needs the API."""
     from marketlens.processes import dashboard_command, require_free_port
@@ -51,7 +53,7 @@ def up(uri: UriOption = None, model: ModelOption = None) -> None:
 
 
 def doctor(uri: UriOption = None, model: ModelOption = None) -> None:
-    """Say what is missing or does not fit together, and how to mend it."""
+    """Report what is missing or incompatible, and how to fix it."""
     from marketlens.doctor import examine
     from marketlens.terminal import EXIT_SURROUNDINGS, out
 
@@ -62,8 +64,8 @@ def doctor(uri: UriOption = None, model: ModelOption = None) -> None:
 
 
 def demo(
-    data: Annotated[Path | None, typer.Option(help="Your own: export, manifest or folder of photos.")] = None,
-    once: Annotated[bool, typer.Option("--once", help="End without API and dashboard.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Your own export, manifest or folder of photos.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Exit without running API and dashboard.")] = False,
 ) -> None:
     """Ingest real product photos, search, draw a contact sheet, then run API and dashboard."""
     with needs("insights"):

@@ -11,10 +11,10 @@ from marketlens.options import ExportArgument, WeightsOption, load_settings
 
 def prepare(
     export: ExportArgument,
-    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    out: Annotated[Path, typer.Option(help="The folder to create.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
 ) -> None:
-    """Make a data set for training: clean table, category encoder, splits without leaks, report."""
+    """Create a data set for training: clean table, category encoder, splits without leaks, report."""
     from catalog.exports.export import open_export
     from catalog.photo_files.hosts import reader
 
@@ -33,25 +33,27 @@ def prepare(
 
 def train(
     prepared: Annotated[Path, typer.Argument(help="A folder that marketlens prepare made.")],
-    out: Annotated[Path, typer.Option(help="The model folder to make.")],
+    out: Annotated[Path, typer.Option(help="The model folder to create.")],
     recipe: Annotated[
-        Literal["listing", "seed"], typer.Option(help="seed is the student system's, a baseline.")
+        Literal["listing", "seed"], typer.Option(help="seed is the student system's recipe, a baseline.")
     ] = "listing",
     weights: WeightsOption = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     head_epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Epochs of the head alone, on cached features: seconds each. Default: 10; seed: 30."),
+        typer.Option(
+            min=1, help="Epochs of the head alone, on cached features: seconds each. Default: 10; recipe seed: 30."
+        ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=0, help="Epochs of all layers after those; 0 trains the head alone.")] = 8,
-    batch_size: Annotated[int, typer.Option(min=4, help="Photos; a multiple of 4.")] = 64,
+    epochs: Annotated[int, typer.Option(min=0, help="Epochs of all layers after those; 0 trains only the head.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=4, help="Photos per batch; a multiple of 4.")] = 64,
     photo_size: Annotated[int, typer.Option(min=32, help="Side of a training photo in pixels.")] = 160,
-    learning_rate: Annotated[float, typer.Option(help="Of the trunk's top, at its peak.")] = 1.5e-4,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of the trunk's last stage.")] = 1.5e-4,
     head_learning_rate: Annotated[
-        float | None, typer.Option(help="Of the head, at its peak. Default: 0.0005; seed: 0.01.")
+        float | None, typer.Option(help="Peak learning rate of the head. Default: 0.0005; recipe seed: 0.01.")
     ] = None,
-    patience: Annotated[int, typer.Option(min=1, help="Stop after so many epochs that were no better.")] = 6,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    patience: Annotated[int, typer.Option(min=1, help="Stop after this many epochs without an improvement.")] = 6,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was killed.")] = False,
 ) -> None:
     """Train a model on a prepared data set.
 
@@ -99,12 +101,12 @@ def train(
 
 def retrain(
     twin: Annotated[Path, typer.Argument(help="A model folder that marketlens train made.")],
-    prepared: Annotated[Path, typer.Argument(help="The data set that it was trained on.")],
-    out: Annotated[Path, typer.Option(help="The model folder to make.")],
+    prepared: Annotated[Path, typer.Argument(help="The data set that the model was trained on.")],
+    out: Annotated[Path, typer.Option(help="The model folder to create.")],
     weights: WeightsOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was killed.")] = False,
 ) -> None:
-    """Train once more as a measured model was, on all splits: what is held back teaches as well, the figures stay."""
+    """Retrain an evaluated model on all splits; carry its metrics over."""
     from catalog.errors import ModelBroken
     from embedding.card import read_card
 
@@ -114,13 +116,13 @@ def retrain(
         from embedding.training.train import train as run
     from marketlens import terminal
 
-    told = card.training.get("arguments", {})
-    if "recipe" not in told or "twin" in told:
-        raise ModelBroken(f"{twin} was not made by marketlens train.", hint="Train and measure a model first.")
+    arguments = card.training.get("arguments", {})
+    if "recipe" not in arguments or "twin" in arguments:
+        raise ModelBroken(f"{twin} was not made by marketlens train.", hint="Train a model first: marketlens train.")
     trained = run(
         prepared,
         out,
-        TrainingArguments(**{name: told[name] for name in TrainingArguments.model_fields}),
+        TrainingArguments(**{name: arguments[name] for name in TrainingArguments.model_fields}),
         weights=weights,
         resume=resume,
         progress=terminal.progress,
@@ -133,18 +135,16 @@ def retrain(
 
 def evaluate(
     models: Annotated[list[str], typer.Argument(metavar="MODEL... EXPORT", help="Model folders, then an export.")],
-    out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("data/evaluation"),
+    out: Annotated[Path, typer.Option(help="The folder to create.")] = Path("data/evaluation"),
 ) -> None:
-    """Measure models side by side on listings that none of them was trained on."""
+    """Compare models on listings that none of them was trained on."""
     from catalog.errors import InvalidSetting
     from catalog.exports.export import open_export
     from catalog.photo_files.hosts import reader
 
     *names, export = models
     if not names:
-        raise InvalidSetting(
-            "Two things are needed: a model folder and an export.", hint="marketlens evaluate MODEL EXPORT"
-        )
+        raise InvalidSetting("A model folder and an export are both required.", hint="marketlens evaluate MODEL EXPORT")
     settings = load_settings()
     rows = open_export(export)
     with needs("train"):
