@@ -69,7 +69,7 @@ def resume_build(photos: PhotoCollection, folder: Path | None) -> tuple[Collecti
     found = read_card(folder).fingerprint
     if found != info.fingerprint:
         raise ModelMismatch(
-            f"The build {info.name} was started with the model {info.fingerprint[:12]}, but {folder} holds {found[:12]}.",
+            f"The build {info.name} needs the model {info.fingerprint[:12]}, but {folder} holds {found[:12]}.",
             hint=f"Restore that model, or start over: marketlens index drop {info.name}",
         )
     return info, None if info.fingerprint == live.fingerprint else Embedder.load(folder)
