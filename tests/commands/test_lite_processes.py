@@ -38,7 +38,7 @@ def test_lock_holder(tmp_path: Path) -> None:
 
 IDLE = """
 import sys, time
-from catalog import milvus
+from catalog.store import milvus
 from catalog.settings import IndexSettings, MilvusSettings
 if sys.argv[2] == "pinging":
     milvus._NO_PINGS = {}
