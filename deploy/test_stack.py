@@ -240,7 +240,7 @@ def test_another_model(stack: Stack, export: Path, tmp_path: Path) -> None:
     old = stack.api().ready()
     stack.ingest("index", "build", "--model", "/data/models/new")
     # Not fine-tuned, it is worse, and the check says so.
-    assert "Missed: the other photo of a listing" in stack.compose(*INGEST, "index", "check", check=False)
+    assert "Failed: the other photo of a listing" in stack.compose(*INGEST, "index", "check", check=False)
     assert stack.api().ready().collection == old.collection
     stack.ingest("index", "promote")
     until(lambda: stack.api().ready().collection != old.collection)

@@ -1,1 +1,1 @@
-"""Index builds: filling a new collection beside the live one, checking it and promoting it."""
+"""Index builds: fill a new collection beside the live one, check it and promote it."""

@@ -1,4 +1,4 @@
-"""Fill a build beside the live collection: copy embeddings, or embed every photo anew with another model."""
+"""Fill a build beside the live collection: copy embeddings, or embed every photo with another model."""
 
 import time
 from collections.abc import Iterator
@@ -19,34 +19,34 @@ from catalog.store.collection import PhotoCollection
 from embedding.card import CARD, read_card
 from embedding.embedder import BATCH, Embedder
 from index_builds.build_report import BuildReport
-from index_builds.difference import Batch, differing, suspects
+from index_builds.difference import Batch, find_suspects, look_up_batches
 from ingest.stages.photo_reader import READERS, PhotoReader, ReadPhoto, pixels_of
 
 MAX_PASSES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """A batch whose photos are being read."""
+class PendingBatch:
+    """A batch whose photos are being read; those in `to_copy` need no reading."""
 
     batch: Batch
-    kept: list[StoredPhoto]
-    being_read: list[tuple[StoredPhoto, Future[ReadPhoto | Rejected]]]
+    to_copy: list[StoredPhoto]
+    reads: list[tuple[StoredPhoto, Future[ReadPhoto | Rejected]]]
 
 
-def begin(
+def start_build(
     photos: PhotoCollection, folder: Path, index: IndexSettings, *, own: Path
 ) -> tuple[CollectionInfo, Embedder | None]:
-    """Make an empty build for the model in `folder`; returns its embedder unless it made the live collection too.
+    """Create an empty build for the model in `folder`; return its embedder unless it is the live collection's model.
 
-    `own` is where the live collection's model may lie: rolling back needs to know, and old collections do not say.
-    Raises BuildRefused while another build is not complete; ModelMissing, ModelBroken.
+    `own`: a folder that may hold the live collection's model. Rollback needs it, and old collections do not name it.
+    Raises BuildRefused while another build is incomplete; ModelMissing, ModelBroken.
     """
     live = photos.builds.live()
     if unfinished := [info.name for info in photos.builds.all() if info.state == "building"]:
         raise BuildRefused(
             f"{unfinished[0]} is not complete.",
-            hint=f"Go on with it: marketlens index build --resume. Or: marketlens index drop {unfinished[0]}",
+            hint=f"Resume it: marketlens index build --resume. Or drop it: marketlens index drop {unfinished[0]}",
         )
     card = read_card(folder)
     embedder = None if card.fingerprint == live.fingerprint else Embedder.load(folder)
@@ -57,10 +57,10 @@ def begin(
     return info, embedder
 
 
-def go_on(photos: PhotoCollection, folder: Path | None) -> tuple[CollectionInfo, Embedder | None]:
-    """The newest build again, with the embedder it needs, if any, from `folder` or from where it began.
+def resume_build(photos: PhotoCollection, folder: Path | None) -> tuple[CollectionInfo, Embedder | None]:
+    """Return the newest build, and the embedder if it needs one, from `folder` or from the build's own folder.
 
-    Raises NotFound when there is none, ModelMismatch when the model is another one by now; ModelMissing, ModelBroken.
+    Raises NotFound if there is no build, ModelMismatch if the folder holds another model; ModelMissing, ModelBroken.
     """
     live, info = photos.builds.live(), photos.builds.newest()
     if folder is None and info.fingerprint == live.fingerprint:
@@ -69,8 +69,8 @@ def go_on(photos: PhotoCollection, folder: Path | None) -> tuple[CollectionInfo,
     found = read_card(folder).fingerprint
     if found != info.fingerprint:
         raise ModelMismatch(
-            f"The build {info.name} was begun with the model {info.fingerprint[:12]}, but {folder} holds {found[:12]}.",
-            hint=f"Put that model back, or begin anew: marketlens index drop {info.name}",
+            f"The build {info.name} needs the model {info.fingerprint[:12]}, but {folder} holds {found[:12]}.",
+            hint=f"Restore that model, or start over: marketlens index drop {info.name}",
         )
     return info, None if info.fingerprint == live.fingerprint else Embedder.load(folder)
 
@@ -83,11 +83,11 @@ def fill(
     report: BuildReport,
     progress: Progress,
 ) -> None:
-    """Bring the build to what the live collection holds, again while that changes; then call it ready.
+    """Bring the build to the contents of the live collection, repeatedly while that changes; then mark it ready.
 
-    Without an embedder, embeddings are copied. What the build holds already stays, so that a killed run goes on where
-    it was. A photo whose bytes are others by now is embedded as it is and recorded as it was: the next ingest sees the
-    change. Raises BuildRefused when the live collection keeps changing.
+    Without an embedder, embeddings are copied. Photos that the build already holds stay, so a killed run can resume. If
+    a photo's bytes have changed, its new bytes are embedded but its old record is kept, so that the next ingest sees
+    the change. Raises BuildRefused if the live collection keeps changing.
     """
     started = time.monotonic()
     name = build.info().name
@@ -96,17 +96,16 @@ def fill(
     filler = _Filler(live, build, embedder, settings, report)
     try:
         for number in range(MAX_PASSES):
-            changed_at = (
-                live.notes.changed_at()
-            )  # before the look at what there is: never later than what the build holds
-            ids = suspects(live, build)
+            # Before the comparison, so that it is never later than the contents of the build.
+            changed_at = live.notes.changed_at()
+            ids = find_suspects(live, build)
             with progress("Catching up" if number else "Building", len(ids)) as advance:
-                if not filler.bring_over(ids, advance):
+                if not filler.transfer(ids, advance):
                     break
         else:
             raise BuildRefused(
                 f"The live collection keeps changing: {name} could not catch up.",
-                hint="Go on when no ingest is running: marketlens index build --resume",
+                hint="Resume when no ingest is running: marketlens index build --resume",
             )
         build.writer.flush()
         build.notes.end_changes(changed_at)
@@ -133,70 +132,70 @@ class _Filler:
             limits = (settings.max_photo_bytes, StageTimer(), settings.network_seconds)
             self._reader = PhotoReader(embedder.preprocess, *limits)
         self._report = report
-        self._refused: dict[str, StoredPhoto] = {}
+        self._rejected: dict[str, StoredPhoto] = {}
 
-    def bring_over(self, ids: list[str], advance: Advance) -> int:
-        """Bring over what differs of these photos; returns how many did. A rejected one counts once."""
+    def transfer(self, ids: list[str], advance: Advance) -> int:
+        """Bring these photos of the build up to date; return how many differed. A rejected one counts once."""
         found = 0
         with ThreadPoolExecutor(READERS, "read") as pool:
-            for begun in self._one_ahead(ids, pool):
-                embedded = self._embed([(stored, future.result()) for stored, future in begun.being_read], advance)
-                self._copy(begun.kept)
-                self._build.writer.remove(begun.batch.gone)
-                self._report.removed += len(begun.batch.gone)
-                advance(len(begun.batch.ids) - embedded)
-                found += len(begun.being_read) + len(begun.kept) + len(begun.batch.gone)
+            for pending in self._read_ahead(ids, pool):
+                embedded = self._embed([(stored, future.result()) for stored, future in pending.reads], advance)
+                self._copy(pending.to_copy)
+                self._build.writer.remove(pending.batch.removed)
+                self._report.removed += len(pending.batch.removed)
+                advance(len(pending.batch.ids) - embedded)
+                found += len(pending.reads) + len(pending.to_copy) + len(pending.batch.removed)
         return found
 
-    def _one_ahead(self, ids: list[str], pool: ThreadPoolExecutor) -> Iterator[Begun]:
-        """Hand out a batch when the next one's photos are being read."""
-        begun = None
-        for batch in differing(self._live, self._build, ids, self._settings.batch_size):
-            upcoming = self._begin(batch, pool)
-            if begun:
-                yield begun
-            begun = upcoming
-        if begun:
-            yield begun
+    def _read_ahead(self, ids: list[str], pool: ThreadPoolExecutor) -> Iterator[PendingBatch]:
+        """Yield each batch after the reads of the next one have started."""
+        pending = None
+        for batch in look_up_batches(self._live, self._build, ids, self._settings.batch_size):
+            upcoming = self._start_reads(batch, pool)
+            if pending:
+                yield pending
+            pending = upcoming
+        if pending:
+            yield pending
 
-    def _begin(self, batch: Batch, pool: ThreadPoolExecutor) -> Begun:
-        kept, being_read = [], []
-        for stored in batch.wanted:
+    def _start_reads(self, batch: Batch, pool: ThreadPoolExecutor) -> PendingBatch:
+        to_copy, reads = [], []
+        for stored in batch.changed:
             photo_id = stored.photo.photo_id
-            known = batch.known.get(photo_id)
-            if self._refused.get(photo_id) == stored:
+            in_build = batch.in_build.get(photo_id)
+            if self._rejected.get(photo_id) == stored:
                 continue
-            if self._embedder is None or (known and known.sha256 == stored.sha256):
-                kept.append(stored)
+            if self._embedder is None or (in_build and in_build.sha256 == stored.sha256):
+                to_copy.append(stored)
             else:
-                being_read.append((stored, pool.submit(self._reader.read, stored.photo, None)))
-        return Begun(batch, kept, being_read)
+                reads.append((stored, pool.submit(self._reader.read, stored.photo, None)))
+        return PendingBatch(batch, to_copy, reads)
 
-    def _copy(self, kept: list[StoredPhoto]) -> None:
-        # Of another model, the build has embeddings of these bytes itself: only the words around them have changed.
+    def _copy(self, photos: list[StoredPhoto]) -> None:
+        # With another model, the build itself has embeddings of these bytes: only the metadata has changed.
         source = self._build if self._embedder else self._live
         try:
-            embeddings = source.reader.embeddings([stored.photo.photo_id for stored in kept])
+            embeddings = source.reader.embeddings([stored.photo.photo_id for stored in photos])
         except NotFound:
-            return  # removed a moment ago: the next pass looks again
-        self._write(kept, embeddings)
-        self._report.copied += len(kept)
+            return  # removed a moment ago: the next pass compares again
+        self._write(photos, embeddings)
+        self._report.copied += len(photos)
 
     def _embed(self, read: list[tuple[StoredPhoto, ReadPhoto | Rejected]], advance: Advance) -> int:
-        """Embed and write; returns how many `advance` has been told of."""
+        """Embed and write; return how many photos were reported to `advance`."""
         photos, parts = [], []
-        for step in chunked(((stored, one) for stored, one in read if isinstance(one, ReadPhoto)), BATCH):
+        for step in chunked(((stored, result) for stored, result in read if isinstance(result, ReadPhoto)), BATCH):
             assert self._embedder  # noqa: S101 - without one, nothing is read
-            parts.append(self._embedder.embed_pixels(pixels_of([one for _, one in step])))
+            parts.append(self._embedder.embed_pixels(pixels_of([result for _, result in step])))
             photos += [stored for stored, _ in step]
             advance(len(step))
         if photos:
             self._write(photos, np.concatenate(parts))
             self._report.embedded += len(photos)
-        for stored, refused in read:
-            if isinstance(refused, Rejected):
-                self._refused[refused.photo_id] = stored
-                self._report.rejected[refused.photo_id] = refused
+        for stored, result in read:
+            if isinstance(result, Rejected):
+                self._rejected[result.photo_id] = stored
+                self._report.rejected[result.photo_id] = result
         return len(photos)
 
     def _write(self, photos: list[StoredPhoto], embeddings: Embeddings) -> None:

@@ -1,4 +1,4 @@
-"""What a build brought over. The numbers add up: read = copied + embedded + rejected."""
+"""Report of a build. The numbers add up: read = copied + embedded + rejected."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from ingest.report_tables import rejected_table
 
 @dataclass
 class BuildReport:
-    """Counts of photos, true whenever it stops. `copied` ones kept an embedding that was there."""
+    """Counts of photos, correct whenever the build stops. `copied` photos were written with an existing embedding."""
 
     collection: str
     copied: int = 0
@@ -23,18 +23,18 @@ class BuildReport:
 
     @property
     def read(self) -> int:
-        """Photos of the live collection that were taken up."""
+        """Number of photos of the live collection that were processed."""
         return self.copied + self.embedded + len(self.rejected)
 
     def render(self) -> Group:
-        """Tables for the terminal."""
+        """Return tables for the terminal."""
         counts = Table(title=f"Build {self.collection}" + ("" if self.finished else " (not finished)"))
         for heading in ("read", "copied", "embedded", "rejected", "removed", "photos/s", "seconds"):
             counts.add_column(heading, justify="right")
         numbers = (self.read, self.copied, self.embedded, len(self.rejected), self.removed)
         speed = self.read / self.seconds if self.seconds else 0.0
         counts.add_row(*(f"{n:,}" for n in numbers), f"{speed:.1f}", f"{self.seconds:.1f}")
-        counts.caption = "read = copied + embedded + rejected; copied: with the embedding that was there"
+        counts.caption = "read = copied + embedded + rejected; copied: with an existing embedding"
         if not self.rejected:
             return Group(counts)
         columns = {"photo": "photo_id", "listing": "listing_id", "reason": "reason", "detail": "detail"}

@@ -1,4 +1,4 @@
-"""Compare a build with the collection that it is to take the place of."""
+"""Compare a build with the collection that it is to replace."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ _SEED = 1
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: its size, the recall of its index, and how often it finds a listing by its other photo."""
+    """One of the two collections: its size, its index recall, and how often a photo finds its listing's other photo."""
 
     info: CollectionInfo
     photos: int
@@ -31,7 +31,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What the comparison found. `overlap` is the part of the kept answers that the build gives as well, 0 to 1."""
+    """Result of the comparison. `overlap` is the share of the saved answers that the build gives too, 0 to 1."""
 
     before: Side
     build: Side
@@ -42,19 +42,21 @@ class Check:
 
     @property
     def failures(self) -> list[str]:
-        """What speaks against promoting the build; empty when nothing does."""
-        found = []
+        """Reasons not to promote the build; empty if it passed all checks."""
+        failures = []
         if self.difference.total:
-            found.append(f"photos differ: {self.difference}")
+            failures.append(f"photos differ: {self.difference}")
         if self.build.index_recall < self.min_recall:
-            found.append(f"the index finds {self.build.index_recall:.3f} of the true neighbours, not {self.min_recall}")
+            failures.append(
+                f"the index finds {self.build.index_recall:.3f} of the true neighbours, not {self.min_recall}"
+            )
         old, new = self.before.finds_own, self.build.finds_own
         if old is not None and new is not None and new < old - _MAX_LOSS:
-            found.append(f"the other photo of a listing is found for {new:.3f} of the queries, {old:.3f} before")
-        return found
+            failures.append(f"the other photo of a listing is found for {new:.3f} of the queries, {old:.3f} before")
+        return failures
 
     def render(self) -> Table:
-        """A column for each side."""
+        """Return a table with a column for each side."""
         sides = (self.before, self.build)
         table = Table(title="index check", caption=f"golden queries: {self.queries:,}")
         table.add_column("")
@@ -65,8 +67,8 @@ class Check:
         table.add_row("photos", *(f"{side.photos:,}" for side in sides))
         table.add_row("photos that differ", "", str(self.difference))
         table.add_row("index recall@10 against exact search", *(f"{side.index_recall:.3f}" for side in sides))
-        table.add_row("finds the other photo of the listing in 10", *(_share(side.finds_own) for side in sides))
-        table.add_row("golden answers kept", "", _share(self.overlap))
+        table.add_row("finds the other photo of the listing in 10", *(_share_text(side.finds_own) for side in sides))
+        table.add_row("golden answers kept", "", _share_text(self.overlap))
         return table
 
 
@@ -75,14 +77,14 @@ def check(
 ) -> Check:
     """Compare a build with the collection before it, by `queries` photos and by the golden queries in the folder.
 
-    Raises InvalidSetting when none were kept.
+    Raises InvalidSetting if no golden queries were saved.
     """
-    kept = {answer.photo_id: answer for answer in golden_queries.read(folder, before.info().name)}
-    new = golden_queries.ask(build, list(kept))
-    old = [kept[answer.photo_id] for answer in new]
+    saved = {answer.photo_id: answer for answer in golden_queries.read(folder, before.info().name)}
+    new = golden_queries.ask(build, list(saved))
+    old = [saved[answer.photo_id] for answer in new]
     return Check(
-        before=_side(before, old, queries),
-        build=_side(build, new, queries),
+        before=_measure(before, old, queries),
+        build=_measure(build, new, queries),
         difference=compare(before, build),
         overlap=_overlap(old, new),
         queries=len(new),
@@ -90,7 +92,7 @@ def check(
     )
 
 
-def _side(photos: PhotoCollection, answers: list[Answer], queries: int) -> Side:
+def _measure(photos: PhotoCollection, answers: list[Answer], queries: int) -> Side:
     ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
     np.random.default_rng(_SEED).shuffle(ids)
     known = [answer.finds_own for answer in answers if answer.finds_own is not None]
@@ -103,14 +105,14 @@ def _side(photos: PhotoCollection, answers: list[Answer], queries: int) -> Side:
 
 
 def _overlap(old: list[Answer], new: list[Answer]) -> float:
-    """Part of the listings that were found before, and still are."""
+    """Return the share of the listings found before that are still found."""
     shares = [
-        len(set(one.listings) & set(two.listings)) / len(one.listings)
-        for one, two in zip(old, new, strict=True)
-        if one.listings
+        len(set(before.listings) & set(after.listings)) / len(before.listings)
+        for before, after in zip(old, new, strict=True)
+        if before.listings
     ]
     return float(np.mean(shares)) if shares else 1.0
 
 
-def _share(value: float | None) -> str:
+def _share_text(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""In what a build differs from the live collection: what it lacks, has otherwise, or has too much."""
+"""Compare a build with the live collection: missing photos, out-of-date ones, and ones that were removed since."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,71 +8,75 @@ from more_itertools import chunked
 from catalog.listing import StoredPhoto
 from catalog.store.collection import PhotoCollection
 
-_LOOK_UP = 1_000
+_LOOK_UP = 1_000  # photos per look-up
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Photos looked up: `wanted` differ, as the live collection has them; `known` are the build's; `gone` are ids."""
+    """Differences among the photos `ids`.
+
+    `changed`: the live collection's photos that the build lacks or holds in another version; `in_build`: the build's
+    photos by id; `removed`: ids of photos that only the build holds.
+    """
 
     ids: list[str]
-    wanted: list[StoredPhoto]
-    known: dict[str, StoredPhoto]
-    gone: list[str]
+    changed: list[StoredPhoto]
+    in_build: dict[str, StoredPhoto]
+    removed: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How many photos the build lacks, has otherwise, or has although the live collection has them no more."""
+    """How many photos the build lacks, holds in another version, or holds although the live collection removed them."""
 
     missing: int
     changed: int
-    gone: int
+    removed: int
 
     @property
     def total(self) -> int:
-        """All three; 0 where build and live collection hold the same."""
-        return self.missing + self.changed + self.gone
+        """Sum of the three; 0 if build and live collection hold the same photos."""
+        return self.missing + self.changed + self.removed
 
     def __str__(self) -> str:
-        parts = ((self.missing, "missing"), (self.changed, "out of date"), (self.gone, "removed since"))
-        return ", ".join(f"{count:,} {what}" for count, what in parts if count) or "none"
+        parts = ((self.missing, "missing"), (self.changed, "out of date"), (self.removed, "removed since"))
+        return ", ".join(f"{count:,} {kind}" for count, kind in parts if count) or "none"
 
 
-def suspects(live: PhotoCollection, build: PhotoCollection) -> list[str]:
-    """Ids of photos that seem to differ. What is written while this scans both may be missed, or seen in one alone."""
+def find_suspects(live: PhotoCollection, build: PhotoCollection) -> list[str]:
+    """Return ids of photos that seem to differ. A photo written during the scan may be missed or seen in only one."""
     live.reader.settle()
-    # Hashes, not records: a million of them fit into memory.
-    known = {stored.photo.photo_id: hash(stored) for batch in build.reader.records() for stored in batch}
+    # Hashes instead of records: a million of them fit into memory.
+    unmatched = {stored.photo.photo_id: hash(stored) for batch in build.reader.records() for stored in batch}
     ids = []
     for batch in live.reader.records():
         for stored in batch:
             photo_id = stored.photo.photo_id
-            if known.pop(photo_id, None) != hash(stored):
+            if unmatched.pop(photo_id, None) != hash(stored):
                 ids.append(photo_id)
-    return ids + list(known)
+    return ids + list(unmatched)
 
 
-def differing(
+def look_up_batches(
     live: PhotoCollection, build: PhotoCollection, ids: Sequence[str], size: int = _LOOK_UP
 ) -> Iterator[Batch]:
-    """Look these photos up in both, `size` at a time: what really differs now."""
+    """Look these photos up in both collections, `size` at a time; yield the actual differences."""
     for chunk in chunked(ids, size):
-        wanted, known = live.reader.stored(chunk), build.reader.stored(chunk)
+        in_live, in_build = live.reader.stored(chunk), build.reader.stored(chunk)
         yield Batch(
             chunk,
-            [stored for photo_id, stored in wanted.items() if known.get(photo_id) != stored],
-            known,
-            [photo_id for photo_id in known if photo_id not in wanted],
+            [stored for photo_id, stored in in_live.items() if in_build.get(photo_id) != stored],
+            in_build,
+            [photo_id for photo_id in in_build if photo_id not in in_live],
         )
 
 
 def compare(live: PhotoCollection, build: PhotoCollection) -> Difference:
-    """Count what differs."""
-    missing = changed = gone = 0
-    for batch in differing(live, build, suspects(live, build)):
-        there = sum(stored.photo.photo_id in batch.known for stored in batch.wanted)
-        missing += len(batch.wanted) - there
-        changed += there
-        gone += len(batch.gone)
-    return Difference(missing, changed, gone)
+    """Count the differences."""
+    missing = changed = removed = 0
+    for batch in look_up_batches(live, build, find_suspects(live, build)):
+        outdated = sum(stored.photo.photo_id in batch.in_build for stored in batch.changed)
+        missing += len(batch.changed) - outdated
+        changed += outdated
+        removed += len(batch.removed)
+    return Difference(missing, changed, removed)

@@ -1,4 +1,4 @@
-"""Golden queries: what a collection answered to the same photos before, kept as Parquet."""
+"""Golden queries: a fixed set of query photos and a collection's answers to them, saved as Parquet."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The 10 listings like a photo, its own left out, with their scores.
+    """The 10 listings most like a photo, without its own, and their scores.
 
-    `finds_own` is whether another photo of its own listing is among the 10 nearest photos: that can be compared across
-    models. None where the listing has no other photo.
+    `finds_own`: whether another photo of its own listing is among the 10 nearest photos, which can be compared across
+    models; None if the listing has no other photo.
     """
 
     photo_id: str
@@ -44,7 +44,7 @@ class Answer:
 
 
 def choose(photos: PhotoCollection, count: int) -> list[str]:
-    """Up to `count` photo ids from a seed, of listings with several photos as far as there are."""
+    """Return up to `count` photo ids, chosen with a fixed seed, first from listings with several photos."""
     listing_of = dict(sorted(photos.reader.ids()))
     ids = list(listing_of)
     np.random.default_rng(_SEED).shuffle(ids)
@@ -54,13 +54,13 @@ def choose(photos: PhotoCollection, count: int) -> list[str]:
 
 
 def ask(photos: PhotoCollection, photo_ids: Sequence[str]) -> list[Answer]:
-    """Search with these photos of the collection, as "more like this" does; those that are not there are left out."""
-    there = photos.reader.stored(photo_ids)
-    stored = [there[photo_id] for photo_id in photo_ids if photo_id in there]
-    queries = photos.reader.embeddings([one.photo.photo_id for one in stored])
+    """Search with these photos of the collection, as "more like this" does; skip those that it lacks."""
+    found = photos.reader.stored(photo_ids)
+    present = [photo_id for photo_id in photo_ids if photo_id in found]
+    queries = photos.reader.embeddings(present)
     answers = []
-    for one, query, near in zip(stored, queries, nearest_ids(photos, queries), strict=True):
-        photo_id, listing_id = one.photo.photo_id, one.photo.listing.listing_id
+    for photo_id, query, near in zip(present, queries, nearest_ids(photos, queries), strict=True):
+        listing_id = found[photo_id].photo.listing.listing_id
         hits = photos.reader.search(query[None], SearchFilter(exclude_listing_ids=(listing_id,)), DEPTH).hits
         own = {other.photo.photo_id for other in photos.reader.listing_photos(listing_id)} - {photo_id}
         page = [other for other in near if other != photo_id][:DEPTH]
@@ -76,8 +76,8 @@ def ask(photos: PhotoCollection, photo_ids: Sequence[str]) -> list[Answer]:
     return answers
 
 
-def keep(photos: PhotoCollection, folder: Path, count: int = QUERIES) -> Path:
-    """Ask the collection and keep its answers under its name. Raises OutputFailed."""
+def save(photos: PhotoCollection, folder: Path, count: int = QUERIES) -> Path:
+    """Search the collection and save its answers under its name. Raises OutputFailed."""
     info = photos.info()
     answers = ask(photos, choose(photos, count))
     path = golden_path(folder, info.name)
@@ -94,7 +94,7 @@ def keep(photos: PhotoCollection, folder: Path, count: int = QUERIES) -> Path:
 
 
 def read(folder: Path, collection: str) -> list[Answer]:
-    """Read what was kept of a collection. Raises InvalidSetting where nothing was, or nothing that can be read."""
+    """Read the saved answers of a collection. Raises InvalidSetting if there are none, or if they cannot be read."""
     path = golden_path(folder, collection)
     try:
         return [Answer(**row) for row in pq.read_table(path, schema=_SCHEMA).to_pylist()]
@@ -105,5 +105,5 @@ def read(folder: Path, collection: str) -> list[Answer]:
 
 
 def golden_path(folder: Path, collection: str) -> Path:
-    """Where a collection's golden queries are kept."""
+    """Return the path of a collection's golden queries."""
     return folder / f"{collection}.parquet"

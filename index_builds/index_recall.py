@@ -1,4 +1,4 @@
-"""How much of what an exact search would find a collection's index finds."""
+"""Measure the recall of a collection's index against exact search."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from catalog.listing import Embeddings
 from catalog.store.collection import PhotoCollection
 
 DEPTH = 10
-# Looked at beyond the depth, since photos with one score may stand in any order; the query itself is among them.
+# Neighbours fetched beyond the depth: photos with equal scores may come in any order, and the query is among them.
 _SPARE = 40
 _SAME_SCORE = 1e-5
-_AT_ONCE = 64
+_BATCH = 64
 
 
 def index_recall(photos: PhotoCollection, query_ids: Sequence[str]) -> float:
-    """Part of each query photo's 10 nearest others that the index finds, on average: 0 to 1."""
+    """Return the mean share of each query photo's 10 nearest other photos that the index finds: 0 to 1."""
     queries = photos.reader.embeddings(query_ids)
     shares = []
     exact = _exact(photos, queries)
@@ -32,16 +32,16 @@ def index_recall(photos: PhotoCollection, query_ids: Sequence[str]) -> float:
 
 
 def nearest_ids(photos: PhotoCollection, queries: Embeddings) -> list[list[str]]:
-    """Ids of the photos that the index finds nearest to each query (n, dim): 11, to leave the query itself out."""
+    """Return the ids of the 11 photos that the index finds nearest to each query (n, dim): 10 and the query itself."""
     found = []
-    for start in range(0, len(queries), _AT_ONCE):
-        for result in photos.reader.nearest(queries[start : start + _AT_ONCE], DEPTH + 1):
+    for start in range(0, len(queries), _BATCH):
+        for result in photos.reader.nearest(queries[start : start + _BATCH], DEPTH + 1):
             found.append([stored.photo.photo_id for _, stored in result])
     return found
 
 
 def _exact(photos: PhotoCollection, queries: Embeddings) -> list[dict[str, float]]:
-    """The nearest photos of each query (n, dim) with their cosines, batch by batch: memory stays flat."""
+    """Return the nearest photos of each query (n, dim) with their cosines; memory does not grow with the collection."""
     best: list[dict[str, float]] = [{} for _ in queries]
     for ids, embeddings in photos.reader.vectors():
         index = faiss.IndexFlatIP(embeddings.shape[1])
@@ -49,6 +49,6 @@ def _exact(photos: PhotoCollection, queries: Embeddings) -> list[dict[str, float
         scores, rows = index.search(queries, min(DEPTH + _SPARE, len(ids)))
         for number, known in enumerate(best):
             known |= {ids[row]: float(score) for row, score in zip(rows[number], scores[number], strict=True)}
-            kept = sorted(known.items(), key=lambda item: -item[1])[: DEPTH + _SPARE]
-            best[number] = dict(kept)
+            nearest = sorted(known.items(), key=lambda item: -item[1])[: DEPTH + _SPARE]
+            best[number] = dict(nearest)
     return best

@@ -1,1 +1,1 @@
-"""The front door: the `marketlens` command."""
+"""The `marketlens` command."""

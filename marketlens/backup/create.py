@@ -1,4 +1,4 @@
-"""Make a backup of the live collection and of what belongs to it."""
+"""Create a backup of the live collection and of everything that belongs to it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +16,7 @@ from catalog.store.collection import PhotoCollection
 from catalog.verdicts import Verdict, VerdictStore
 from embedding.card import read_card
 from index_builds.golden_queries import golden_path
-from marketlens.backup import manifest as names
+from marketlens.backup import manifest as layout
 from marketlens.backup.file_copies import copy_file, copy_missing
 from marketlens.backup.manifest import MANIFEST, Manifest, sha256_of
 from marketlens.backup.photo_tables import write_photos
@@ -25,25 +25,26 @@ VERDICT = TypeAdapter(Verdict)
 
 
 def make_backup(photos: PhotoCollection, settings: Settings, folder: Path, progress: Progress) -> Manifest:
-    """Write a backup to `folder`, which must not be there: whole or not at all. Memory does not grow with it.
+    """Write a complete backup to `folder`, which must not exist; a failure leaves nothing. Memory use is constant.
 
-    While the API changes single listings, each photo is as it was at some moment of the backup. Raises ModelMismatch
-    unless the settings name the live collection's model; OutputFailed, VerdictsUnavailable, and what reading raises.
+    If the API changes single listings meanwhile, each photo is saved in its state at some moment of the backup. Raises
+    ModelMismatch unless the settings name the live collection's model; OutputFailed, VerdictsUnavailable, and what
+    reading raises.
     """
     live = photos.at(photos.builds.live())
     info = live.require(read_card(settings.model.path).fingerprint)
     url = settings.verdicts.url.get_secret_value()
     with closing(VerdictStore(url)) as store, new_folder(folder, "The backup") as draft:
-        # Before the records and after: while a photo's record was read, its file was there.
-        copy_missing(settings.api.photos, draft / names.UPLOADS)
-        count, changed_meanwhile = _write_photos(live, draft / names.PHOTOS, progress)
-        copy_missing(settings.api.photos, draft / names.UPLOADS)
-        copy_missing(settings.model.path, draft / names.MODEL)
-        copy_missing(settings.ingest.ledger, draft / names.LEDGER)
-        copy_missing(settings.insights.folder / info.name, draft / names.INSIGHTS)
+        # Before the records and after, so that each photo that is in a record is copied, whenever its file was there.
+        copy_missing(settings.api.photos, draft / layout.UPLOADS)
+        count, changed_meanwhile = _write_photos(live, draft / layout.PHOTOS, progress)
+        copy_missing(settings.api.photos, draft / layout.UPLOADS)
+        copy_missing(settings.model.path, draft / layout.MODEL)
+        copy_missing(settings.ingest.ledger, draft / layout.LEDGER)
+        copy_missing(settings.insights.folder / info.name, draft / layout.INSIGHTS)
         if (golden := golden_path(settings.check.golden, info.name)).exists():
-            copy_file(golden, draft / names.GOLDEN)
-        verdicts = _write_verdicts(store, draft / names.VERDICTS)
+            copy_file(golden, draft / layout.GOLDEN)
+        verdicts = _write_verdicts(store, draft / layout.VERDICTS)
         manifest = Manifest(
             made_at=datetime.now(UTC),
             made_by=f"marketlens {version('marketlens')}",
@@ -56,14 +57,14 @@ def make_backup(photos: PhotoCollection, settings: Settings, folder: Path, progr
             photos=count,
             verdicts=verdicts,
             uploads=str(settings.api.photos.absolute()),
-            files={path.relative_to(draft).as_posix(): sha256_of(path) for path in _files_of(draft)},
+            files={path.relative_to(draft).as_posix(): sha256_of(path) for path in _list_files(draft)},
         )
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
     return manifest
 
 
 def _write_photos(live: PhotoCollection, folder: Path, progress: Progress) -> tuple[int, bool]:
-    """Returns how many photos there were, and whether any were put or removed meanwhile."""
+    """Return the number of photos, and whether any were added or removed meanwhile."""
     live.reader.settle()
     before = _state_of(live)
     with progress("Backing up", before[0]) as advance:
@@ -76,7 +77,7 @@ def _write_photos(live: PhotoCollection, folder: Path, progress: Progress) -> tu
     if before == after and written != after[0]:
         raise StoreFailed(
             f"{live.info().name} holds {after[0]:,} photos, but {written:,} could be read.",
-            hint="Run it again when no ingest is running; if that does not help, marketlens doctor looks closer.",
+            hint="Run it again when no ingest is running; if that does not help, run marketlens doctor.",
         )
     return written, before != after
 
@@ -88,10 +89,10 @@ def _state_of(live: PhotoCollection) -> tuple[int, int]:
 def _write_verdicts(store: VerdictStore, path: Path) -> int:
     count = 0
     with path.open("wb") as file:
-        for count, verdict in enumerate(store.every(), 1):  # noqa: B007 - the last one counts
+        for count, verdict in enumerate(store.every(), 1):  # noqa: B007 - the last number is the count
             file.write(VERDICT.dump_json(verdict) + b"\n")
     return count
 
 
-def _files_of(folder: Path) -> Iterator[Path]:
+def _list_files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())

@@ -1,4 +1,4 @@
-"""Files copied one by one: whole or not at all, and never over one that is there."""
+"""Copy files one by one, each completely or not at all."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ _PASSES = 5
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file with its times; what is at `target` is replaced. Raises OSError."""
+    """Copy a file with its times; replace an existing `target`. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(target.name + _DRAFT)
     shutil.copy2(source, draft)
@@ -17,25 +17,25 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def copy_missing(source: Path, target: Path) -> int:
-    """Copy every file that `target` lacks, drafts left out; returns how many those were. Raises OSError.
+    """Copy every file that `target` lacks, except drafts; return how many were copied. Raises OSError.
 
-    Files may come and go meanwhile: what has taken the place of one that went is copied instead.
+    Files may appear and disappear meanwhile: if one is gone, walk again, because another may have replaced it.
     """
     count = 0
     for _ in range(_PASSES):
-        all_there = True
-        for place, folders, names in os.walk(source):
+        complete = True
+        for parent, folders, names in os.walk(source):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
-                path = Path(place, name)
-                to = target / path.relative_to(source)
-                if name.endswith(_DRAFT) or to.exists():
+                path = Path(parent, name)
+                copy = target / path.relative_to(source)
+                if name.endswith(_DRAFT) or copy.exists():
                     continue
                 try:
-                    copy_file(path, to)
+                    copy_file(path, copy)
                     count += 1
                 except FileNotFoundError:
-                    all_there = False
-        if all_there:
+                    complete = False
+        if complete:
             break
     return count

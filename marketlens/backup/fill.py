@@ -1,4 +1,4 @@
-"""Fill a build from a backup, and ask it whether it holds what the backup does."""
+"""Fill a build from a backup, and verify that it holds the same photos."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,8 +20,8 @@ from marketlens.backup.manifest import PHOTOS, Manifest
 from marketlens.backup.photo_tables import read_photos
 
 SAMPLE = 100
-_AT_ONCE = 10  # a few seconds of Lite's time with half a million photos
-_SAME = 1 - 1e-4  # a vector's cosine with itself, as Milvus rounds it
+_BATCH = 10  # searches at a time: a few seconds on Lite with half a million photos
+_SAME = 1 - 1e-4  # cosine of a vector with itself, with room for Milvus' rounding
 
 
 def fill(
@@ -34,14 +34,14 @@ def fill(
 ) -> None:
     """Write every photo of the backup to an empty build, wait for its index, and verify it.
 
-    Raises StoreFailed where its count is another, or a photo of an even sample has another record or embedding, or too
-    few of these find themselves.
+    Raises StoreFailed if the count differs, if a photo of an even sample has another record or embedding, or if too few
+    photos of the sample find themselves.
     """
     step = max(1, manifest.photos // SAMPLE)
     sample: list[tuple[StoredPhoto, Embeddings]] = []
     seen = 0
     with progress("Restoring", manifest.photos) as advance:
-        for photos, embeddings in _photos_of(backup, manifest, settings.api.photos):
+        for photos, embeddings in _read_backup(backup, manifest, settings.api.photos):
             patience(partial(build.writer.upsert, photos, embeddings))
             sample += [(photos[row], embeddings[row]) for row in range(-seen % step, len(photos), step)]
             seen += len(photos)
@@ -50,45 +50,45 @@ def fill(
     patience(lambda: build.builds.wait_for_index(build.info().name))
     count = patience(lambda: build.notes.end_changes(manifest.changed_at))
     if count != manifest.photos:
-        raise _differs(build, f"holds {count:,} photos, the backup {manifest.photos:,}")
+        raise _mismatch(build, f"holds {count:,} photos, the backup {manifest.photos:,}")
     if sample:
         patience(lambda: _verify(build, sample, settings.check.min_recall))
 
 
-def _photos_of(backup: Path, manifest: Manifest, uploads: Path) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:
-    """Photos as they are to be stored: those that came through the API lie in this machine's folder."""
-    before, now = f"{manifest.uploads}/", f"{uploads.absolute()}/"
+def _read_backup(backup: Path, manifest: Manifest, uploads: Path) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:
+    """Read the photos to store; the paths of photos that came through the API point to this machine's folder."""
+    old, new = f"{manifest.uploads}/", f"{uploads.absolute()}/"
 
-    def moved(stored: StoredPhoto) -> StoredPhoto:
+    def relocate(stored: StoredPhoto) -> StoredPhoto:
         uri = stored.photo.uri
-        if not uri.startswith(before):
+        if not uri.startswith(old):
             return stored
-        return replace(stored, photo=replace(stored.photo, uri=now + uri.removeprefix(before)))
+        return replace(stored, photo=replace(stored.photo, uri=new + uri.removeprefix(old)))
 
-    for name in sorted(manifest.below(PHOTOS)):
+    for name in sorted(manifest.files_in(PHOTOS)):
         for photos, embeddings in read_photos(backup / PHOTOS / name, manifest.dim):
-            yield [moved(stored) for stored in photos], embeddings
+            yield [relocate(stored) for stored in photos], embeddings
 
 
 def _verify(build: PhotoCollection, sample: list[tuple[StoredPhoto, Embeddings]], min_recall: float) -> None:
     ids = [stored.photo.photo_id for stored, _ in sample]
     queries = np.stack([embedding for _, embedding in sample])
-    known = build.reader.stored(ids)
-    wrong = [one for one, (stored, _) in zip(ids, sample, strict=True) if known.get(one) != stored]
+    in_build = build.reader.stored(ids)
+    wrong = [photo_id for photo_id, (stored, _) in zip(ids, sample, strict=True) if in_build.get(photo_id) != stored]
     if not wrong:
         wrong = [ids[row] for row in np.flatnonzero((build.reader.embeddings(ids) != queries).any(axis=1))]
     if wrong:
-        raise _differs(build, f"has another photo {wrong[0]!r} than the backup")
+        raise _mismatch(build, f"has another photo {wrong[0]!r} than the backup")
     found = 0
-    for some in chunked(queries, _AT_ONCE):
-        pages = build.reader.search_many([query[None] for query in some], SearchFilter(), PageRequest(1, "photo"))
+    for batch in chunked(queries, _BATCH):
+        pages = build.reader.search_many([query[None] for query in batch], SearchFilter(), PageRequest(1, "photo"))
         found += sum(bool(page.hits) and page.hits[0].score >= _SAME for page in pages)
     if found < min_recall * len(ids):
-        raise _differs(build, f"finds {found} of {len(ids)} of its own photos")
+        raise _mismatch(build, f"finds {found} of {len(ids)} of its own photos")
 
 
-def _differs(build: PhotoCollection, how: str) -> StoreFailed:
+def _mismatch(build: PhotoCollection, difference: str) -> StoreFailed:
     return StoreFailed(
-        f"The restored collection {build.info().name} {how}; it was dropped.",
-        hint="Restore once more; if that does not help, look into Milvus' logs and at its disk.",
+        f"The restored collection {build.info().name} {difference}; it was dropped.",
+        hint="Restore again; if that does not help, check Milvus' logs and its disk.",
     )

@@ -1,4 +1,4 @@
-"""What `manifest.json` says, and whether the files of a backup are those it was made of."""
+"""The layout of a backup, its `manifest.json`, and the check of its files against it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ PHOTOS, MODEL, VERDICTS, UPLOADS = "photos", "model", "verdicts.jsonl", "uploads
 LEDGER, INSIGHTS, GOLDEN = "ledger", "insights", "golden.parquet"
 
 
-def _inside(name: str) -> str:
+def _require_inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise ValueError(f"{name!r} is no path inside a backup")
+        raise ValueError(f"{name!r} is not a path inside a backup")
     return name
 
 
 class Manifest(BaseModel):
-    """A backup in words. `files` maps paths inside it to sha256, hex; `changed_at` is the collection's, Unix seconds.
+    """Describes a backup. `files` maps paths inside it to sha256, hex; `changed_at` is the collection's, Unix seconds.
 
-    `changed_meanwhile`: photos put or removed while it was made may or may not be in it. `uploads` is the absolute
-    folder that uploaded photos were in: their records name it.
+    `changed_meanwhile`: photos that were added or removed during the backup may or may not be in it. `uploads` is the
+    absolute path of the folder that uploaded photos were in, because their records contain it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,10 +45,10 @@ class Manifest(BaseModel):
     photos: int
     verdicts: int
     uploads: str
-    files: dict[Annotated[str, AfterValidator(_inside)], str]
+    files: dict[Annotated[str, AfterValidator(_require_inside)], str]
 
-    def below(self, folder: str) -> Iterator[str]:
-        """Paths of the files in one of its folders, as they are inside that."""
+    def files_in(self, folder: str) -> Iterator[str]:
+        """Return the paths of the files in a folder of the backup, relative to that folder."""
         return (name.removeprefix(f"{folder}/") for name in self.files if name.startswith(f"{folder}/"))
 
 
@@ -59,35 +59,35 @@ def read_manifest(backup: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(
             f"There is no backup in {backup}: it has no {MANIFEST}.",
-            hint="Name the folder that marketlens backup made. One that ends in .part was broken off: make another.",
+            hint="Name the folder that marketlens backup made. One that ends in .part is incomplete.",
         ) from error
     except OSError as error:
-        raise BackupBroken(f"{backup / MANIFEST} cannot be read: {error}", hint=_ANOTHER) from error
+        raise BackupBroken(f"{backup / MANIFEST} cannot be read: {error}", hint=_HINT) from error
     except ValidationError as error:
         first = error.errors()[0]
-        what = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])
         raise BackupBroken(
-            f"{backup / MANIFEST} cannot be understood: {what} {first['msg']}",
+            f"{backup / MANIFEST} is invalid: {field} {first['msg']}",
             hint="Restore it with the version of marketlens that made it, or take another backup.",
         ) from error
 
 
 def check_files(backup: Path, manifest: Manifest, advance: Advance) -> None:
-    """Compare every file with its sha256; `advance` hears of each. Raises BackupBroken for the first that differs."""
+    """Compare every file with its sha256; call `advance` for each. Raises BackupBroken for the first that differs."""
     for name, expected in manifest.files.items():
         try:
             found = sha256_of(backup / name)
         except OSError as error:
-            raise BackupBroken(f"{backup / name} cannot be read: {error.strerror}.", hint=_ANOTHER) from error
+            raise BackupBroken(f"{backup / name} cannot be read: {error.strerror}.", hint=_HINT) from error
         if found != expected:
-            raise BackupBroken(f"{backup / name} has changed since the backup was made.", hint=_ANOTHER)
+            raise BackupBroken(f"{backup / name} has changed since the backup was made.", hint=_HINT)
         advance(1)
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's bytes, hex. Raises OSError."""
+    """Return the sha256 of a file, hex. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_ANOTHER = "Copy the backup here once more, or restore another one; nothing was written."
+_HINT = "Copy the backup here again, or restore another one; nothing was written."

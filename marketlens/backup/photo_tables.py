@@ -1,4 +1,4 @@
-"""Photos with their embeddings <-> Parquet, batch by batch."""
+"""Write photos with their embeddings to Parquet and read them, batch by batch."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -14,14 +14,14 @@ from catalog.store.records import FIELDS, from_row, to_row
 FILE_ROWS = 100_000
 BATCH_ROWS = 4_000
 _NUMBERS = {"price": pa.float64(), "listed_at": pa.int64(), "ingested_at": pa.int64()}
-# The others hardly ever repeat.
+# Encoded as dictionaries; values of other columns rarely repeat.
 _REPEATED = ["category", "subcategory", "currency", "location"]
 
 Batches = Iterable[tuple[list[StoredPhoto], Embeddings]]
 
 
 def write_photos(folder: Path, batches: Batches, dim: int) -> Iterator[int]:
-    """Write photos with their embeddings (n, dim) to `folder`; yields the size of each batch. Raises OSError."""
+    """Write photos with their embeddings (n, dim) to `folder`; yield the size of each batch. Raises OSError."""
     fields = [(name, _NUMBERS.get(name, pa.string())) for name in FIELDS]
     schema = pa.schema([*fields, ("embedding", pa.list_(pa.float32(), dim))])
     folder.mkdir()
@@ -43,7 +43,7 @@ def write_photos(folder: Path, batches: Batches, dim: int) -> Iterator[int]:
 
 
 def read_photos(path: Path, dim: int) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:
-    """Read what `write_photos` wrote to one file: photos with their embeddings (n, dim)."""
+    """Read a file that `write_photos` wrote: photos with their embeddings (n, dim)."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH_ROWS):
             vectors = batch.column("embedding").flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)

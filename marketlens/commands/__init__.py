@@ -1,1 +1,1 @@
-"""Commands with sub-commands or options of their own."""
+"""The commands and their options, one module per group of commands."""

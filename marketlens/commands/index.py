@@ -1,4 +1,4 @@
-"""`marketlens index`: builds of the catalogue, made beside the live one, compared, promoted, rolled back, dropped."""
+"""`marketlens index`: make a build beside the live collection, check it, promote it, roll back, drop it."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from catalog.store.builds import CollectionInfo
     from catalog.store.collection import PhotoCollection
 
-EXIT_MISSED = 1
+EXIT_CHECK_FAILED = 1
 
 app = typer.Typer(
-    no_args_is_help=True, help="Change the model or the index without a pause: a build beside the live collection."
+    no_args_is_help=True, help="Change the model or the index without downtime: a build beside the live collection."
 )
 
 BuildArgument = Annotated[
     str | None, typer.Argument(metavar="BUILD", help="Collection or build id. Default: the newest.")
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Report what would be done.")]
 
 
 @app.command()
 def status(uri: UriOption = None) -> None:
-    """Show every build: which is live, which one rollback would go to."""
+    """List all builds; mark the live one and the one that rollback would return to."""
     from rich.table import Table
 
     from marketlens.terminal import out
 
-    with _catalogue(uri) as (_, photos):
+    with _open_without_model(uri) as (_, photos):
         live = photos.builds.live()
         table = Table(title="Builds")
         for heading in ("", "collection", "state", "photos", "index", "model"):
@@ -50,27 +50,27 @@ def status(uri: UriOption = None) -> None:
 def build(
     uri: UriOption = None,
     model: Annotated[Path | None, typer.Option("--model", help="Model folder. Default: the settings.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest build, or catch up.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the newest build, or bring it up to date.")] = False,
 ) -> None:
-    """Make a build with this model and the index of the settings, from what the live collection holds.
+    """Make a build of the live collection's photos, with this model and the index of the settings.
 
-    With the live collection's own model, embeddings are copied; with another one, every photo is read and embedded.
+    If the model is the live collection's, embeddings are copied; otherwise every photo is read and embedded.
     """
-    with _catalogue(uri, model) as (settings, photos):
+    with _open_without_model(uri, model) as (settings, photos):
         from index_builds import golden_queries
-        from index_builds.build import begin, fill, go_on
+        from index_builds.build import fill, resume_build, start_build
         from index_builds.build_report import BuildReport
         from marketlens.terminal import out, progress, sigterm_as_interrupt
 
         live = photos.builds.live()
         if resume:
-            info, embedder = go_on(photos, model)
+            info, embedder = resume_build(photos, model)
         else:
-            info, embedder = begin(photos, settings.model.path, settings.index, own=load_settings().model.path)
-        how = "copying embeddings" if embedder is None else f"embedding with {info.model}"
-        out.print(f"{live.name} (live) -> {info.name}: {how}.", soft_wrap=True)
+            info, embedder = start_build(photos, settings.model.path, settings.index, own=load_settings().model.path)
+        method = "copying embeddings" if embedder is None else f"embedding with {info.model}"
+        out.print(f"{live.name} (live) -> {info.name}: {method}.", soft_wrap=True)
         if not golden_queries.golden_path(settings.check.golden, live.name).exists():
-            golden_queries.keep(photos.at(live), settings.check.golden)
+            golden_queries.save(photos.at(live), settings.check.golden)
         report = BuildReport(info.name)
         with sigterm_as_interrupt():
             try:
@@ -78,18 +78,18 @@ def build(
             finally:
                 out.print(report.render())
                 if not report.finished:
-                    out.print("It goes on where it was: marketlens index build --resume")
+                    out.print("To resume it: marketlens index build --resume")
         out.print("Next: marketlens index check, then marketlens index promote")
 
 
 @app.command()
 def check(build: BuildArgument = None, uri: UriOption = None) -> None:
-    """Compare a build with the live collection, or the live one with the one before; exit with 1 when it is worse."""
-    with _catalogue(uri) as (settings, photos):
+    """Compare a build with the live collection, or the live one with its predecessor; exit with 1 if it is worse."""
+    with _open_without_model(uri) as (settings, photos):
         from index_builds import check as checking
         from marketlens.terminal import out
 
-        chosen = _chosen(photos, build)
+        chosen = _find_build(photos, build)
         live = photos.builds.live()
         before = photos.builds.previous() if chosen.name == live.name else live
         result = checking.check(
@@ -97,23 +97,23 @@ def check(build: BuildArgument = None, uri: UriOption = None) -> None:
         )
     out.print(result.render())
     for failure in result.failures:
-        out.print(f"Missed: {failure}.", soft_wrap=True)
+        out.print(f"Failed: {failure}.", soft_wrap=True)
     if result.failures:
-        raise typer.Exit(EXIT_MISSED)
-    out.print(f"Nothing speaks against {chosen.name}.", soft_wrap=True)
+        raise typer.Exit(EXIT_CHECK_FAILED)
+    out.print(f"{chosen.name} passed all checks.", soft_wrap=True)
 
 
 @app.command("golden")
-def keep_golden(
+def save_golden(
     uri: UriOption = None,
-    queries: Annotated[int, typer.Option(min=1, help="How many photos to ask with.")] = 200,
+    queries: Annotated[int, typer.Option(min=1, help="Number of photos to search with.")] = 200,
 ) -> None:
-    """Keep what the live collection answers now, for later checks. `index build` does so where nothing is kept."""
-    with _catalogue(uri) as (settings, photos):
+    """Save the live collection's current answers for later checks. `index build` does so if none are saved."""
+    with _open_without_model(uri) as (settings, photos):
         from index_builds import golden_queries
         from marketlens.terminal import out
 
-        path = golden_queries.keep(photos.at(photos.builds.live()), settings.check.golden, queries)
+        path = golden_queries.save(photos.at(photos.builds.live()), settings.check.golden, queries)
     out.print(f"Golden queries: {path}", soft_wrap=True)
 
 
@@ -121,29 +121,29 @@ def keep_golden(
 def promote(
     build: BuildArgument = None,
     uri: UriOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Though its photos differ from the live one's.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote even if its photos differ.")] = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Make a build the live one, in one step."""
-    with _catalogue(uri) as (_, photos):
+    with _open_without_model(uri) as (_, photos):
         from index_builds import promotion
         from marketlens.terminal import out
 
-        chosen, live = _chosen(photos, build), photos.builds.live()
+        chosen, live = _find_build(photos, build), photos.builds.live()
         if dry_run:
             promotion.require_promotable(photos, chosen, force=force)
-            out.print(f"Would promote {chosen.name} in the place of {live.name}.", soft_wrap=True)
+            out.print(f"Would promote {chosen.name} to replace {live.name}.", soft_wrap=True)
             return
         promotion.promote(photos, chosen, force=force)
-        out.print(f"Live: {chosen.name}; before: {live.name}. Back: marketlens index rollback", soft_wrap=True)
+        out.print(f"Live: {chosen.name}; before: {live.name}. To go back: marketlens index rollback", soft_wrap=True)
         if chosen.fingerprint != live.fingerprint:
             out.print(f"Ingest and search need its model: MARKETLENS_MODEL__PATH={chosen.model}", soft_wrap=True)
 
 
 @app.command()
 def rollback(uri: UriOption = None, dry_run: DryRunOption = False) -> None:
-    """Make the build live that was so before, in one step. What was ingested since is not in it."""
-    with _catalogue(uri) as (_, photos):
+    """Return to the build that was live before, in one step. It lacks what was ingested since."""
+    with _open_without_model(uri) as (_, photos):
         from marketlens.terminal import out
 
         live = photos.builds.live()
@@ -151,8 +151,8 @@ def rollback(uri: UriOption = None, dry_run: DryRunOption = False) -> None:
             out.print(f"Would go back from {live.name} to {photos.builds.previous().name}.", soft_wrap=True)
             return
         back = photos.builds.rollback()
-        out.print(f"Live: {back.name}. Ingest once more to bring it up to date.", soft_wrap=True)
-        out.print(f"Forward again: marketlens index promote {live.name}", soft_wrap=True)
+        out.print(f"Live: {back.name}. Run the ingest again to bring it up to date.", soft_wrap=True)
+        out.print(f"To go forward again: marketlens index promote {live.name}", soft_wrap=True)
         if back.fingerprint != live.fingerprint:
             out.print(f"Its model: MARKETLENS_MODEL__PATH={back.model or 'FOLDER'}", soft_wrap=True)
 
@@ -161,11 +161,11 @@ def rollback(uri: UriOption = None, dry_run: DryRunOption = False) -> None:
 def drop(
     builds: Annotated[list[str], typer.Argument(metavar="BUILD...", help="Collections or build ids.")],
     uri: UriOption = None,
-    force: Annotated[bool, typer.Option("--force", help="The one that rollback would go to as well.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also drop the build that rollback would return to.")] = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Remove builds for good; never the live one."""
-    with _catalogue(uri) as (_, photos):
+    """Remove builds permanently; never the live one."""
+    with _open_without_model(uri) as (_, photos):
         from marketlens.terminal import out
 
         chosen = [photos.builds.find(name) for name in builds]
@@ -178,12 +178,12 @@ def drop(
 
 
 @contextmanager
-def _catalogue(uri: str | None, model: Path | None = None) -> Iterator[tuple["Settings", "PhotoCollection"]]:
-    """Open the store without a model. Raises CollectionMissing rather than make an embedded database."""
+def _open_without_model(uri: str | None, model: Path | None = None) -> Iterator[tuple["Settings", "PhotoCollection"]]:
+    """Open the store without a model. Raises CollectionMissing instead of creating an embedded database."""
     settings = load_settings(uri=uri, model=model)
     with closing(open_store(settings, consistency="Session", must_exist=True)) as photos:
         yield settings, photos
 
 
-def _chosen(photos: "PhotoCollection", build: str | None) -> "CollectionInfo":
+def _find_build(photos: "PhotoCollection", build: str | None) -> "CollectionInfo":
     return photos.builds.find(build) if build else photos.builds.newest()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _RunByDefault(TyperGroup):
-    """What begins with no command is a run: `ingest EXPORT` is short for `ingest run EXPORT`, for its help as well."""
+    """Makes `run` the default command: `ingest EXPORT` is short for `ingest run EXPORT`, for its help as well."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands:
@@ -37,32 +37,34 @@ def run(
     export: ExportArgument,
     uri: UriOption = None,
     model: ModelOption = None,
-    max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 above this share.")] = 0.05,
-    report: Annotated[Path, typer.Option(help="Where the report goes, as JSON.")] = Path("data/report.json"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the last run of this export stopped.")] = False,
+    max_rejected: Annotated[
+        float, typer.Option(min=0, max=1, help="Exit with 1 if a larger share of rows is rejected.")
+    ] = 0.05,
+    report: Annotated[Path, typer.Option(help="The JSON report to write.")] = Path("data/report.json"),
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the last stopped run of this export.")] = False,
     sync: Annotated[bool, typer.Option("--sync", help="Remove photos that the export no longer has.")] = False,
     max_removed: Annotated[
-        float, typer.Option(min=0, max=1, help="With --sync: remove nothing if it would be more than this share.")
+        float, typer.Option(min=0, max=1, help="With --sync: remove nothing if it would be a larger share.")
     ] = 0.2,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would happen; write nothing.")] = False,
     engine: Annotated[
         Literal["local", "ray"] | None,
-        typer.Option(help="ray: on the cluster of RAY_ADDRESS, else on one of this machine. Default: the settings."),
+        typer.Option(help="ray: the cluster at RAY_ADDRESS, or a local one without it. Default: the settings."),
     ] = None,
     bulk: Annotated[
-        bool, typer.Option("--bulk", help="First load into a server: Parquet files that the server imports.")
+        bool, typer.Option("--bulk", help="For the first load into a server: write Parquet files that it imports.")
     ] = False,
 ) -> None:
-    """Embed new photos of an export and write them to Milvus; what is there already costs next to nothing.
+    """Embed new photos of an export and write them to Milvus; unchanged photos cost next to nothing.
 
-    Short: marketlens ingest EXPORT. The runs so far: marketlens ingest status.
+    Short form: marketlens ingest EXPORT. List the past runs: marketlens ingest status.
     """
     from catalog.exports.export import open_export
 
     settings = load_settings(uri=uri, model=model, ingest={"engine": engine})
     rows = open_export(export)
 
-    engine_of_settings = _engine(settings)
+    run_engine = _load_engine(settings)
     if bulk:
         with needs("bulk"):
             from catalog.store.bulk_import import require_place
@@ -75,18 +77,18 @@ def run(
 
     options = Options(resume=resume, sync=sync, max_removed=max_removed, dry_run=dry_run, bulk=bulk)
     result = Report(export=export, arguments=asdict(options) | {"engine": settings.ingest.engine})
-    # At the start as well: a path that cannot be written is better known now, and a report never outlives its run.
+    # Save at the start too: an invalid path fails before the work, and no earlier run's report is left there.
     result.save(report)
     lazy = LazyEmbedder(settings.model.path)
     with closing(open_store(settings, consistency="Session")) as photos, sigterm_as_interrupt():
         try:
             with progress("Ingesting", rows.photos) as advance:
                 job = IngestJob(rows, lazy, photos, settings.ingest, result, advance, say, options)
-                ingest(engine_of_settings, job)
+                ingest(run_engine, job)
         finally:
             if result.state == "running":
-                result.state = "failed"  # refused before it began
-            # Also when it was stopped: what stands in the report is confirmed, and the next run goes on from there.
+                result.state = "failed"  # refused before it started
+            # Also after an interruption: the report counts confirmed rows only, and the next run continues from there.
             if result.read:
                 out.print(render(result))
             result.save(report)
@@ -99,7 +101,7 @@ def run(
         raise typer.Exit(EXIT_REJECTED)
 
 
-def _engine(settings: "Settings") -> "Engine":
+def _load_engine(settings: "Settings") -> "Engine":
     if settings.ingest.engine == "local":
         from ingest.engines.local import run_locally
 
@@ -115,7 +117,7 @@ def _engine(settings: "Settings") -> "Engine":
 
 
 @app.command()
-def status(limit: Annotated[int, typer.Option(min=1, help="How many runs, newest first.")] = 20) -> None:
+def status(limit: Annotated[int, typer.Option(min=1, help="Number of runs to list, newest first.")] = 20) -> None:
     """List the runs in the ledger."""
     from catalog.runs.ledger import Ledger
     from marketlens.tables import runs_table

@@ -1,4 +1,4 @@
-"""`marketlens keys`: who may ask the API."""
+"""`marketlens keys`: API keys."""
 
 from typing import Annotated, Literal
 
@@ -8,29 +8,29 @@ from marketlens.options import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="API keys.")
 
-NameArgument = Annotated[str, typer.Argument(help="Whose it is: letters, digits, _, . and -.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the key: letters, digits, _, . and -.")]
 
 
 @app.command()
 def create(
     name: NameArgument,
     scope: Annotated[
-        Literal["read", "write", "admin"], typer.Option(help="Each may do what those before it may.")
+        Literal["read", "write", "admin"], typer.Option(help="Each scope includes those before it.")
     ] = "read",
 ) -> None:
-    """Make a key and print it, once: only its hash is kept."""
+    """Create a key and print it once; only its hash is stored."""
     from marketlens.terminal import out, say
     from search_api.auth.api_keys import create_key
 
     path = load_settings().api.keys
     token = create_key(path, name, scope)
-    say(f"The key {name} ({scope}). It is not shown again; {path} has its hash.")
+    say(f"Key {name} ({scope}). It is not shown again; {path} stores its hash.")
     out.print(token, soft_wrap=True, highlight=False)
 
 
 @app.command("list")
 def list_keys() -> None:
-    """Show names, scopes and dates."""
+    """List names, scopes and dates."""
     from rich.table import Table
 
     from marketlens.terminal import out
@@ -47,21 +47,21 @@ def list_keys() -> None:
 
 @app.command("rotate-secret")
 def rotate() -> None:
-    """End every photo address that was handed out. Keys stay; services that run notice at once."""
+    """Invalidate all photo URLs issued so far; keys stay valid. Running services notice at once."""
     from marketlens.terminal import out
     from search_api.auth.api_keys import rotate_secret
 
     path = load_settings().api.keys
     rotate_secret(path)
-    out.print(f"{path} has another secret: photo addresses made before are no longer good.", soft_wrap=True)
+    out.print(f"{path} has a new secret: photo URLs issued before are invalid.", soft_wrap=True)
 
 
 @app.command()
 def revoke(name: NameArgument) -> None:
-    """Take a key back. Services that run notice at once."""
+    """Revoke a key. Running services notice at once."""
     from marketlens.terminal import out
     from search_api.auth.api_keys import revoke_key
 
     path = load_settings().api.keys
     revoke_key(path, name)
-    out.print(f"The key {name} is no longer good.")
+    out.print(f"Key {name} is revoked.")

@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic, and what makes docs/benchmarks.md."""
+"""The arithmetic of the benchmarks, and the generation of docs/benchmarks.md."""
 
 import sys
 from importlib import import_module
@@ -23,52 +23,52 @@ def table() -> Table:
 
 
 def test_every_benchmark_is_run() -> None:
-    """`make bench` leaves out no file that can be run and says how: those of helpers have no usage of their own."""
+    """`make bench` runs every file with a usage line; helper files have none."""
     runnable = {
         file.stem
         for file in FOLDER.glob("*.py")
         if f"    .venv/bin/python -m benchmarks.{file.stem}" in file.read_text()
     }
-    assert runnable == {one.name for one in runner.BENCHMARKS}
+    assert runnable == {benchmark.name for benchmark in runner.BENCHMARKS}
 
 
-@pytest.mark.parametrize("one", runner.BENCHMARKS, ids=lambda one: one.name)
+@pytest.mark.parametrize("benchmark", runner.BENCHMARKS, ids=lambda benchmark: benchmark.name)
 def test_a_benchmark_knows_its_arguments(
-    one: runner.Benchmark, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    benchmark: runner.Benchmark, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the runner asks for, quick and full, are options that the benchmark has."""
-    monkeypatch.setattr(sys, "argv", [one.name, "--help"])
+    """The benchmark has every option that the runner passes, quick and full."""
+    monkeypatch.setattr(sys, "argv", [benchmark.name, "--help"])
     with pytest.raises(SystemExit) as ended:
-        import_module(f"benchmarks.{one.name}").main()
+        import_module(f"benchmarks.{benchmark.name}").main()
     assert not ended.value.code
     help_ = capsys.readouterr().out
-    options = {word for word in (one.quick + " " + one.full).split() if word.startswith("--")}
+    options = {word for word in (benchmark.quick + " " + benchmark.full).split() if word.startswith("--")}
     assert [option for option in options if option not in help_] == []
 
 
 def test_a_figure_has_median_and_spread() -> None:
-    """A single run pretends no spread, and small numbers keep three digits."""
+    """A single run shows no spread, and small numbers keep three digits."""
     assert str(figure([3, 1, 2])) == "2.00 (1.00 to 3.00)"
     assert str(figure([0.01234])) == "0.0123"
     assert str(figure([12_345.6])) == "12,346"
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
-    """A machine that was twice as slow in one round changes no ratio."""
+    """If the machine is half as fast in one round, no ratio changes."""
     assert ratio(figure([10, 5, 20]), figure([5, 2.5, 10])).values == (2, 2, 2)
     with pytest.raises(ValueError, match="shorter"):
         ratio(figure([1, 2]), figure([1]))
 
 
 def test_the_exponent_of_growth() -> None:
-    """A square grows as n^2 exactly; with noise the error says so; from one size nothing is concluded."""
+    """A square grows as n^2 exactly; noise shows in the error; a single size gives no exponent."""
     sizes = [1_000.0, 10_000.0, 100_000.0]
     assert exponent(sizes, [figure([size**2]) for size in sizes]) == "n^2.00 ± 0.00"
     random = np.random.default_rng(0)
     noisy = [figure(size * np.exp(0.2 * random.normal(size=5))) for size in sizes]
     slope, error = map(float, exponent(sizes, noisy)[2:].split(" ± "))
     assert abs(slope - 1) < 3 * error
-    # By hand: 0.2 / sqrt(sum of squares of 5 times log(10) to either side).
+    # By hand: 0.2 / sqrt(sum of squares of 5 times log(10) on either side).
     assert error == pytest.approx(0.2 / np.sqrt(10 * np.log(10) ** 2), rel=0.5)
     assert exponent([1_000.0], [figure([1, 2])]) == ""
 
@@ -76,20 +76,20 @@ def test_the_exponent_of_growth() -> None:
 def test_tables_are_printed_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a benchmark prints is what the document is made of: data, nothing read off a terminal."""
-    publish(table())  # alone, for a terminal
+    """The document is made of the tables that a benchmark prints, as data, not parsed from terminal output."""
+    publish(table())  # to the terminal only
     monkeypatch.setenv(RESULTS, str(tmp_path / "tables.jsonl"))
     publish(table())
     assert capsys.readouterr().out.count("11.0 (10.0 to 12.0)") == 2
-    (kept,) = read_tables(tmp_path / "tables.jsonl")
-    assert [list(row) for row in kept.rows] == [list(row) for row in table().rows]
-    assert list(kept.plots[0].lines.values()) == list(map(list, table().plots[0].lines.values()))
+    (saved,) = read_tables(tmp_path / "tables.jsonl")
+    assert [list(row) for row in saved.rows] == [list(row) for row in table().rows]
+    assert list(saved.plots[0].lines.values()) == list(map(list, table().plots[0].lines.values()))
 
 
 def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Command, machine, figures with spread, plots that exist, and what failed; a second run replaces the first.
+    """It has command, machine, figures with spread, existing plots and failures; a second run replaces the first.
 
-    What others did in a moment does not make the machine a shared one.
+    Other processes' work during a short benchmark does not make the machine a shared one.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
@@ -108,25 +108,25 @@ def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "| ours / theirs |" in text
     assert "**ended with 1**" in text
     assert "never-run" not in text
-    pictures = [line.split("(")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
-    assert len(pictures) == 2
-    for picture in pictures:
-        assert "<svg" in (tmp_path / "docs" / picture).read_text()
+    plots = [line.split("(")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert len(plots) == 2
+    for plot in plots:
+        assert "<svg" in (tmp_path / "docs" / plot).read_text()
 
 
 def test_without_the_real_export(tmp_path: Path) -> None:
-    """What needs real photos says so and is not run; what draws its own runs without."""
-    by_name = {one.name: one for one in runner.BENCHMARKS}
+    """Benchmarks that need real photos report that they are missing; those that draw their own do not need them."""
+    by_name = {benchmark.name: benchmark for benchmark in runner.BENCHMARKS}
     section = runner.run(by_name["ingest"], quick=True, listings=tmp_path / "nowhere")
     assert "nowhere" in section.problem
     assert section.tables == []
     assert not by_name["growth"].needs_listings
-    assert not by_name["peers"].needs_listings  # its finders need none
+    assert not by_name["peers"].needs_listings  # its peers need none
 
 
 @pytest.mark.slow
 def test_a_benchmark_runs(tmp_path: Path) -> None:
-    """The one that goes the whole way, ingest, searches and insights, with as few photos as it can."""
+    """The benchmark that runs ingest, searches and insights, with as few photos as possible."""
     few = runner.Benchmark("growth", "--photos 40 --stores lite --rounds 1 --map 20", "")
     section = runner.run(few, quick=True, listings=tmp_path)
     assert section.problem == ""
@@ -138,11 +138,11 @@ def test_a_benchmark_runs(tmp_path: Path) -> None:
 
 
 def test_ways_take_turns() -> None:
-    """No way is always the first after another."""
+    """No way always runs right after the same other one."""
     assert rounds(["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a"]
 
 
 def test_a_way_that_ends_is_an_error() -> None:
-    """A peer that crashes is not a figure."""
+    """A peer that crashes yields an error, not a figure."""
     with Way(sys.executable, "json.tool", "no such file") as way, pytest.raises(RuntimeError, match="ended with"):
         way.ask({})

@@ -1,4 +1,4 @@
-"""The command as a user meets it: what went wrong, where, how to mend it, and never a traceback."""
+"""The command as a user sees it: what went wrong, where, how to fix it, and never a traceback."""
 
 import errno
 import json
@@ -27,12 +27,12 @@ from tests.support.pictures import jpeg, picture
     ids=" ".join,
 )
 def test_wrong_usage_is_2(tmp_path: Path, run_here: RunHere, arguments: list[str]) -> None:
-    """Missing arguments, impossible options and unknown commands."""
+    """Missing arguments, invalid options and unknown commands."""
     failed(run_here(*arguments, cwd=tmp_path), 2)
 
 
-def test_a_start_of_its_own(tmp_path: Path) -> None:
-    """Wrong usage, help and an error of ours, of the installed command itself; other tests ask in this process."""
+def test_the_installed_command(tmp_path: Path) -> None:
+    """Wrong usage, help and a domain error, in a process of its own; other tests run the command in this process."""
     failed(marketlens("fly", cwd=tmp_path), 2, "fly")
     assert "ingest" in marketlens("--help", cwd=tmp_path).stdout
     failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
@@ -40,15 +40,15 @@ def test_a_start_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["ingest", "--help"], ["ingest", "run", "--help"]], ids=" ".join)
 def test_help_of_ingest_has_its_options(tmp_path: Path, run_here: RunHere, arguments: list[str]) -> None:
-    """The short form's help is that of the run, and it tells of the other command."""
+    """The short form shows the help of `ingest run`, which mentions `ingest status`."""
     result = run_here(*arguments, cwd=tmp_path)
     assert result.returncode == 0
     for word in ("--resume", "--sync", "--engine", "--bulk", "marketlens ingest status"):
         assert word in result.stdout
 
 
-def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport, run_here: RunHere) -> None:
-    """What is missing of an export is named, before a model or a store is looked for."""
+def test_an_invalid_export(tmp_path: Path, make_export: MakeExport, run_here: RunHere) -> None:
+    """The message names what the export lacks, before a model is loaded or a store is opened."""
     failed(run_here("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
     export = make_export()
     (export / "Images.csv").unlink()
@@ -58,7 +58,7 @@ def test_an_export_that_is_none(tmp_path: Path, make_export: MakeExport, run_her
 
 
 def test_no_model_says_how_to_get_one(tmp_path: Path, make_export: MakeExport, run_here: RunHere) -> None:
-    """For a folder that is no model, the message names the shipped one and the command that makes one."""
+    """For a folder without a model, the message names the shipped one and the command that makes one."""
     words = ("no model in nowhere", "marketlens model import", "models/marketlens-resnet50")
     failed(run_here("ingest", make_export(), "--model", "nowhere", cwd=tmp_path), 2, *words)
 
@@ -66,7 +66,7 @@ def test_no_model_says_how_to_get_one(tmp_path: Path, make_export: MakeExport, r
 def test_no_milvus_at_the_address(
     tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere
 ) -> None:
-    """A server address where nothing listens is named, for ingest and serve alike."""
+    """Ingest and serve name a server address where nothing listens."""
     options = ("--uri", "http://127.0.0.1:9", "--model", random_model)
     environment = {"MARKETLENS_MILVUS__TIMEOUT": "1"}
     failed(run_here("ingest", make_export(), *options, cwd=tmp_path, **environment), 3, "http://127.0.0.1:9")
@@ -81,23 +81,23 @@ def test_no_milvus_at_the_address(
         ("INDEX__TYPE", "DISKANN"),
         ("API__PORT", "0"),
         ("INGEST__BATCH_SIZE", "many"),
-        ("INDEX__TYPE", "IVF_PQ"),  # which Lite does not have
+        ("INDEX__TYPE", "IVF_PQ"),  # Lite does not have it
         ("MILVUS__URI", "localhost:19530"),
         ("MILVUS__URI", "http://127.0.0.1:99999"),
         ("MILVUS__URI", "http://:19530"),
         ("MILVUS__URL", "http://127.0.0.1:19530"),
     ],
 )
-def test_an_impossible_setting_is_named(
+def test_an_invalid_setting_is_named(
     tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere, name: str, value: str
 ) -> None:
-    """A setting with a wrong value is named as the environment variable that it is."""
+    """A setting with an invalid value is named by its environment variable."""
     result = run_here("ingest", make_export(), "--model", random_model, cwd=tmp_path, **{f"MARKETLENS_{name}": value})
     failed(result, 2, f"MARKETLENS_{name}")
 
 
 def test_too_many_rejected_is_1(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
-    """The share of rejected rows decides between 0 and 1; good rows are written either way, rejected ones reported."""
+    """The share of rejected rows decides between 0 and 1; good rows are written and rejected ones reported anyway."""
     export = make_export(listings=5, photos_each=1)
     (export / "images" / "l1-0.jpg").write_bytes(b"[bold]no photo[/bold]")
     result = run_here("ingest", export, "--model", random_model, cwd=tmp_path)
@@ -113,7 +113,7 @@ def test_too_many_rejected_is_1(tmp_path: Path, make_export: MakeExport, random_
 def test_a_catalogue_of_another_model(
     tmp_path: Path, make_export: MakeExport, random_model: Path, imagenet_model: Path, run_here: RunHere
 ) -> None:
-    """Ingest, search and serve refuse a collection that another model made; doctor says so as well."""
+    """Ingest, search and serve refuse a collection of another model; doctor reports it."""
     export = make_export(listings=2)
     assert run_here("ingest", export, "--model", random_model, cwd=tmp_path).returncode == 0
     other = ("--model", imagenet_model)
@@ -126,8 +126,8 @@ def test_a_catalogue_of_another_model(
     assert "model mismatch" in doctor.stdout
 
 
-def test_search_with_what_is_no_photo(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
-    """A missing file, a text file, an empty catalogue: said before anything is made."""
+def test_search_with_an_unusable_photo(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
+    """A missing file, a text file or a missing catalogue is reported before anything is created."""
     failed(run_here("search", "gone.jpg", "--model", random_model, cwd=tmp_path), 2, "gone.jpg")
     (tmp_path / "text.jpg").write_text("no photo")
     failed(run_here("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
@@ -139,20 +139,20 @@ def test_search_with_what_is_no_photo(tmp_path: Path, random_model: Path, run_he
     failed(run_here("search", "good.jpg", *crossed, "--model", random_model, cwd=tmp_path), 2, "lowest price")
 
 
-def test_a_report_that_cannot_be_written_is_said_first(
+def test_an_unwritable_report_is_reported_first(
     tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere
 ) -> None:
-    """Nothing is embedded for a report that has nowhere to go."""
+    """If the report cannot be written, nothing is embedded."""
     (tmp_path / "taken.json").mkdir()
     result = run_here("ingest", make_export(), "--model", random_model, "--report", "taken.json", cwd=tmp_path)
     failed(result, 3, "taken.json")
     assert not (tmp_path / "data").exists()
 
 
-def test_a_refused_ingest_is_not_said_to_run(
+def test_a_refused_ingest_is_not_shown_as_running(
     tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere
 ) -> None:
-    """Its report says that it failed, and the ledger has no run of it."""
+    """Its report says that it failed, and the ledger has no such run."""
     result = run_here("ingest", make_export(), "--model", random_model, "--resume", cwd=tmp_path)
     failed(result, 2, "no stopped run", "without --resume")
     assert json.loads((tmp_path / "data" / "report.json").read_text())["state"] == "failed"
@@ -160,16 +160,16 @@ def test_a_refused_ingest_is_not_said_to_run(
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_ingest_goes_on_where_it_was(
+def test_a_stopped_ingest_resumes(
     tmp_path: Path, make_export: MakeExport, random_model: Path, stop: signal.Signals
 ) -> None:
-    """Ctrl-C and SIGTERM leave a report of what is confirmed; the next run writes the rest and nothing twice."""
+    """Ctrl-C and SIGTERM leave a report of the confirmed rows; the next run writes the rest and nothing twice."""
     export = make_export(listings=24, photos_each=2)
     arguments = [COMMAND, "ingest", str(export), "--model", str(random_model), "--uri", "c.db", "--report", "r.json"]
     environment = os.environ | {"MARKETLENS_INGEST__BATCH_SIZE": "16"}
     process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 300
-    # The second batch is there, so the first one is counted.
+    # The second batch is written, so the first one is counted.
     while len(list(tmp_path.glob("c.db/collections/**/*.parquet"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(stop)
@@ -182,13 +182,13 @@ def test_a_stopped_ingest_goes_on_where_it_was(
     assert marketlens(*arguments[1:], cwd=tmp_path).returncode == 0
     second = json.loads((tmp_path / "r.json").read_text())
     assert (second["read"], second["finished"]) == (48, True)
-    # A batch may have been confirmed when the signal came, and not counted any more.
+    # A batch may have been confirmed when the signal came, but no longer counted.
     assert 0 <= second["unchanged"] - first["written"] <= 16
     assert second["written"] + second["unchanged"] == 48
 
 
 def test_runs_are_listed(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
-    """`ingest status` lists the runs with what they did; a dry run is none of them."""
+    """`ingest status` lists the runs with their counts; it does not list a dry run."""
     export = make_export(listings=2)
     assert "No run in data/ledger" in run_here("ingest", "status", cwd=tmp_path).stdout
     dry = run_here("ingest", export, "--model", random_model, "--dry-run", cwd=tmp_path)
@@ -201,16 +201,16 @@ def test_runs_are_listed(tmp_path: Path, make_export: MakeExport, random_model: 
     assert status.index("4 unchanged") < status.index("4 embedded")
 
 
-def test_search_narrows_and_sync_holds_back(
+def test_search_filters_and_sync_refuses(
     tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere
 ) -> None:
-    """`search` shows what passes its filters; `--sync` that would remove too much removes nothing and ends with 1."""
+    """`search` shows what passes its filters; `--sync` removes nothing and exits with 1 if it would remove too much."""
     export, model = make_export(listings=6, photos_each=1), ("--model", random_model)
     products = export / "Products.csv"
     products.write_text(products.read_text().replace('£2.00,"Leeds', '£2.00,"York'))
     assert run_here("ingest", export, *model, cwd=tmp_path).returncode == 0
-    narrow = ("--category", "Garden", "--location", "Leeds")
-    found = run_here("search", export / "images" / "l0-0.jpg", *narrow, *model, cwd=tmp_path).stdout
+    filters = ("--category", "Garden", "--location", "Leeds")
+    found = run_here("search", export / "images" / "l0-0.jpg", *filters, *model, cwd=tmp_path).stdout
     assert [number for number in range(6) if f"Thing {number}" in found] == [3, 5]
     images = export / "Images.csv"
     images.write_text("".join(images.read_text().splitlines(keepends=True)[:2]))
@@ -222,18 +222,18 @@ def test_search_narrows_and_sync_holds_back(
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
-    """serve, dashboard and up do not start half."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
+    """serve, dashboard and up refuse to start, and name the port."""
+    with socket.socket() as occupied:
+        occupied.bind(("127.0.0.1", 0))
+        occupied.listen()
+        port = str(occupied.getsockname()[1])
         for command in (["serve", "--model", random_model, "--port", port], ["dashboard", "--port", port], ["up"]):
             result = run_here(*command, cwd=tmp_path, MARKETLENS_DASHBOARD__PORT=port, MARKETLENS_API__PORT=port)
             failed(result, 2, port, "in use")
 
 
 def test_up_says_why_it_ended(tmp_path: Path, random_model: Path) -> None:
-    """Without a catalogue there is nothing to serve: up ends, with the reason and the name of what ended."""
+    """Without a catalogue, up ends with the reason and names the service that ended."""
     ports = free_ports(2)
     environment = {"MARKETLENS_API__PORT": str(ports[0]), "MARKETLENS_DASHBOARD__PORT": str(ports[1])}
     result = marketlens("up", "--model", random_model, cwd=tmp_path, **environment)
@@ -241,26 +241,26 @@ def test_up_says_why_it_ended(tmp_path: Path, random_model: Path) -> None:
     assert "The API ended with status 3" in result.stdout
 
 
-def test_doctor_looks_at_everything(
+def test_doctor_checks_everything(
     tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere
 ) -> None:
-    """All well is 0; without a model or a catalogue it says how to get them."""
-    poor = run_here("doctor", "--model", "nowhere", cwd=tmp_path)
-    assert poor.returncode == 3
+    """It exits with 0 if all checks pass; without a model or a catalogue it says how to get them."""
+    incomplete = run_here("doctor", "--model", "nowhere", cwd=tmp_path)
+    assert incomplete.returncode == 3
     for words in ("marketlens model import", "marketlens ingest EXPORT"):
-        assert words in poor.stdout
+        assert words in incomplete.stdout
     assert run_here("ingest", make_export(2), "--model", random_model, cwd=tmp_path).returncode == 0
-    well = run_here("doctor", "--model", random_model, cwd=tmp_path)
-    assert well.returncode == 0, well.stdout
-    assert "4 photos" in well.stdout
+    healthy = run_here("doctor", "--model", random_model, cwd=tmp_path)
+    assert healthy.returncode == 0, healthy.stdout
+    assert "4 photos" in healthy.stdout
 
 
 def test_doctor_shows_no_password(milvus_server: str, tmp_path: Path, run_here: RunHere) -> None:
-    """An address with name and password in it is shown without them."""
+    """A URL with a user name and a password is shown without them."""
     address = milvus_server.replace("//", "//shop:letmein@")
-    looked = run_here("doctor", cwd=tmp_path, MARKETLENS_MILVUS__URI=address)
-    assert f"{milvus_server}: " in looked.stdout, looked.stderr
-    assert "letmein" not in looked.stdout + looked.stderr
+    result = run_here("doctor", cwd=tmp_path, MARKETLENS_MILVUS__URI=address)
+    assert f"{milvus_server}: " in result.stdout, result.stderr
+    assert "letmein" not in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
@@ -277,12 +277,12 @@ def test_doctor_shows_no_password(milvus_server: str, tmp_path: Path, run_here: 
 def test_too_little_memory(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However a library says it: status 3, words, no traceback; another error keeps its own."""
+    """However a library reports it: status 3, a message, no traceback; other errors are raised as they are."""
 
-    def refused() -> None:
+    def fail() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", refused)
+    monkeypatch.setattr(cli, "app", fail)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 3
@@ -293,18 +293,18 @@ def test_too_little_memory(
 
 
 def test_doctor_needs_no_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no Streamlit, as in the ingest's image, that is said and nothing is wrong."""
-    monkeypatch.setattr(doctor, "version", _missing)
-    (what, well, found, _), *_ = doctor._extras(Settings())
-    assert (what, well) == ("streamlit", True)
+    """If Streamlit is missing, as in the ingest image, doctor reports it and the check passes."""
+    monkeypatch.setattr(doctor, "version", _raise_not_found)
+    (checked, healthy, found, _), *_ = doctor._extras(Settings())
+    assert (checked, healthy) == ("streamlit", True)
     assert "marketlens[dashboard]" in found
 
 
-def _missing(name: str) -> None:
+def _raise_not_found(name: str) -> None:
     raise metadata.PackageNotFoundError(name)
 
 
-def test_demo_on_ones_own_photos(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
+def test_demo_with_own_photos(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
     """A folder of photos, sub-folders as categories, becomes a catalogue and a contact sheet."""
     for number in range(8):
         folder = tmp_path / "mine" / ("cups" if number % 2 else "plates")
@@ -321,7 +321,7 @@ def test_demo_on_ones_own_photos(tmp_path: Path, random_model: Path, run_here: R
 
 
 def test_a_model_is_not_overwritten(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
-    """`model import` never replaces a folder; weights that are none are named."""
+    """`model import` never replaces a folder; invalid weights are named."""
     weights = random_model.parent / "random.safetensors"
     failed(run_here("model", "import", "--weights", weights, "--out", random_model, cwd=tmp_path), 3, "exists already")
     (tmp_path / "w.safetensors").write_bytes(b"none")

@@ -1,4 +1,4 @@
-"""What the dashboard's image holds is enough for the dashboard."""
+"""The dashboard's image contains everything that the dashboard needs."""
 
 import re
 import subprocess
@@ -10,44 +10,44 @@ from tests.support.paths import ROOT
 DEPLOY = ROOT / "deploy"
 
 
-# What PyPI's packages call themselves, without extras and versions.
+# Names of PyPI packages, without extras and versions.
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def test_the_dashboards_image_needs_nothing_else() -> None:
-    """Every page, and the command that starts it, can be imported with what deploy/dashboard.txt brings: no torch."""
+    """With only the packages of deploy/dashboard.txt (no torch), every page and its start command can be imported."""
     needs = [line for line in (DEPLOY / "dashboard.txt").read_text().split("\n") if line and line[0] != "#"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    own = {NAME.match(one)[0] for one in project["dependencies"] + project["optional-dependencies"]["dashboard"]}  # type: ignore[index]
-    assert set(needs) <= own, "the extra says what a dashboard needs; the list adds nothing to it"
+    own = {NAME.match(line)[0] for line in project["dependencies"] + project["optional-dependencies"]["dashboard"]}  # type: ignore[index]
+    assert set(needs) <= own, "the list may not add anything to the extra `dashboard`"
     locked = (ROOT / "requirements.lock").read_text()
-    assert all(re.search(rf"^{re.escape(one)}==", locked, re.M) for one in needs)
+    assert all(re.search(rf"^{re.escape(name)}==", locked, re.M) for name in needs)
     result = subprocess.run(
         [sys.executable, "-c", IMPORT_WITH, *needs], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-# Hides every package that the named ones do not bring, then imports what the dashboard's container runs.
+# Hide every package that the named ones do not require, then import what the dashboard's container runs.
 IMPORT_WITH = """
 import importlib, importlib.metadata as metadata, sys
 from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name as name
 
-there, todo = set(), [Requirement(one) for one in sys.argv[1:]]
+seen, todo = set(), [Requirement(argument) for argument in sys.argv[1:]]
 while todo:
-    asked = todo.pop()
-    if (name(asked.name), *asked.extras) in there:
+    package = todo.pop()
+    if (name(package.name), *package.extras) in seen:
         continue
-    there.add((name(asked.name), *asked.extras))
-    for line in metadata.requires(asked.name) or ():
+    seen.add((name(package.name), *package.extras))
+    for line in metadata.requires(package.name) or ():
         need = Requirement(line)
-        if not need.marker or any(need.marker.evaluate({"extra": extra}) for extra in ("", *asked.extras)):
+        if not need.marker or any(need.marker.evaluate({"extra": extra}) for extra in ("", *package.extras)):
             todo.append(need)
-there = {one[0] for one in there} | {"marketlens"}
+visible = {package for package, *_ in seen} | {"marketlens"}
 hidden = {
-    module for module, owners in metadata.packages_distributions().items() if not there & {name(one) for one in owners}
+    module for module, owners in metadata.packages_distributions().items() if not visible & set(map(name, owners))
 }
 assert {"torch", "pymilvus", "fastapi", "sklearn"} <= hidden, hidden
 

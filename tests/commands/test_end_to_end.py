@@ -1,4 +1,4 @@
-"""The whole way through with the real ResNet50, as a user walks it: commands, processes, HTTP."""
+"""The whole workflow with the real ResNet50, as a user runs it: commands, processes, HTTP."""
 
 import csv
 import http.client
@@ -24,7 +24,7 @@ from tests.support.pictures import jpeg
 
 @pytest.fixture(scope="module")
 def catalogue(listings_part: Path, imagenet_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder in which the first 120 real listings were ingested by the command."""
+    """A working folder into which the command has ingested the first 120 real listings."""
     folder = tmp_path_factory.mktemp("work")
     result = marketlens("ingest", listings_part, "--model", imagenet_model, cwd=folder)
     assert result.returncode == 0, result.stderr
@@ -45,14 +45,14 @@ def test_ingest_loses_nothing(catalogue: Path, listings_part: Path) -> None:
 
 
 def test_a_second_ingest_writes_nothing(catalogue: Path, listings_part: Path, imagenet_model: Path) -> None:
-    """The same export again: all unchanged."""
+    """For the same export, all rows are unchanged."""
     result = marketlens("ingest", listings_part, "--model", imagenet_model, cwd=catalogue)
     report = json.loads((catalogue / "data" / "report.json").read_text())
     assert (result.returncode, report["written"], report["unchanged"]) == (0, 0, len(rows_of(listings_part)))
 
 
 def test_search_prints_the_listing(catalogue: Path, listings_part: Path, imagenet_model: Path) -> None:
-    """A photo of a listing finds that listing first, at a score of 1."""
+    """A photo of a listing finds that listing first, with a score of 1."""
     row = rows_of(listings_part)[10]
     photo = listings_part / "images" / f"{row['id']}.jpg"
     result = marketlens("search", photo, "--model", imagenet_model, "--limit", 3, cwd=catalogue)
@@ -63,7 +63,7 @@ def test_search_prints_the_listing(catalogue: Path, listings_part: Path, imagene
 
 
 def test_embeddings_find_the_other_photo(listings_part: Path, imagenet_model: Path, tmp_path: Path) -> None:
-    """Real photos: the other photo of a listing is found far more often than chance, through `marketlens embed`."""
+    """With vectors of `marketlens embed`, real photos find their listing's other photo far more often than chance."""
     out = tmp_path / "vectors.parquet"
     result = marketlens("embed", listings_part, "--out", out, "--model", imagenet_model, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -74,14 +74,14 @@ def test_embeddings_find_the_other_photo(listings_part: Path, imagenet_model: Pa
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     scores = vectors @ vectors.T
     np.fill_diagonal(scores, -1)
-    several = np.array([(listings == one).sum() > 1 for one in listings])
+    several = np.array([(listings == listing).sum() > 1 for listing in listings])
     recall = (listings[scores.argmax(axis=1)] == listings)[several].mean()
     assert recall > 0.4, f"recall@1 {recall:.3f}"
 
 
 @pytest.fixture(scope="module")
 def up(catalogue: Path, imagenet_model: Path) -> Iterator[tuple[str, str, Path]]:
-    """`marketlens up` on free ports: addresses of API and dashboard, and the log."""
+    """`marketlens up` on free ports: URLs of API and dashboard, and the log."""
     ports = free_ports(2)
     api, dashboard = (f"http://127.0.0.1:{port}" for port in ports)
     environment = os.environ | {
@@ -102,14 +102,14 @@ def up(catalogue: Path, imagenet_model: Path) -> Iterator[tuple[str, str, Path]]
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0, log.read_text()
-    # Stopped together: neither port answers any more.
-    for address in (api, dashboard):
+    # Both are stopped: neither port responds any more.
+    for url in (api, dashboard):
         with pytest.raises(httpx.ConnectError):
-            httpx.get(address)
+            httpx.get(url)
 
 
 def test_up_runs_api_and_dashboard(up: tuple[str, str, Path], listings_part: Path) -> None:
-    """Both answer; a real photo through HTTP finds its listing, and its picture can be fetched."""
+    """Both respond; a real photo finds its listing through HTTP, and the hit's photo can be fetched."""
     api, dashboard, _ = up
     assert httpx.get(f"{api}/readyz").json()["photos"] == len(rows_of(listings_part))
     assert httpx.get(f"{dashboard}/_stcore/health").status_code == 200
@@ -119,12 +119,12 @@ def test_up_runs_api_and_dashboard(up: tuple[str, str, Path], listings_part: Pat
     hit = response.json()["hits"][0]
     assert (hit["listing_id"], round(hit["score"], 3)) == (row["product_id"], 1.0)
     assert httpx.get(api + hit["photo_url"]).headers["content-type"] == "image/jpeg"
-    # One decoding only: an id with an escape in it is not another id.
+    # Paths are decoded once: an id that contains an escape is not another id.
     assert "%2F" in httpx.get(f"{api}/v1/listings/a%252Fb").json()["detail"]
 
 
 def test_a_photo_scaled_and_saved_again_still_finds_its_listing(up: tuple[str, str, Path], listings_part: Path) -> None:
-    """Nine of ten photos are found first after being scaled to 60 % and saved at quality 60, as messengers do."""
+    """Nine of ten photos find themselves first after being scaled to 60 % and saved at quality 60, as messengers do."""
     rows = rows_of(listings_part)[::10]
     found = 0
     for row in rows:
@@ -140,19 +140,19 @@ def test_a_photo_scaled_and_saved_again_still_finds_its_listing(up: tuple[str, s
 
 
 def test_an_idle_connection_is_kept(up: tuple[str, str, Path]) -> None:
-    """A connection that was idle for longer than uvicorn's own five seconds takes another request."""
+    """A connection that was idle for longer than uvicorn's default of five seconds accepts another request."""
     with closing(http.client.HTTPConnection(up[0].removeprefix("http://"), timeout=30)) as connection:
         for seconds in (0, 7):
             time.sleep(seconds)
             connection.request("GET", "/livez")
-            connection.auto_open = 0  # were it closed, the second request would open another
-            answer = connection.getresponse()
-            assert (answer.status, len(answer.read()) > 0) == (200, True)
+            connection.auto_open = 0  # if it were closed, the second request would otherwise open another
+            response = connection.getresponse()
+            assert (response.status, len(response.read()) > 0) == (200, True)
 
 
 @pytest.mark.usefixtures("up")
 def test_the_embedded_database_has_one_user(catalogue: Path, listings_part: Path, imagenet_model: Path) -> None:
-    """While the API has it open, an ingest says who does, and exits without a traceback."""
+    """While the API has it open, an ingest names that process, and exits without a traceback."""
     result = marketlens("ingest", listings_part, "--model", imagenet_model, cwd=catalogue)
     assert result.returncode == 3
     assert "in use by process" in result.stderr
@@ -160,7 +160,7 @@ def test_the_embedded_database_has_one_user(catalogue: Path, listings_part: Path
 
 
 def test_up_logs_no_noise(up: tuple[str, str, Path]) -> None:
-    """What FAISS and pymilvus say to themselves does not reach the log."""
+    """Internal messages of FAISS and pymilvus do not reach the log."""
     text = up[2].read_text()
     for noise in ("WARNING clustering", "Traceback", "Method not implemented"):
         assert noise not in text

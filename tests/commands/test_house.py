@@ -1,4 +1,4 @@
-"""The command's front door."""
+"""The start-up of the command."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 from tests.support.paths import ROOT
 
 
-def test_help_is_quick_because_rooms_are_lazy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     """`marketlens --help` loads neither torch nor Milvus."""
     code = (
         "import sys; from marketlens import cli\n"

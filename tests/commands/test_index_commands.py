@@ -1,4 +1,4 @@
-"""`marketlens index` as a user meets it: one build's life, and what a mistake says."""
+"""`marketlens index` as a user sees it: the life of a build, and the messages for mistakes."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from tests.support.milvus_server import free_ports
 
 @pytest.fixture(scope="module")
 def second_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another ResNet50 of random weights."""
+    """Another ResNet50 with random weights."""
     import torch
 
     torch.manual_seed(1)
@@ -32,7 +32,7 @@ def second_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_build_from_first_to_last(
     tmp_path: Path, make_export: MakeExport, random_model: Path, second_model: Path, run_here: RunHere
 ) -> None:
-    """Build with another model, check, promote, search, serve, roll back, forward again, drop the old one."""
+    """Build with another model, check, promote, search, serve, roll back, promote again, drop the old build."""
     own = {"MARKETLENS_MODEL__PATH": str(random_model)}
 
     def index(*arguments: object) -> str:
@@ -55,7 +55,7 @@ def test_a_build_from_first_to_last(
     failed(run_here("search", photo, cwd=tmp_path, **own), 2, f"--model {second_model}")
     assert run_here("search", photo, "--model", second_model, cwd=tmp_path).returncode == 0
     failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "Rollback would go", "--force")
-    assert serves(tmp_path, own) == new
+    assert served_collection(tmp_path, own) == new
     back = index("rollback")
     assert f"Live: {old}" in back
     assert f"MARKETLENS_MODEL__PATH={random_model}" in back
@@ -64,8 +64,8 @@ def test_a_build_from_first_to_last(
     assert old not in index("status")
 
 
-def serves(folder: Path, environment: dict[str, str]) -> str:
-    """The collection that `marketlens serve` is ready with."""
+def served_collection(folder: Path, environment: dict[str, str]) -> str:
+    """Return the collection that `marketlens serve` reports when it is ready."""
     port = free_ports(1)[0]
     process = subprocess.Popen([COMMAND, "serve", "--port", str(port)], cwd=folder, env=os.environ | environment)
     try:
@@ -83,7 +83,7 @@ def serves(folder: Path, environment: dict[str, str]) -> str:
 
 
 def test_other_index_parameters(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
-    """The model stays, embeddings are copied; a build that differs from the live collection is not promoted."""
+    """With the same model, embeddings are copied; a build that differs from the live collection is not promoted."""
     options = {"MARKETLENS_MODEL__PATH": str(random_model), "MARKETLENS_INDEX__TYPE": "HNSW"}
     export = make_export(listings=4)
     assert run_here("ingest", export, cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model)).returncode == 0
@@ -92,9 +92,9 @@ def test_other_index_parameters(tmp_path: Path, make_export: MakeExport, random_
     more = make_export(listings=5, name="more/export")
     assert run_here("ingest", more, cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model)).returncode == 0
     failed(run_here("index", "promote", cwd=tmp_path, **options), 2, "missing", "index build --resume", "--force")
-    missed = run_here("index", "check", cwd=tmp_path, **options)
-    assert missed.returncode == 1
-    assert "photos differ" in missed.stdout
+    check = run_here("index", "check", cwd=tmp_path, **options)
+    assert check.returncode == 1
+    assert "photos differ" in check.stdout
     assert run_here("index", "build", "--resume", cwd=tmp_path, **options).returncode == 0
     promoted = run_here("index", "promote", cwd=tmp_path, **options)
     assert promoted.returncode == 0, promoted.stderr
@@ -102,7 +102,7 @@ def test_other_index_parameters(tmp_path: Path, make_export: MakeExport, random_
 
 
 def test_mistakes(tmp_path: Path, run_here: RunHere) -> None:
-    """Without a catalogue every command says so, and none makes a database."""
+    """Without a catalogue, every command says so, and none creates a database."""
     for arguments in (["status"], ["build"], ["check"], ["golden"], ["promote"], ["rollback"], ["drop", "x"]):
         failed(run_here("index", *arguments, cwd=tmp_path), 3, "marketlens ingest")
     assert not (tmp_path / "data").exists()

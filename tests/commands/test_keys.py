@@ -7,13 +7,13 @@ from tests.support.commands import RunHere
 
 
 def test_keys_by_command(tmp_path: Path, run_here: RunHere) -> None:
-    """Made, listed, revoked; the key alone goes to stdout, so that a script can take it. The secret is changed."""
+    """Create, list and revoke a key, and rotate the secret. Only the key goes to stdout, so a script can read it."""
     path = tmp_path / "data" / "api-keys.json"
     assert run_here("keys", "rotate-secret", cwd=tmp_path).returncode == 2
-    assert not path.exists(), "a key file that nobody asked for would close a service"
-    made = run_here("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
-    token = made.stdout.strip()
-    assert (made.returncode, len(token.split())) == (0, 1)
+    assert not path.exists(), "a key file created by accident would make a running service require keys"
+    created = run_here("keys", "create", "shop", "--scope", "write", cwd=tmp_path)
+    token = created.stdout.strip()
+    assert (created.returncode, len(token.split())) == (0, 1)
     assert KeyRing(path, public=True).find(token).name == "shop"
     before = KeyFile.read(path)
     assert run_here("keys", "rotate-secret", cwd=tmp_path).returncode == 0

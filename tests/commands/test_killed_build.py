@@ -12,8 +12,8 @@ from tests.support.exports import write_export
 from tests.support.paths import ROOT
 
 
-def test_a_killed_build_goes_on(tmp_path: Path, lite: MilvusSettings) -> None:
-    """After kill -9 between two batches: whole batches are there, the rest follows."""
+def test_a_killed_build_resumes(tmp_path: Path, lite: MilvusSettings) -> None:
+    """After kill -9 between two batches, whole batches are stored, and the next run adds the rest."""
     export = write_export(tmp_path / "export", 8, 2)
     killed = subprocess.run([sys.executable, "-c", _KILLED, lite.uri, export], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -21,10 +21,10 @@ def test_a_killed_build_goes_on(tmp_path: Path, lite: MilvusSettings) -> None:
     try:
         info = photos.builds.newest()
         assert info.state == "building"
-        assert 0 < photos.at(info).reader.count() < 16
-        there = photos.at(info).reader.count()
+        stored = photos.at(info).reader.count()
+        assert 0 < stored < 16
         embedder, engine = other_embedder()
-        assert run(photos, info, embedder).embedded == engine.photos == 16 - there
+        assert run(photos, info, embedder).embedded == engine.photos == 16 - stored
         photos.builds.promote(photos.builds.newest())
         assert photos.builds.live().name == info.name
     finally:

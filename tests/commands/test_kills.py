@@ -1,4 +1,4 @@
-"""kill -9 at any moment, and run again: the same collection as after one clean run."""
+"""After kill -9 at any moment, running again gives the same collection as one clean run."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.support.exports import write_export
 
 pytestmark = pytest.mark.slow
 
-# More with MARKETLENS_TEST_KILLS=50: each costs a few seconds.
+# MARKETLENS_TEST_KILLS=50 for more: each costs a few seconds.
 KILLS = int(os.environ.get("MARKETLENS_TEST_KILLS", "4"))
 LINES = "data/ledger/*/rows-0*.parquet"
 
@@ -29,7 +29,7 @@ def contents(database: Path) -> tuple[dict[str, str], np.ndarray]:
     embeddings = photos.reader.embeddings(ids)
     assert photos.reader.count() == len(ids) == len(set(ids))
     photos.close()
-    return {photo_id: one.sha256 + one.photo.listing.title for photo_id, one in stored.items()}, embeddings
+    return {photo_id: record.sha256 + record.photo.listing.title for photo_id, record in stored.items()}, embeddings
 
 
 @pytest.fixture(scope="module")
@@ -43,39 +43,39 @@ def clean(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Path:
     return folder
 
 
-def well_ended(status: int, output: str, again: list[str]) -> None:
-    """A kill leaves nothing that stops the next run; --resume alone says so where the killed run had not begun."""
-    assert status == 0 or (again and status == 2 and "no stopped run" in output), output
+def check_status(status: int, output: str, resume: list[str]) -> None:
+    """After a kill the next run succeeds; only --resume may fail, if the killed run had not started."""
+    assert status == 0 or (resume and status == 2 and "no stopped run" in output), output
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_kill(clean: Path, tmp_path: Path, random_model: Path, resume: bool) -> None:
-    """Killed again and again at random moments, then run to the end: nothing lost, nothing twice, the books right."""
+    """After kills at random moments and a complete run: nothing is lost or duplicated, and the counts are correct."""
     seed = int(os.environ.get("MARKETLENS_TEST_SEED", time.time_ns() % 10_000))
-    chance = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     print(f"MARKETLENS_TEST_SEED={seed}")
     arguments = ["ingest", str(clean / "export"), "--model", str(random_model), "--uri", "c.db"]
     environment = os.environ | {"MARKETLENS_INGEST__BATCH_SIZE": "16"}
     longest = float((clean / "seconds").read_text())
-    again: list[str] = []
+    resume_option: list[str] = []
     for number in range(KILLS):
         output = tmp_path / f"output-{number}.txt"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [COMMAND, *arguments, *again], cwd=tmp_path, env=environment, stdout=file, stderr=file
+                [COMMAND, *arguments, *resume_option], cwd=tmp_path, env=environment, stdout=file, stderr=file
             )
-        moment = time.monotonic() + chance.uniform(0, longest)
-        # The first kill falls while the ledger has lines, and not all of them.
+        moment = time.monotonic() + random.uniform(0, longest)
+        # The first kill comes while the ledger has some, but not all lines.
         while process.poll() is None and not (time.monotonic() > moment if number else any(tmp_path.glob(LINES))):
             time.sleep(0.01)
         process.kill()
         killed = process.wait() == -signal.SIGKILL
         assert killed or number, output.read_text()
         if not killed:
-            well_ended(process.returncode, output.read_text(), again)
-        again = ["--resume"] if resume and killed else []
-    result = marketlens(*arguments, *again, cwd=tmp_path, MARKETLENS_INGEST__BATCH_SIZE="16")
-    well_ended(result.returncode, result.stderr, again)
+            check_status(process.returncode, output.read_text(), resume_option)
+        resume_option = ["--resume"] if resume and killed else []
+    result = marketlens(*arguments, *resume_option, cwd=tmp_path, MARKETLENS_INGEST__BATCH_SIZE="16")
+    check_status(result.returncode, result.stderr, resume_option)
     if result.returncode:
         result = marketlens(*arguments, cwd=tmp_path, MARKETLENS_INGEST__BATCH_SIZE="16")
         assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""Milvus Lite and other processes: who holds its lock, and connections that wait."""
+"""Milvus Lite and other processes: the holder of its lock, and idle connections."""
 
 import os
 import subprocess
@@ -19,9 +19,9 @@ with open(sys.argv[1], "w") as file:
 """
 
 
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux lists the holders of locks")
 def test_lock_holder(tmp_path: Path) -> None:
-    """The process that holds the database's lock is named while it holds it, and nobody before or after."""
+    """The process that holds the database's lock is found while it holds it, and none before or after."""
     (tmp_path / "LOCK").touch()
     assert lock_holder(tmp_path) is None
     with subprocess.Popen(
@@ -38,7 +38,7 @@ def test_lock_holder(tmp_path: Path) -> None:
 
 IDLE = """
 import sys, time
-from catalog import milvus
+from catalog.store import milvus
 from catalog.settings import IndexSettings, MilvusSettings
 if sys.argv[2] == "pinging":
     milvus._NO_PINGS = {}
@@ -52,7 +52,7 @@ connection.close()
 
 @pytest.mark.slow
 def test_an_idle_connection_is_left_alone(tmp_path: Path) -> None:
-    """Lite's server ends the connection of a client that asks every 10 seconds whether it lives: ours never asks."""
+    """Lite's server closes the connection of a client that sends keepalive pings every 10 seconds: ours sends none."""
     # Both at once: each waits for 12 seconds.
     processes = {
         way: subprocess.Popen(
@@ -66,8 +66,8 @@ def test_an_idle_connection_is_left_alone(tmp_path: Path) -> None:
     }
     pings = {}
     for way, process in processes.items():
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
-        pings[way] = said.count("Finish keepalive ping")
-    assert pings["pinging"] > 0, "gRPC tells pings in other words now"
+        _, log = process.communicate(timeout=120)
+        assert process.returncode == 0, log
+        pings[way] = log.count("Finish keepalive ping")
+    assert pings["pinging"] > 0, "gRPC logs pings with another text now"
     assert pings["ours"] == 0

@@ -1,4 +1,4 @@
-"""How much memory a process held."""
+"""The peak memory of a process."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ SMALL = "from catalog.memory import peak_bytes; print(peak_bytes())"
 
 
 def test_the_peak_is_the_processes_own() -> None:
-    """A small process that a large one starts is small: Linux counts its parent's memory into `ru_maxrss`."""
+    """A small child of a large process reports a small peak; Linux counts the parent's memory in `ru_maxrss`."""
     large = np.ones(50_000_000)
     assert peak_bytes() > large.nbytes
     child = subprocess.run([sys.executable, "-c", SMALL], stdout=subprocess.PIPE, check=True)

@@ -1,4 +1,4 @@
-"""Serving needs neither torch nor what came with it: every command that serves runs where their imports fail."""
+"""Serving needs neither torch nor its companions: these commands run although their imports fail."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.commands import failed, marketlens
 from tests.support.exports import write_export
 from tests.support.milvus_server import free_ports
 
-# Finds everything that is installed but for these.
+# Find every installed package except these.
 WITHOUT = """
 import sys
 from importlib.machinery import PathFinder
@@ -37,38 +37,38 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an export, ingested by the shipped model without torch."""
     home = tmp_path_factory.mktemp("home")
     write_export(home / "export", 8)
-    done = marketlens("ingest", "export", cwd=home, command=COMMAND)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = marketlens("ingest", "export", cwd=home, command=COMMAND)
+    assert result.returncode == 0, result.stdout + result.stderr
     return home
 
 
 def test_import_fails(tmp_path: Path) -> None:
-    """The interpreter of these tests has no torch: a training says what to install."""
-    done = marketlens("train", "prepared", "--out", "model", cwd=tmp_path, command=COMMAND)
-    failed(done, 2, "torch is not installed", f'{sys.executable} -m pip install "marketlens[train]"')
+    """Without torch, a training says what to install."""
+    result = marketlens("train", "prepared", "--out", "model", cwd=tmp_path, command=COMMAND)
+    failed(result, 2, "torch is not installed", f'{sys.executable} -m pip install "marketlens[train]"')
     assert list(tmp_path.iterdir()) == []
 
 
 def test_search(home: Path) -> None:
-    """A photo finds its own listing, and doctor finds nothing to mend."""
-    done = marketlens("search", "export/images/l3-0.jpg", "--limit", 1, cwd=home, command=COMMAND)
-    assert done.returncode == 0, done.stderr
-    assert "Thing 3" in done.stdout
-    looked = marketlens("doctor", cwd=home, command=COMMAND)
-    assert looked.returncode == 0, looked.stdout
-    assert 'pip install "marketlens[train]"' in looked.stdout
+    """A photo finds its own listing, and doctor finds no problem."""
+    found = marketlens("search", "export/images/l3-0.jpg", "--limit", 1, cwd=home, command=COMMAND)
+    assert found.returncode == 0, found.stderr
+    assert "Thing 3" in found.stdout
+    checked = marketlens("doctor", cwd=home, command=COMMAND)
+    assert checked.returncode == 0, checked.stdout
+    assert 'pip install "marketlens[train]"' in checked.stdout
 
 
 def test_insights(home: Path) -> None:
-    """The collection is looked at as a whole: categories by the head, map, duplicates."""
-    done = marketlens("insights", cwd=home, command=COMMAND)
-    assert done.returncode == 0, done.stderr
-    assert "photos on the map" in done.stdout
+    """Insights of the whole collection: categories by the head, map, duplicates."""
+    result = marketlens("insights", cwd=home, command=COMMAND)
+    assert result.returncode == 0, result.stderr
+    assert "photos on the map" in result.stdout
 
 
 @pytest.fixture(scope="module")
 def client(home: Path) -> Iterator[Client]:
-    """The service."""
+    """A client of the running service."""
     port = free_ports(1)[0]
     with process([*COMMAND, "serve", "--port", port], home, f"http://127.0.0.1:{port}/readyz"):
         yield Client(f"http://127.0.0.1:{port}")

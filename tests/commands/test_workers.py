@@ -32,26 +32,26 @@ class Served:
     log: Path
 
     def get(self, path: str) -> httpx.Response:
-        """Ask over a connection of its own."""
+        """Send a request over a new connection."""
         return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that answer, besides those that help them."""
+        """Return the worker processes, without their helpers."""
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 @pytest.fixture
 def served(tmp_path: Path, milvus_server: str, random_model: Path) -> Iterator[Served]:
-    """Both workers are ready; stopped afterwards, if the test did not."""
+    """A service with two ready workers; stopped afterwards unless the test stopped it."""
     write_export(tmp_path / "export", 6)
-    given = ("--model", random_model, "--uri", milvus_server)
-    ingested = marketlens("ingest", tmp_path / "export", *given, cwd=tmp_path, **ALIAS)
+    options = ("--model", random_model, "--uri", milvus_server)
+    ingested = marketlens("ingest", tmp_path / "export", *options, cwd=tmp_path, **ALIAS)
     assert ingested.returncode == 0, ingested.stderr
     port, path = free_ports(1)[0], tmp_path / "log.jsonl"
     with path.open("wb") as log:
         process = subprocess.Popen(
-            [COMMAND, "serve", "--workers", "2", "--port", str(port), *given],
+            [COMMAND, "serve", "--workers", "2", "--port", str(port), *options],
             cwd=tmp_path,
             env=os.environ | ALIAS,
             stdout=subprocess.DEVNULL,
@@ -68,14 +68,14 @@ def served(tmp_path: Path, milvus_server: str, random_model: Path) -> Iterator[S
         process.wait(40)
 
 
-def counted(served: Served) -> int:
-    """The requests that one of the workers tells of."""
+def count_requests(served: Served) -> int:
+    """Return the number of requests that one of the workers reports."""
     return sum(point["requests"] for point in served.get("/v1/activity").json()["points"])
 
 
-def seconds(served: Served, kept: httpx.Client | None = None) -> float:
-    """What an answer takes, over a connection that is kept or over a new one."""
-    with nullcontext(kept) if kept else httpx.Client() as client:
+def measure_seconds(served: Served, open_client: httpx.Client | None = None) -> float:
+    """Measure the time of a response, over an open connection or over a new one."""
+    with nullcontext(open_client) if open_client else httpx.Client() as client:
         started = time.perf_counter()
         client.get(f"http://127.0.0.1:{served.port}/livez")
         return time.perf_counter() - started
@@ -83,7 +83,7 @@ def seconds(served: Served, kept: httpx.Client | None = None) -> float:
 
 @pytest.mark.slow
 def test_workers(served: Served) -> None:
-    """Both answer, at once; the figures are those of both; one that dies is replaced; SIGTERM leaves nobody behind."""
+    """Both respond; metrics cover both; a worker that dies is replaced; SIGTERM leaves no process behind."""
     assert served.get("/readyz").json()["photos"] == 12
     url = f"http://127.0.0.1:{served.port}/v1/search"
     for seed in range(12):
@@ -93,19 +93,20 @@ def test_workers(served: Served) -> None:
         served.get("/livez")
         if len(list(folder.glob("counter_*.db"))) == 2:
             break
-    assert len(list(folder.glob("counter_*.db"))) == 2, "one worker answers everything"
-    wanted = 'marketlens_requests_total{method="POST",route="/v1/search",status="200"} 12.0'
-    assert all(wanted in served.get("/metrics").text for _ in range(6))
+    assert len(list(folder.glob("counter_*.db"))) == 2, "one worker handles all requests"
+    metric = 'marketlens_requests_total{method="POST",route="/v1/search",status="200"} 12.0'
+    assert all(metric in served.get("/metrics").text for _ in range(6))
 
     deadline = time.monotonic() + START_SECONDS
-    while not all(counted(served) >= 12 for _ in range(6)):  # both look at their figures every ten seconds
+    while not all(count_requests(served) >= 12 for _ in range(6)):  # both refresh their figures every ten seconds
         assert time.monotonic() < deadline
         time.sleep(0.5)
 
-    with httpx.Client() as kept:  # were each answer to wait for an ACK, only the first ones of a connection would not
-        by_turns = [(seconds(served, kept), seconds(served)) for _ in range(20)]
-    on_one, on_new = (sorted(spent)[5] for spent in zip(*by_turns, strict=True))
-    assert on_one < 2 * on_new
+    # If responses waited for an ACK, only the first ones of a connection would not.
+    with httpx.Client() as open_client:
+        pairs = [(measure_seconds(served, open_client), measure_seconds(served)) for _ in range(20)]
+    on_open, on_new = (sorted(times)[5] for times in zip(*pairs, strict=True))
+    assert on_open < 2 * on_new
 
     assert len(served.workers()) == 2
     served.workers()[0].kill()
@@ -126,15 +127,15 @@ def test_workers(served: Served) -> None:
 
 
 def test_lite_belongs_to_one_process(tmp_path: Path, random_model: Path) -> None:
-    """Several workers on the embedded database are refused, with what to do instead."""
+    """Several workers on the embedded database are refused, with a hint."""
     result = marketlens("serve", "--workers", "2", "--uri", "m.db", "--model", random_model, cwd=tmp_path)
     assert result.returncode == 2
     assert "one process" in result.stderr
     assert "Milvus server" in result.stderr
 
 
-def test_what_is_wrong_is_said_once(tmp_path: Path, random_model: Path) -> None:
-    """Before there are workers: no Milvus, no traceback, one message."""
+def test_an_error_is_reported_once(tmp_path: Path, random_model: Path) -> None:
+    """A missing Milvus is reported before workers start: one message, no traceback."""
     uri = f"http://127.0.0.1:{free_ports(1)[0]}"
     result = marketlens("serve", "--workers", "2", "--uri", uri, "--model", random_model, cwd=tmp_path)
     assert result.returncode == 3

@@ -255,9 +255,9 @@ def edit(backup: Path, **fields: object) -> None:
         (lambda backup: damage(backup, "verdicts.jsonl"), BackupBroken, "verdicts.jsonl has changed"),
         (lambda backup: (backup / "model" / "model.safetensors").unlink(), BackupBroken, "model.safetensors cannot be"),
         (lambda backup: (backup / MANIFEST).unlink(), NotFound, "There is no backup in"),
-        (lambda backup: (backup / MANIFEST).write_bytes(b"{"), BackupBroken, "cannot be understood"),
+        (lambda backup: (backup / MANIFEST).write_bytes(b"{"), BackupBroken, "is invalid"),
         (lambda backup: edit(backup, format=2), BackupBroken, "format"),
-        (lambda backup: edit(backup, files={"uploads/../../x": ""}), BackupBroken, "no path inside a backup"),
+        (lambda backup: edit(backup, files={"uploads/../../x": ""}), BackupBroken, "not a path inside a backup"),
     ],
     ids=["photos", "verdicts", "missing", "no-manifest", "cut-manifest", "newer", "outside"],
 )
@@ -299,7 +299,7 @@ def test_an_occupied_place(place: Place, backup: Path, kind: str) -> None:
         before = photos.builds.live()
     decide(there, "reject")
     own = verdicts_of(there)
-    with pytest.raises(BuildRefused, match="There is a catalogue") as raised:
+    with pytest.raises(BuildRefused, match="There is already a catalogue") as raised:
         bring_back(backup, there)
     assert "--replace" in raised.value.hint
     restored = bring_back(backup, there, replace=True)
@@ -393,7 +393,7 @@ def test_a_killed_backup_is_none(place: Place, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("backup*")] == ["backup.part"]
     with pytest.raises(NotFound, match="no backup") as raised:
         read_manifest(tmp_path / "backup.part")
-    assert "broken off" in raised.value.hint
+    assert "incomplete" in raised.value.hint
     back_up(here, tmp_path / "backup")
     check_files(tmp_path / "backup", read_manifest(tmp_path / "backup"), lambda _: None)
     with pytest.raises(OutputFailed, match="exists already"):
@@ -521,7 +521,7 @@ def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Pat
     held = files_in(home / "b")
     assert not [name for name, data in held.items() for secret in secrets if secret.encode() in data]
     failed(run_here("backup", "b", cwd=home, **own), 3, "exists already")
-    failed(run_here("restore", home / "b", cwd=home, **own), 2, "There is a catalogue", "--replace")
+    failed(run_here("restore", home / "b", cwd=home, **own), 2, "There is already a catalogue", "--replace")
     failed(run_here("restore", home, cwd=other, **own), 2, "There is no backup")
     away = f"http://127.0.0.1:{free_ports(1)[0]}"
     failed(run_here("restore", home / "b", "--uri", away, cwd=other, **own), 3, "No Milvus answers", "running")

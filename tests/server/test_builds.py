@@ -12,7 +12,7 @@ from catalog.settings import IndexSettings
 from catalog.store.builds import CollectionInfo
 from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
-from index_builds.difference import compare, differing, suspects
+from index_builds.difference import compare, find_suspects, look_up_batches
 from index_builds.promotion import require_same
 from tests.support.catalogues import Connect
 from tests.support.vectors import DIM, MODEL, stored, unit_vectors
@@ -154,13 +154,13 @@ def test_differences_are_counted(photos: PhotoCollection) -> None:
     other_bytes = replace(stored(1), sha256="f" * 64)
     build.writer.upsert([cheaper, other_bytes, stored(20)], unit_vectors(3))
     difference = compare(live, build)
-    assert (difference.missing, difference.changed, difference.gone) == (2, 2, 1)
+    assert (difference.missing, difference.changed, difference.removed) == (2, 2, 1)
     assert str(difference) == "2 missing, 2 out of date, 1 removed since"
     with pytest.raises(BuildRefused, match="differs from the live collection in 5 of 10 photos"):
         require_same(photos, build.info())
-    batches = list(differing(live, build, suspects(live, build)))
-    assert {one.photo.photo_id for batch in batches for one in batch.wanted} == {"p0", "p1", "p8", "p9"}
-    assert [photo_id for batch in batches for photo_id in batch.gone] == ["p20"]
+    batches = list(look_up_batches(live, build, find_suspects(live, build)))
+    assert {one.photo.photo_id for batch in batches for one in batch.changed} == {"p0", "p1", "p8", "p9"}
+    assert [photo_id for batch in batches for photo_id in batch.removed] == ["p20"]
 
 
 def test_the_same_photos_are_no_difference(photos: PhotoCollection) -> None:

@@ -62,7 +62,7 @@ def build(photos: PhotoCollection, embeddings, index: IndexSettings | None = Non
 
 
 def run(photos: PhotoCollection, info: CollectionInfo, folder: Path):
-    golden_queries.keep(photos, folder, 100)
+    golden_queries.save(photos, folder, 100)
     return check(photos, photos.at(info), folder, min_recall=0.95)
 
 
@@ -136,7 +136,7 @@ def test_missing_photos_are_found_out(photos: PhotoCollection, tmp_path: Path) -
 
 def test_golden_queries_are_what_was_answered(photos: PhotoCollection, tmp_path: Path) -> None:
     """One seed, one set of photos; kept is what the collection answers to them, their own listings left out."""
-    path = golden_queries.keep(photos, tmp_path / "golden", 20)
+    path = golden_queries.save(photos, tmp_path / "golden", 20)
     kept = golden_queries.read(tmp_path / "golden", photos.info().name)
     assert path == tmp_path / "golden" / f"{photos.info().name}.parquet"
     assert len({answer.photo_id for answer in kept}) == 20

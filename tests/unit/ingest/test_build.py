@@ -10,7 +10,7 @@ from catalog.errors import BuildRefused, ModelMismatch, NotFound
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from index_builds.build import begin, go_on
+from index_builds.build import resume_build, start_build
 from tests.support.builds import new_build, other_embedder, run
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
@@ -160,23 +160,23 @@ def test_a_build_keeps_the_books(catalogue: PhotoCollection, embedder: Embedder,
 
 def test_beginning(catalogue: PhotoCollection, random_model: Path, tmp_path: Path) -> None:
     """A build notes its model's folder; a second one is refused until it is complete; resuming needs that model."""
-    info, embedder = begin(catalogue, random_model, IndexSettings(), own=tmp_path)
+    info, embedder = start_build(catalogue, random_model, IndexSettings(), own=tmp_path)
     assert embedder is not None
     assert (info.fingerprint, info.model, info.state) == (embedder.fingerprint, str(random_model), "building")
     with pytest.raises(BuildRefused, match="not complete") as caught:
-        begin(catalogue, random_model, IndexSettings(), own=tmp_path)
+        start_build(catalogue, random_model, IndexSettings(), own=tmp_path)
     assert "--resume" in caught.value.hint
     assert f"drop {info.name}" in caught.value.hint
-    again, embedder = go_on(catalogue, None)
+    again, embedder = resume_build(catalogue, None)
     assert again.name == info.name
     assert embedder is not None
     catalogue.builds.drop(info)
     other = new_build(catalogue)
     with pytest.raises(ModelMismatch, match=other.name):
-        go_on(catalogue, random_model)
+        resume_build(catalogue, random_model)
     catalogue.builds.drop(other)
     with pytest.raises(NotFound):
-        go_on(catalogue, None)
+        resume_build(catalogue, None)
 
 
 def test_the_live_model_is_noted_for_the_way_back(lite: MilvusSettings, random_model: Path, tmp_path: Path) -> None:
@@ -185,7 +185,9 @@ def test_the_live_model_is_noted_for_the_way_back(lite: MilvusSettings, random_m
     try:
         own = Embedder.load(random_model)
         photos.ensure(own.fingerprint, own.dim)
-        info, embedder = begin(photos, random_copy(random_model, tmp_path / "copy"), IndexSettings(), own=random_model)
+        info, embedder = start_build(
+            photos, random_copy(random_model, tmp_path / "copy"), IndexSettings(), own=random_model
+        )
         assert embedder is None  # the same model, wherever it lies
         assert photos.builds.live().model == str(random_model)
         assert info.model == str(tmp_path / "copy")

@@ -1,10 +1,10 @@
-"""The house is as drawn: who imports whom."""
+"""Rules for the source code that no linter checks."""
 
 from tests.support.paths import ROOT
 
 
 def test_nothing_is_pickled() -> None:
-    """Neither read nor written, anywhere in the product."""
+    """No package reads or writes pickles."""
     folders = ("catalog", "embedding", "index_builds", "ingest", "insights", "search_api", "dashboard", "marketlens")
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         source = path.read_text()

@@ -1,4 +1,4 @@
-"""What the wheel holds, asked of its builder: everything that the packages need beside their code."""
+"""The files of the wheel, as its builder lists them: everything that the packages need beside their code."""
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
@@ -18,22 +18,22 @@ def files() -> set[str]:
     }
 
 
-def test_the_steps_are_installed(files: set[str]) -> None:
-    """The steps of the verdicts' database are in it, so that an installed service can make its tables."""
-    steps = {path.relative_to(ROOT).as_posix() for path in (ROOT / "catalog" / "verdicts").rglob("*.py")}
-    assert any("versions" in step for step in steps)
-    assert steps <= files
+def test_the_migrations_are_installed(files: set[str]) -> None:
+    """The migrations of the verdict database are included, so that an installed service can create its tables."""
+    migrations = {path.relative_to(ROOT).as_posix() for path in (ROOT / "catalog" / "verdicts").rglob("*.py")}
+    assert any("versions" in path for path in migrations)
+    assert migrations <= files
 
 
 def test_the_model_is_installed(files: set[str]) -> None:
-    """The whole folder of the shipped model, with its licence, and one copy of its weights."""
+    """The complete folder of the shipped model is included, with its licence and one copy of its weights."""
     expected = {path.relative_to(MODEL).as_posix() for path in MODEL.rglob("*") if path.is_file()}
     assert {f"catalog/models/marketlens-resnet50/{name}" for name in expected} <= files
     assert sum(name.endswith(".safetensors") for name in files) == 1
 
 
 def test_pages_and_types_are_installed(files: set[str]) -> None:
-    """The dashboard's scripts and styles, and a marker of types in every package; no tests and no caches."""
+    """The dashboard's scripts and styles and every package's py.typed are included; tests and caches are not."""
     assert {"dashboard/assets/map.js", "dashboard/assets/crop.css"} <= files
     packages = ("catalog", "dashboard", "embedding", "index_builds", "ingest", "insights", "marketlens", "search_api")
     assert {f"{package}/py.typed" for package in packages} <= files

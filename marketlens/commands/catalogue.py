@@ -1,0 +1,93 @@
+"""`marketlens embed`, `search` and `insights`: commands that read an export or the catalogue."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catalog.extras import needs
+from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_catalogue
+
+
+def embed(
+    export: ExportArgument,
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    model: ModelOption = None,
+) -> None:
+    """Write photo_id, listing_id, category and embedding of every usable photo to Parquet."""
+    from catalog.exports.export import open_export
+
+    settings = load_settings(model=model)
+    rows = open_export(export)
+
+    from catalog.runs.report import Report
+    from embedding.embedder import Embedder
+    from ingest.report_tables import render
+    from ingest.vector_export import embed_export
+    from marketlens import terminal
+
+    embedder = Embedder.load(settings.model.path)
+    report = Report(export=export)
+    with terminal.progress("Embedding", rows.photos) as advance:
+        embed_export(rows, embedder, out, settings.ingest, report, advance)
+    terminal.out.print(render(report))
+    terminal.out.print(f"Embeddings: {out}", soft_wrap=True)
+
+
+def search(
+    photo: Annotated[Path, typer.Argument(help="A photo: JPEG, PNG, WebP, GIF or BMP.")],
+    uri: UriOption = None,
+    model: ModelOption = None,
+    category: Annotated[list[str] | None, typer.Option(help="Root category; repeat the option for several.")] = None,
+    price_min: Annotated[float | None, typer.Option(min=0)] = None,
+    price_max: Annotated[float | None, typer.Option(min=0)] = None,
+    location: Annotated[str, typer.Option(help="Prefix of the location.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 10,
+) -> None:
+    """Print the listings that look like a photo."""
+    from catalog.errors import PhotoUnusable
+    from catalog.photo_files.files import read_photo
+    from catalog.store.filters import SearchFilter
+    from embedding.photos import open_photo
+    from marketlens.tables import hits_table
+    from marketlens.terminal import out
+
+    settings = load_settings(uri=uri, model=model)
+    data = read_photo(str(photo), settings.ingest.max_photo_bytes)
+    try:
+        image = open_photo(data)
+    except PhotoUnusable as error:
+        raise PhotoUnusable(error.reason, f"{photo}: {error.message}") from error
+    where = SearchFilter(tuple(category or ()), price_min=price_min, price_max=price_max, location=location)
+    where.expression()  # reports an invalid filter before the model is loaded
+    embedder, photos = open_catalogue(settings, must_exist=True)
+    with closing(photos):
+        photos.require(embedder.fingerprint)
+        hits = photos.reader.search(embedder.embed([image]), where, limit).hits
+    out.print(hits_table(f"Listings like {photo.name}", hits) if hits else "No listing passes these filters.")
+
+
+def insights(
+    uri: UriOption = None,
+    model: ModelOption = None,
+    map_photos: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum photos on the map; larger collections are sampled. Default: the settings."),
+    ] = None,
+) -> None:
+    """Analyse the whole live collection: map, wrong categories, duplicates, outliers. Run it every night."""
+    from marketlens.tables import insights_table
+    from marketlens.terminal import out, progress
+
+    settings = load_settings(uri=uri, model=model, insights={"map_photos": map_photos})
+    with needs("insights"):
+        from insights.run import run
+    embedder, photos = open_catalogue(settings, must_exist=True)
+    from catalog.photo_files.hosts import reader
+
+    read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
+    with closing(photos):
+        summary, path = run(photos, embedder, settings.insights, read=read, progress=progress)
+    out.print(insights_table(summary))
+    out.print(f"Insights: {path}", soft_wrap=True)
