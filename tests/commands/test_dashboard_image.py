@@ -57,8 +57,8 @@ class Hide:
             raise ModuleNotFoundError(f"{module} is not in the dashboard's image", name=module)
 
 sys.meta_path.insert(0, Hide())
-for page in Path("dashboard").glob("*.py"):
-    importlib.import_module(f"dashboard.{page.stem}")
+for page in Path("dashboard").rglob("*.py"):
+    importlib.import_module(".".join(page.with_suffix("").parts))
 from marketlens import cli
 from marketlens.options import load_settings
 from marketlens.processes import dashboard_command
