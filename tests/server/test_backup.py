@@ -108,7 +108,7 @@ def write_catalogue(settings: Settings, count: int = PHOTOS) -> None:
     run.mkdir(parents=True)
     (run / "run.json").write_text("{}")
     (run / "rows.parquet").write_bytes(b"rows")
-    (run / "rows-000001.part").write_bytes(b"half")
+    (run / "rows-000001.parquet.part").write_bytes(b"half")
     insights = settings.insights.folder / info.name
     (insights / "run").mkdir(parents=True)
     (insights / "insights.json").write_text(json.dumps({"collection": info.name, "photos": count}))

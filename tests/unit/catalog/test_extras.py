@@ -32,7 +32,7 @@ def test_a_package_that_is_missing() -> None:
         needs("train"),
     ):
         import nowhere.deep  # noqa: F401
-    assert error.value.hint == f"Add it: {install_command('train')}"
+    assert error.value.hint == f"Install it: {install_command('train')}"
     assert install_command("train") == f'{sys.executable} -m pip install "marketlens[train]"'
 
 

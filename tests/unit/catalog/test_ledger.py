@@ -116,7 +116,7 @@ def test_a_half_written_part_is_not_read(tmp_path: Path) -> None:
     """A kill in the middle of a write leaves a draft that nobody takes for lines."""
     run = Ledger(tmp_path).start(Report(export="e"))
     run.add(lines(1))
-    (run.folder / "rows-000001.part").write_bytes(b"PAR1 cut")
+    (run.folder / "rows-000001.parquet.part").write_bytes(b"PAR1 cut")
     assert run.rows_done() == {"Images.csv row 1"}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from catalog.errors import HostFailed, PhotoUnusable
 from catalog.photo_files.files import read_photo, source_tag
-from catalog.photo_files.retries import ATTEMPTS, LONGEST_PAUSE, trouble
+from catalog.photo_files.retries import ATTEMPTS, LONGEST_PAUSE, classify_failure
 from tests.support.web import Answer, Site
 
 BODY = b"a photo" * 1_000
@@ -157,11 +157,11 @@ def test_no_tag(site: Site, pauses: list[float]) -> None:
 )
 def test_trouble_of_a_store(error: Exception, kind: type[PhotoUnusable], reason: str) -> None:
     """An object store's refusals are for good, its other troubles may pass; what it was is said of each."""
-    found = trouble("s3://bucket/a.jpg", error)
+    found = classify_failure("s3://bucket/a.jpg", error)
     assert (type(found), found.reason) == (kind, reason)
     assert not found.message.endswith(": ")
 
 
 def test_trouble_of_a_disk() -> None:
     """Troubles of this machine are no host's, and are not tried again."""
-    assert type(trouble("/a.jpg", OSError(errno.EIO, "Input/output error"))) is PhotoUnusable
+    assert type(classify_failure("/a.jpg", OSError(errno.EIO, "Input/output error"))) is PhotoUnusable
