@@ -153,9 +153,7 @@ class ApiSettings(Group):
     rate_limit: str = "600/minute"
     cors_origins: list[str] = []
     log: LogFormat = "auto"
-    recall_seconds: float = Field(
-        12.0, ge=0, description="interval of the recall probe, which searches for a stored photo; 0: never"
-    )
+    recall_seconds: float = Field(12.0, ge=0, description="interval of searches for a stored photo; 0: never")
 
 
 class DashboardSettings(Group):

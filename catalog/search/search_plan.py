@@ -46,7 +46,7 @@ class SearchPlan:
 def first_plan(
     limit: int, index: IndexSettings, sizes: Sizes | None, *, narrow: bool = False, exact: bool = False
 ) -> SearchPlan:
-    """Return the first plan for `limit` hits. `narrow` is used if sizes are unknown: the filter may leave few photos."""
+    """Return the first plan for `limit` hits. If sizes are unknown, `narrow` says that few photos may pass."""
     photos = min(max(4 * limit, _LEAST_PQ if index.type == "IVF_PQ" else _LEAST), _most_photos(index))
     few = {"FLAT": 0, "IVF_PQ": _FEW_TO_SCAN}.get(index.type, FEW_TO_FETCH)
     if sizes is not None and sizes.passing <= few:
