@@ -77,6 +77,6 @@ def test_reader(site: Site) -> None:
             read(uri)
         reasons.append(error.value.reason)
     assert reasons == ["unreadable"] * FAILURES_IN_A_ROW + ["host_unresponsive"] * 3
-    assert len(site.asked) == FAILURES_IN_A_ROW * ATTEMPTS
+    assert len(site.requests) == FAILURES_IN_A_ROW * ATTEMPTS
     site.page("/0.jpg", b"a photo")
     assert reader(1_000, 0.2)(uris[0]) == b"a photo"

@@ -18,7 +18,7 @@ def failure(site: Site, uri: str, seconds: float = 20.0) -> tuple[PhotoUnusable,
     """Read a photo that fails; the error, and the number of requests to the site."""
     with pytest.raises(PhotoUnusable) as error:
         read_photo(uri, 1_000_000, seconds)
-    return error.value, len(site.asked)
+    return error.value, len(site.requests)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
@@ -26,7 +26,7 @@ def test_second_try(site: Site, pauses: list[float], status: int) -> None:
     """Failures that may pass are retried, with growing pauses and jitter, and the photo is read."""
     uri = site.page("/a.jpg", Answer(status), Answer(status), BODY)
     assert read_photo(uri, 1_000_000) == BODY
-    assert len(site.asked) == 3
+    assert len(site.requests) == 3
     assert 0.5 <= pauses[0] <= 1.0 <= pauses[1] <= 1.5
     assert pauses[0] != 0.5, "without jitter all readers come back at once"
 
@@ -43,7 +43,7 @@ def test_no_retries_unless_patient(site: Site, pauses: list[float]) -> None:
     """Without `patient` there is one attempt, and the same error."""
     with pytest.raises(HostFailed):
         read_photo(site.page("/a.jpg", Answer(503), BODY), 1_000_000, patient=False)
-    assert (len(site.asked), pauses) == (1, [])
+    assert (len(site.requests), pauses) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_redirect_to_this_machine(site: Site, pauses: list[float]) -> None:
 def test_tag(site: Site, headers: dict[str, str], tag: str) -> None:
     """The tag is a strong ETag, or time and length, fetched by HEAD; otherwise it is empty."""
     assert source_tag(site.page("/a.jpg", Answer(headers=headers, body=BODY))) == tag
-    assert site.asked == ["HEAD /a.jpg"]
+    assert site.requests == ["HEAD /a.jpg"]
 
 
 def test_tag_of_what_just_changed(site: Site) -> None:

@@ -300,7 +300,7 @@ def test_folder_over_http(site: Site, make_export: MakeExport) -> None:
     for path in folder.rglob("*.*"):
         site.page(f"/export/{path.relative_to(folder).as_posix()}", path.read_bytes())
     assert bodies(f"{site.address}/export/") == bodies(folder)
-    assert site.asked[:2] == ["GET /export/Products.csv", "GET /export/Images.csv"]
+    assert site.requests[:2] == ["GET /export/Products.csv", "GET /export/Images.csv"]
 
 
 def test_folder_in_s3(s3: Bucket, make_export: MakeExport) -> None:
