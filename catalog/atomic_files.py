@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all: first beside their place as a draft (`NAME.part`), then renamed."""
+"""Write files and folders whole or not at all: first as a draft next to them (`NAME.part`), which is then renamed."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ DRAFT_SUFFIX = ".part"
 def replace_file(path: Path, *, per_process: bool = False) -> Iterator[Path]:
     """Yield a draft to write into, which replaces the file at `path` at the end; the folder has to exist.
 
-    If the block fails, `path` stays as it was and the draft is removed. `per_process` is for files that several
+    If the block fails, `path` is unchanged and the draft is removed. `per_process` is for files that several
     processes may write at the same time: each has its own draft. Raises OSError.
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}{DRAFT_SUFFIX}" if per_process else path.name + DRAFT_SUFFIX)

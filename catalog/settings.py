@@ -99,7 +99,7 @@ class BulkSettings(Group):
     access_key: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
     secure: bool = False
-    draft: Path = Path("data/bulk")  # where a file for the bucket is written first
+    draft: Path = Path("data/bulk")  # the folder for files before they are uploaded to the bucket
 
 
 class IngestSettings(Group):

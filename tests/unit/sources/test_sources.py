@@ -245,7 +245,7 @@ def test_quoted_slashes_do_not_choose_a_folder(site: Site, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet", "m.jsonl"])
 def test_manifest_in_s3(s3: Bucket, tmp_path: Path, name: str) -> None:
-    """A manifest in an object store names photos beside it, whose tags come from the store."""
+    """A manifest in an object store names photos next to it, whose tags come from the store."""
     uri = s3.put(f"d/{name}", manifests(tmp_path)[name])
     at = s3.put("d/images/ü #1.jpg", BODY)
     (photo,) = photos(uri).values()
