@@ -1,1 +1,1 @@
-"""What a listing photo is and where it is kept."""
+"""The catalogue: listings, their photos, and where they come from and are stored."""

@@ -1,10 +1,10 @@
-"""What can go wrong, in the words of the domain. No HTTP, no exit codes: each edge has its own table for that."""
+"""The errors of the domain. They know neither HTTP statuses nor exit codes: each edge maps them with its own table."""
 
 from typing import ClassVar
 
 
 class MarketlensError(Exception):
-    """Says what is wrong and where (`message`), and how to mend it (`hint`)."""
+    """An error that says what is wrong and where (`message`), and how to fix it (`hint`)."""
 
     code: ClassVar[str] = "error"
 
@@ -31,7 +31,7 @@ class PhotoUnusable(MarketlensError):
 
 
 class HostFailed(PhotoUnusable):
-    """The host of a photo did not answer, or said that the trouble is its own: another try may go well."""
+    """The host of a photo timed out or failed; a retry may succeed. `retry_after` is in seconds, None if unknown."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__("unreadable", message)
@@ -39,19 +39,19 @@ class HostFailed(PhotoUnusable):
 
 
 class ModelMissing(MarketlensError):
-    """There is no model folder where one was expected."""
+    """The model folder does not exist."""
 
     code = "model_missing"
 
 
 class ModelBroken(MarketlensError):
-    """A model folder is incomplete, damaged, or not what its fingerprint says."""
+    """A model folder is incomplete or damaged, or its fingerprint does not match its content."""
 
     code = "model_broken"
 
 
 class ModelMismatch(MarketlensError):
-    """The collection holds embeddings of another model: comparing would give nonsense."""
+    """The collection holds embeddings of another model, so comparing with them would be meaningless."""
 
     code = "model_mismatch"
 
@@ -69,7 +69,7 @@ class StoreLocked(MarketlensError):
 
 
 class StoreFailed(MarketlensError):
-    """Milvus answered, but refused or failed."""
+    """Milvus answered with an error."""
 
     code = "store_failed"
 
@@ -81,19 +81,19 @@ class IngestRunning(MarketlensError):
 
 
 class WorkersFailed(MarketlensError):
-    """The cluster that does the work is away, or lost more than it can make good."""
+    """The cluster that does the work is unreachable, or lost more workers than it can replace."""
 
     code = "workers_failed"
 
 
 class CollectionReplaced(MarketlensError):
-    """Another build was promoted while this one was written to."""
+    """Another build was promoted while this collection was being written to."""
 
     code = "collection_replaced"
 
 
 class BuildRefused(MarketlensError):
-    """What was asked of a build would lose photos or searches."""
+    """The requested change to a build would lose photos or break searches."""
 
     code = "build_refused"
 
@@ -105,7 +105,7 @@ class CollectionMissing(MarketlensError):
 
 
 class InsightsMissing(MarketlensError):
-    """Nobody has looked at the collection as a whole yet, or what was found cannot be read."""
+    """There are no insights for this collection yet, or their files cannot be read."""
 
     code = "insights_missing"
 
@@ -117,31 +117,31 @@ class BackupBroken(MarketlensError):
 
 
 class LedgerBroken(MarketlensError):
-    """A file of the ledger is damaged. The store knows what it holds without it."""
+    """A file of the ledger is damaged. The stored photos are not affected."""
 
     code = "ledger_broken"
 
 
 class InvalidFilter(MarketlensError):
-    """A filter value that no store could be asked about."""
+    """A filter value that cannot be written as a filter expression."""
 
     code = "invalid_filter"
 
 
 class InvalidQuery(MarketlensError):
-    """A search that makes no sense as it stands."""
+    """A search request that contradicts itself or lacks something."""
 
     code = "invalid_query"
 
 
 class QueryOutdated(MarketlensError):
-    """A query kept from an earlier answer, of a model that answers no longer."""
+    """A query token from an earlier response, made with a model that is no longer live."""
 
     code = "query_outdated"
 
 
 class ListingConflict(MarketlensError):
-    """A change to a listing that would take something from another one."""
+    """A change to a listing that would take a photo from another listing."""
 
     code = "listing_conflict"
 
@@ -153,18 +153,18 @@ class InvalidSetting(MarketlensError):
 
 
 class NotFound(MarketlensError):
-    """There is no such listing or photo."""
+    """The listing, photo, build, run or other named item does not exist."""
 
     code = "not_found"
 
 
 class VerdictsUnavailable(MarketlensError):
-    """The database of verdicts cannot be opened, or does not answer."""
+    """The database of verdicts cannot be opened or does not answer."""
 
     code = "verdicts_unavailable"
 
 
 class OutputFailed(MarketlensError):
-    """A result could not be written: disk full, folder read-only."""
+    """A result could not be written, for example because the disk is full or the folder read-only."""
 
     code = "output_failed"

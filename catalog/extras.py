@@ -1,4 +1,4 @@
-"""Optional dependencies: extras of the package, and the command that adds one."""
+"""Optional dependencies: extras of the package, and the command that installs one."""
 
 import sys
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ Extra = Literal["bulk", "dashboard", "gpu", "insights", "otel", "postgres", "ray
 
 
 def install_command(extra: Extra) -> str:
-    """The command that adds an extra to this interpreter, whichever is on the PATH."""
+    """Return the command that installs an extra for this interpreter, whichever Python is on the PATH."""
     return f'{sys.executable} -m pip install "marketlens[{extra}]"'
 
 
 @contextmanager
 def needs(extra: Extra, why: str = "") -> Iterator[None]:
-    """Import what an extra brings inside of the block. Raises InvalidSetting where it is not installed.
+    """Import packages of an extra inside the block. Raises InvalidSetting if one is not installed.
 
-    `why` is a sentence that goes before the message, where the user did not ask for that extra.
+    `why` is a sentence put before the message, for an extra that the user did not ask for.
     """
     try:
         yield
@@ -27,5 +27,5 @@ def needs(extra: Extra, why: str = "") -> Iterator[None]:
         package = (error.name or str(error)).partition(".")[0]
         raise InvalidSetting(
             f"{why} {package} is not installed: it comes with the extra {extra}.".lstrip(),
-            hint=f"Add it: {install_command(extra)}",
+            hint=f"Install it: {install_command(extra)}",
         ) from error

@@ -1,4 +1,4 @@
-"""The things the catalogue is made of."""
+"""The data types of the catalogue: listings, photos, rejected rows, hits and pages of hits."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,9 +12,9 @@ Embeddings = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One thing for sale. `price` is None when none could be read; `currency` is an ISO 4217 code or ''.
+    """One thing for sale. `price` is None if it could not be read; `currency` is an ISO 4217 code or ''.
 
-    `listed_at` is in Unix seconds, None where the export does not say: the store then keeps the first ingest's moment.
+    `listed_at` is in Unix seconds, None if the export has no date: the store then keeps the time of the first ingest.
     """
 
     listing_id: str
@@ -29,9 +29,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One picture of a listing. `uri` is an absolute path, an address, or a place in an archive (`zip://images/a.jpg::/exports/a.zip`).
+    """One picture of a listing. `uri` is an absolute path, a URL, or a place in an archive (`zip://images/a.jpg::/exports/a.zip`).
 
-    `row` says where in an export it stands, `warnings` what was odd there; neither is part of what is stored.
+    `row` is its place in the export, `warnings` are about that row; neither is stored.
     """
 
     photo_id: str
@@ -45,7 +45,8 @@ class Photo:
 class StoredPhoto:
     """A photo as the collection holds it, without its embedding. `ingested_at` is in Unix seconds.
 
-    `source_tag` is what its source said of the bytes (size and time, ETag): while it says the same, they are the same.
+    `source_tag` identifies the version of the bytes at their source (size and time, ETag): an equal tag means equal
+    bytes.
     """
 
     photo: Photo
@@ -56,9 +57,9 @@ class StoredPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An input row that could not be used: where it stands, a short stable reason, and the detail for people.
+    """An input row that could not be used: its place, a short stable reason code, and the detail for people.
 
-    `stage` is where it fell: in the table, while its bytes were read, or while they were decoded.
+    `stage` is where it failed: in the table, while its bytes were read, or while they were decoded.
     """
 
     row: str
@@ -70,14 +71,14 @@ class Rejected:
 
 
 Scored = tuple[float, StoredPhoto]
-"""A photo with its cosine to the nearest of the queries."""
+"""Cosine similarity to the nearest of the queries, and the photo."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A listing in an answer by its nearest photo, or a photo alone; `embedding` (dim,) where it was asked for.
+    """A search result: a listing represented by its nearest photo, or a single photo.
 
-    `others` are the listing's other photos that the search came across, nearest first.
+    `others` are the listing's other photos that the search found, nearest first. `embedding` is (dim,), if requested.
     """
 
     photo: StoredPhoto
@@ -87,18 +88,18 @@ class Hit:
 
     @property
     def listing(self) -> Listing:
-        """What is for sale."""
+        """The listing of the best photo."""
         return self.photo.photo.listing
 
     @property
     def photo_id(self) -> str:
-        """The photo that matched best."""
+        """The id of the best photo."""
         return self.photo.photo.photo_id
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Hits, nearest first. `exact`: as an exact search gives them; `exhausted`: nothing further passes."""
+    """Hits, nearest first. `exact`: an exact search gives the same hits; `exhausted`: there are no further hits."""
 
     hits: list[Hit]
     exact: bool

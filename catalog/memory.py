@@ -1,4 +1,4 @@
-"""How much memory a process held."""
+"""Peak memory of this process."""
 
 import re
 import resource
@@ -7,9 +7,10 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """The most that this process held at once.
+    """Return the peak resident memory of this process, in bytes.
 
-    Linux hands `ru_maxrss` on to a child, through exec as well: there it is the parent's peak where that was higher.
+    On Linux it comes from /proc: a child process inherits `ru_maxrss`, even through exec, so that value would be the
+    parent's peak if it was higher.
     """
     status = Path("/proc/self/status")
     if status.exists() and (peak := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):

@@ -1,14 +1,14 @@
-"""How long work tells the one who waits for it, whoever that is."""
+"""Progress bars: how long-running work reports its progress."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 Advance = Callable[[int], None]
-"""Moves a bar by so many photos."""
+"""Advances a bar by a number of photos."""
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
-"""Title and number of photos -> a bar, and the function that moves it."""
+"""Title and number of photos -> a context that shows a bar and yields the function that advances it."""
 
 
 def silent(_title: str, _total: int) -> AbstractContextManager[Advance]:
-    """No bar, where nobody waits."""
+    """Show no bar."""
     return nullcontext(lambda _: None)

@@ -1,4 +1,4 @@
-"""Settings: environment variables `MARKETLENS_…`, nested with `__`, a `.env` file, or a file each. Classes only."""
+"""Settings from environment variables `MARKETLENS_…` (nested with `__`), a `.env` file, or one file per setting."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-# Names a folder with a file per secret, named as its variable: so containers get secrets, not in their environment.
+# Names a folder with one file per secret, named like its variable: containers get secrets outside their environment.
 SECRETS_DIR = "MARKETLENS_SECRETS_DIR"
 SHIPPED_MODEL = Path("models/marketlens-resnet50")
 
@@ -25,13 +25,13 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Group(BaseModel):
-    """A group of settings. A name that the group does not have, misspelt perhaps, is an error."""
+    """A group of settings. An unknown name, for example a misspelt one, is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class MilvusSettings(Group):
-    """Where the photos live: a path is embedded Milvus Lite, an http address a server or cluster."""
+    """Where the photos are stored: a path means embedded Milvus Lite, an http URL a server or cluster."""
 
     uri: str = "./data/milvus.db"
     token: SecretStr = SecretStr("")
@@ -45,14 +45,14 @@ class MilvusSettings(Group):
             try:
                 TypeAdapter(AnyHttpUrl).validate_python(uri)
             except ValidationError as error:
-                raise ValueError(f"{uri!r} is no address: {error.errors()[0]['msg']}") from error
+                raise ValueError(f"{uri!r} is not a valid address: {error.errors()[0]['msg']}") from error
         elif not uri.endswith(".db") or "://" in uri:
-            raise ValueError(f"{uri!r} is neither an address like http://127.0.0.1:19530 nor a path that ends in .db")
+            raise ValueError(f"{uri!r} is neither an address like http://127.0.0.1:19530 nor a path ending in .db")
         return uri
 
     @property
     def shown(self) -> str:
-        """The address without name and password, for messages."""
+        """The address without user name and password, for messages."""
         return re.sub(r"//[^/@]*@", "//", self.uri)
 
     @property
@@ -62,7 +62,7 @@ class MilvusSettings(Group):
 
 
 class IndexSettings(Group):
-    """The vector index; metric is always COSINE. `nprobe` and `ef` hold without a filter; a filter widens them."""
+    """The vector index; the metric is always COSINE. `nprobe` and `ef` are for searches without a filter."""
 
     type: IndexType = "IVF_FLAT"
     nlist: Count = 128
@@ -74,9 +74,9 @@ class IndexSettings(Group):
 
 
 def shipped_model() -> Path:
-    """The folder of the model that comes with marketlens: inside of this package in a wheel, in `models` of a checkout.
+    """Return the folder of the model shipped with marketlens: inside this package in a wheel, `models` in a checkout.
 
-    Neither depends on where the command is started.
+    Neither depends on the working directory.
     """
     package = Path(__file__).parent
     in_wheel = package / SHIPPED_MODEL
@@ -84,13 +84,13 @@ def shipped_model() -> Path:
 
 
 class ModelSettings(Group):
-    """The model folder that ingest and search share. A relative path begins where the command is started."""
+    """The model folder that ingest and search share. A relative path starts at the working directory."""
 
     path: Path = Field(default_factory=shipped_model)
 
 
 class BulkSettings(Group):
-    """Where files for a bulk import go: the server's own bucket, or a folder that it sees under the same path."""
+    """Where files for a bulk import go: the server's bucket, or a folder mounted under the same path on the server."""
 
     folder: str = ""
     endpoint: str = Field("", description="HOST:PORT of the bucket's object store")
@@ -99,37 +99,37 @@ class BulkSettings(Group):
     access_key: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
     secure: bool = False
-    draft: Path = Path("data/bulk")  # where a file for the bucket is written first
+    draft: Path = Path("data/bulk")  # the folder for files before they are uploaded to the bucket
 
 
 class IngestSettings(Group):
-    """How the batch command works."""
+    """Settings of `marketlens ingest`."""
 
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 256
     max_photo_bytes: Count = 30_000_000
-    network_seconds: float = Field(20.0, gt=0, description="seconds that one attempt to read a photo may take")
+    network_seconds: float = Field(20.0, gt=0, description="timeout of one attempt to read a photo")
     ledger: Path = Path("data/ledger")
-    wait_seconds: float = Field(300.0, ge=0, description="how long a run waits for a Milvus that went away")
+    wait_seconds: float = Field(300.0, ge=0, description="how long a run waits for an unreachable Milvus")
     engine: Literal["local", "ray"] = "local"
     bulk: BulkSettings = BulkSettings()
 
 
 class CheckSettings(Group):
-    """What `index check` compares builds by, and where it keeps the answers of before."""
+    """What `index check` requires of a build, and the folder of its golden queries."""
 
     golden: Path = Path("data/golden")
     min_recall: float = Field(0.95, ge=0, le=1)
 
 
 class InsightsSettings(Group):
-    """Where `marketlens insights` keeps what it finds, and how many photos its map has at most."""
+    """Where `marketlens insights` stores its results, and the maximum number of photos on its map."""
 
     folder: Path = Path("data/insights")
     map_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
 
 
 class VerdictSettings(Group):
-    """Where verdicts are kept: SQLite, or PostgreSQL (`postgresql://user:password@host/database`)."""
+    """Where verdicts are stored: SQLite, or PostgreSQL (`postgresql://user:password@host/database`)."""
 
     url: SecretStr = SecretStr("sqlite:///data/verdicts.db")
 
@@ -153,11 +153,11 @@ class ApiSettings(Group):
     rate_limit: str = "600/minute"
     cors_origins: list[str] = []
     log: LogFormat = "auto"
-    recall_seconds: float = Field(12.0, ge=0, description="one stored photo is searched for so often; 0 for never")
+    recall_seconds: float = Field(12.0, ge=0, description="interval of searches for a stored photo; 0: never")
 
 
 class DashboardSettings(Group):
-    """Where the dashboard listens. What it shows comes from `api_url`; browsers load photos from `public_api_url`."""
+    """Where the dashboard listens. It calls the API at `api_url`; browsers load photos from `public_api_url`."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8501
@@ -167,7 +167,7 @@ class DashboardSettings(Group):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Example: `MARKETLENS_MILVUS__URI=http://127.0.0.1:19530`."""
+    """All settings. Example: `MARKETLENS_MILVUS__URI=http://127.0.0.1:19530`."""
 
     model_config = SettingsConfigDict(
         env_prefix="MARKETLENS_", env_nested_delimiter="__", env_file=".env", extra="ignore"
@@ -192,7 +192,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the files of `MARKETLENS_SECRETS_DIR` last: what is set otherwise stands. Raises SettingsError."""
+        """Add the files of `MARKETLENS_SECRETS_DIR` with the lowest priority. Raises SettingsError."""
         folder = os.environ.get(SECRETS_DIR)
         try:
             secrets = NestedSecretsSettingsSource(file_secret_settings, secrets_dir=folder, secrets_dir_missing="error")

@@ -1,4 +1,4 @@
-"""Seconds of work per stage of a long job."""
+"""A timer of the stages of a long job."""
 
 import threading
 import time
@@ -7,27 +7,27 @@ from contextlib import contextmanager
 
 
 class StageTimer:
-    """Seconds of work per stage, of all threads together. Safe for threads."""
+    """Sums the seconds of work per stage over all threads. Thread-safe."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Count work that was timed elsewhere."""
+        """Add work that was timed elsewhere."""
         with self._lock:
             for stage, spent in seconds.items():
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
     def take(self) -> dict[str, float]:
-        """What was counted since the last time."""
+        """Return the seconds counted since the last call, and reset them."""
         with self._lock:
             taken, self.seconds = self.seconds, {}
         return taken
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Count what happens inside as this stage's work."""
+        """Count the duration of the block as this stage's work."""
         started = time.perf_counter()
         try:
             yield

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from catalog.atomic_files import replace_file
 from catalog.errors import InvalidSetting, OutputFailed
 from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
@@ -83,11 +84,10 @@ def save(photos: PhotoCollection, folder: Path, count: int = QUERIES) -> Path:
     path = golden_path(folder, info.name)
     schema = _SCHEMA.with_metadata({"marketlens.collection": info.name, "marketlens.fingerprint": info.fingerprint})
     columns = {name: [getattr(answer, name) for answer in answers] for name in schema.names}
-    draft = path.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns, schema=schema), draft)
-        draft.replace(path)
+        with replace_file(path) as draft:
+            pq.write_table(pa.table(columns, schema=schema), draft)
     except OSError as error:
         raise OutputFailed(f"The golden queries {path} could not be written: {error}") from error
     return path

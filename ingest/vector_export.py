@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from more_itertools import chunked
 
+from catalog.atomic_files import replace_file
 from catalog.errors import OutputFailed
 from catalog.exports.export import Export
 from catalog.listing import Photo, Rejected
@@ -44,7 +45,6 @@ def embed_export(
     )
     report.model_fingerprint = embedder.fingerprint
     started = time.monotonic()
-    draft = out.with_name(out.name + ".part")
     reader = PhotoReader(embedder.preprocess, settings.max_photo_bytes, StageTimer(), settings.network_seconds)
 
     def read(row: Photo | Rejected) -> ReadPhoto | Rejected:
@@ -52,7 +52,11 @@ def embed_export(
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(draft, schema) as writer, ThreadPoolExecutor(READERS, "read") as pool:
+        with (
+            replace_file(out) as draft,
+            pq.ParquetWriter(draft, schema) as writer,
+            ThreadPoolExecutor(READERS, "read") as pool,
+        ):
             rows = chunked(export.rows(), settings.batch_size)
             for batch in one_ahead(list(pool.map(read, batch)) for batch in rows):
                 photos = [row for row in batch if isinstance(row, ReadPhoto)]
@@ -62,13 +66,11 @@ def embed_export(
                 report.add_warnings(text for row in photos for text in row.photo.warnings)
                 report.add(embedded=len(photos))
                 advance(len(batch) - len(photos))
-        draft.replace(out)
         report.state = "finished"
     except OSError as error:
         raise OutputFailed(f"{out} could not be written: {error}") from error
     finally:
         report.seconds = time.monotonic() - started
-        draft.unlink(missing_ok=True)
 
 
 def _table(photos: list[ReadPhoto], embedder: Embedder, schema: pa.Schema, advance: Advance) -> pa.RecordBatch:

@@ -19,7 +19,7 @@ from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from embedding.model_import import import_model
-from tests.support.catalogues import Connect, a_catalogue_of_its_own
+from tests.support.catalogues import Connect, new_catalogue
 from tests.support.commands import RunHere
 from tests.support.environment import forget_settings
 from tests.support.exports import MakeExport, part_of_listings, write_export
@@ -139,7 +139,7 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=["lite", "server"])
 def milvus(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
     """Where this test's own catalogue goes, on either store."""
-    return a_catalogue_of_its_own(request, tmp_path)
+    return new_catalogue(request, tmp_path)
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""Exports: the folder or file that listings come from, read row by row."""
+"""Exports: the folders or files that listings come from, read row by row."""

@@ -1,4 +1,4 @@
-"""An export folder or a manifest -> Photo | Rejected, row by row. Nothing is skipped without a word."""
+"""Read an export folder or a manifest row by row, as Photo or Rejected. No row is skipped silently."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ OPTIONAL_COLUMNS = ("listed_at",)
 
 @dataclass(frozen=True)
 class Export:
-    """A readable export. Photo paths start at `root`; `photos` is how many rows to expect, for progress bars."""
+    """A readable export. Photo paths start at `root`; `photos` is the expected number of rows, for progress bars."""
 
     path: str
     root: str
@@ -29,7 +29,7 @@ class Export:
     source: Source
 
     def digest(self) -> str:
-        """sha256, hex, over the bytes of the tables: whether this is the export of before."""
+        """Return the SHA-256 (hex) of the tables' bytes: it tells whether the export has changed."""
         digest = hashlib.sha256()
         for table in self.source.tables:
             with table.open("rb") as file:
@@ -48,7 +48,7 @@ class Export:
             photo = row if isinstance(row, Rejected) else _photo(where, row, self.root)
             if isinstance(photo, Photo):
                 if photo.photo_id in seen:
-                    detail = f"photo id {photo.photo_id} stands in an earlier row, which was taken"
+                    detail = f"photo id {photo.photo_id} is in an earlier row, which was used"
                     photo = Rejected(where, photo.photo_id, photo.listing.listing_id, "duplicate_photo_id", detail)
                 else:
                     seen.add(photo.photo_id)
@@ -57,10 +57,10 @@ class Export:
 
 
 def open_export(location: str | Path, *, root: str | Path | None = None) -> Export:
-    """Check that this is an export folder, in an archive or not, or a manifest. Raises ExportUnreadable, with why.
+    """Open an export folder, an archive of one, or a manifest, and check its columns. Raises ExportUnreadable.
 
-    `location` is a path or an address. A manifest's relative photo paths start at `root`, by default the manifest's own
-    folder, and stay inside. Tables from elsewhere are copied to this machine first.
+    `location` is a path or URL. A manifest's relative photo paths start at `root`, by default the manifest's folder,
+    and must stay inside it. Remote or archived tables are copied to this machine first.
     """
     source = find_source(str(location))
     if len(source.tables) > 1:
@@ -82,7 +82,7 @@ def _folder_rows(listings_table: Path, photos_table: Path) -> Iterator[tuple[str
         elif problem := id_problem(listing_id):
             yield where, Rejected(where, "", listing_id, *problem)
         elif listing_id in listings:
-            detail = f"listing id {listing_id} stands in an earlier row, which was taken"
+            detail = f"listing id {listing_id} is in an earlier row, which was used"
             yield where, Rejected(where, "", listing_id, "duplicate_listing_id", detail)
         else:
             listings[listing_id] = {
@@ -111,7 +111,7 @@ def _manifest_rows(manifest: Path) -> Iterator[tuple[str, dict[str, str] | Rejec
 
 
 def _photo(where: str, row: dict[str, str], root: str) -> Photo | Rejected:
-    """Turn a manifest row into a Photo, or say why not. Relative paths start at `root` and must stay inside."""
+    """Turn a manifest row into a Photo, or a Rejected. Relative paths start at `root` and must stay inside it."""
     photo_id, listing_id, location = row["photo_id"], row["listing_id"], row["photo"]
 
     def rejected(reason: str, detail: str) -> Rejected:
@@ -130,12 +130,12 @@ def _photo(where: str, row: dict[str, str], root: str) -> Photo | Rejected:
 
 
 def _locate(location: str, root: str) -> str:
-    """Give the URI of a row's photo. Raises PhotoUnusable."""
+    """Return the URI of a row's photo. Raises PhotoUnusable."""
     if not location:
         raise PhotoUnusable("no_photo", "the row names no photo")
     if "://" in location:
         if not is_url(location):
-            raise PhotoUnusable("unsupported_address", f"{location} is no address of {', '.join(sorted(PROTOCOLS))}")
+            raise PhotoUnusable("unsupported_address", f"{location} is not a URL of {', '.join(sorted(PROTOCOLS))}")
         return location
     return below(root, location)
 
@@ -148,14 +148,16 @@ def _listing(row: dict[str, str]) -> tuple[Listing, tuple[str, ...]]:
     if price is None and price_text:
         warnings.append(f"listing {listing_id}: price {price_text[:40]!r} is not a number; stored as unknown")
     if not root:
-        warnings.append(f"listing {listing_id}: no category; stored without")
+        warnings.append(f"listing {listing_id}: no category; stored without one")
     listed_at, listed_text = parse_time(row["listed_at"]), row["listed_at"]
     if listed_at is None and listed_text:
-        warnings.append(f"listing {listing_id}: listed_at {listed_text[:40]!r} is no time; the first ingest's is taken")
+        problem = f"listed_at {listed_text[:40]!r} is not a time; the time of the first ingest is used"
+        warnings.append(f"listing {listing_id}: {problem}")
     currency = row["currency"].upper() or sign
     listing = Listing(listing_id, row["title"], root, rest, price, currency, row["location"], listed_at)
     return listing, tuple(warnings)
 
 
 def _malformed(where: str) -> Rejected:
-    return Rejected(where, "", "", "malformed_row", "the row has other fields than the header, or is no JSON object")
+    detail = "the row's fields do not match the header, or the line is not a JSON object"
+    return Rejected(where, "", "", "malformed_row", detail)

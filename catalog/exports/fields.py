@@ -1,4 +1,4 @@
-"""What sellers write -> what is stored. Plain functions, no reading."""
+"""Parsers of single fields: what sellers write -> what is stored. Pure functions."""
 
 import math
 import re
@@ -17,12 +17,12 @@ _PLACE_SUFFIX = re.compile(r"\s*\|\s*in [^|]+\|[^|]+$")
 
 
 def parse_price(text: str) -> tuple[float | None, str]:
-    """`£1,150.00` -> (1150.0, 'GBP'). The price is None where the text is not one; the currency '' where not given."""
-    found = _PRICE.fullmatch(text.strip())
-    if not found:
+    """`£1,150.00` -> (1150.0, 'GBP'). The price is None if the text is not a price, the currency '' if missing."""
+    match = _PRICE.fullmatch(text.strip())
+    if not match:
         return None, ""
-    sign = found["before"] or found["after"] or ""
-    price = float(found["number"].replace(",", ""))
+    sign = match["before"] or match["after"] or ""
+    price = float(match["number"].replace(",", ""))
     return (price if math.isfinite(price) else None), _SYMBOLS.get(sign, sign)
 
 
@@ -33,9 +33,9 @@ def parse_category(text: str) -> tuple[str, str]:
 
 
 def parse_time(text: str) -> int | None:
-    """`2024-05-01T10:00:00+01:00` or `1714554000` -> Unix seconds; None where the text is neither, or before 1970.
+    """`2024-05-01T10:00:00+01:00` or `1714554000` -> Unix seconds; None if the text is neither, or before 1970.
 
-    A time without a zone is UTC. Eight digits are a day, `20240501`, as ISO 8601 has it.
+    A time without a zone is UTC. Eight digits are a day (`20240501`), as in ISO 8601.
     """
     try:
         if _SECONDS.fullmatch(text):
@@ -49,5 +49,5 @@ def parse_time(text: str) -> int | None:
 
 
 def parse_title(text: str) -> str:
-    """Drop the place and the site's name: `Sun loungers | in Skegness, Lincolnshire | Gumtree` -> `Sun loungers`."""
+    """Remove the place and the site: `Sun loungers | in Skegness, Lincolnshire | Gumtree` -> `Sun loungers`."""
     return _PLACE_SUFFIX.sub("", text).strip()

@@ -1,4 +1,4 @@
-"""Where an export lies: its tables are brought to this machine, its photos stay where they are."""
+"""Find an export and bring its tables to this machine; photos stay where they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,15 +31,15 @@ class Source:
 
     root: str
     tables: tuple[Path, ...]
-    copies: TemporaryDirectory[str] | None = None  # is deleted with the last who holds it
+    copies: TemporaryDirectory[str] | None = None  # holds the copied tables; deleted together with this object
 
 
 def find_source(location: str) -> Source:
-    """Look what is there, without reading the tables. Raises ExportUnreadable with what is missing."""
+    """Determine the kind of export at `location`, without reading its tables. Raises ExportUnreadable."""
     local = Path(location) if "://" not in location else None
     if local is None and not is_url(location):
         raise ExportUnreadable(
-            f"{location} is no address of {', '.join(sorted(PROTOCOLS))}.", hint="For files give their path."
+            f"{location} is not a URL of {', '.join(sorted(PROTOCOLS))}.", hint="For a local file, give its path."
         )
     if local and not local.exists():
         raise ExportUnreadable(f"There is no export at {location}.", hint=_FORMS)
@@ -53,52 +53,54 @@ def find_source(location: str) -> Source:
             hint="Decompress it to a .tar, or use a .zip.",
         )
     if name.endswith(_ARCHIVES):
-        return _in_archive(name[-3:], str(local.resolve()) if local else location)
+        return _archive_source(name[-3:], str(local.resolve()) if local else location)
     if name.endswith(MANIFESTS):
-        return Source(folder_of(location), (local,)) if local else _copied(folder_of(location), [location])
+        return Source(folder_of(location), (local,)) if local else _copy_tables(folder_of(location), [location])
     if local:
         raise ExportUnreadable(f"{location} is neither an export folder nor a manifest.", hint=_FORMS)
-    return _copied(location, [below(location, name) for name in TABLES])
+    return _copy_tables(location, [below(location, name) for name in TABLES])
 
 
-def _in_archive(kind: str, archive: str) -> Source:
-    """An export folder at the top of an archive, or in its only folder that is one."""
+def _archive_source(kind: str, archive: str) -> Source:
+    """Find the export folder in an archive: at its top, or in the only top folder that is an export."""
     if "::" in archive:
-        raise ExportUnreadable(f"{archive} has '::' in its path, which divides addresses.", hint="Rename it.")
+        raise ExportUnreadable(f"{archive} has '::' in its path, which is a separator.", hint="Rename it.")
     try:
         names = members(kind, archive)
     except PhotoUnusable as error:
-        raise ExportUnreadable(error.message, hint=_reach(archive)) from error
+        raise ExportUnreadable(error.message, hint=_access_hint(archive)) from error
     tops = {name.removesuffix(TABLES[0]) for name in names if name.split("/")[-1] == TABLES[0] and name.count("/") <= 1}
     if len(tops) > 1 and "" not in tops:
-        raise ExportUnreadable(f"{archive} holds several exports: {', '.join(sorted(tops))}", hint="Take them apart.")
+        raise ExportUnreadable(
+            f"{archive} contains several exports: {', '.join(sorted(tops))}", hint="Put each into its own archive."
+        )
     top = "" if "" in tops else min(tops, default="")
     missing = [name for name in TABLES if top + name not in names]
     if not any(name.startswith(f"{top}images/") for name in names):
         missing.append("images")
     _require(missing, archive)
     root = f"{kind}://{top.rstrip('/')}::{archive}"
-    return _copied(root, [below(root, name) for name in TABLES])
+    return _copy_tables(root, [below(root, name) for name in TABLES])
 
 
-def _copied(root: str, uris: Sequence[str]) -> Source:
+def _copy_tables(root: str, uris: Sequence[str]) -> Source:
     """Copy the tables: a run may take hours, and no host keeps a connection open that long."""
     copies = TemporaryDirectory(prefix="marketlens-")
     tables = []
     for uri in uris:
-        # In an archive the name stands before the archive's own.
+        # In the URI of an archive's member, the member's name comes before the archive's name.
         tables.append(Path(copies.name) / name_of(uri.rpartition("::")[0] or uri))
         try:
             copy_file(uri, tables[-1])
         except PhotoUnusable as error:
-            hint = _LAYOUT if error.reason == "missing" and len(uris) > 1 else _reach(uri)
+            hint = _LAYOUT if error.reason == "missing" and len(uris) > 1 else _access_hint(uri)
             raise ExportUnreadable(error.message, hint=hint) from error
     return Source(root, tuple(tables), copies)
 
 
-def _reach(location: str) -> str:
+def _access_hint(location: str) -> str:
     if not host_of(location):
-        return "Is the file whole? Copy it again."
+        return "Is the file complete? Copy it again."
     return "Is the address right, and does the host answer?" + (_S3 if host_of(location).startswith("s3:") else "")
 
 

@@ -1,4 +1,4 @@
-"""Rows of a CSV, Parquet or JSON lines file, as real exports hold them."""
+"""Read the rows of CSV, Parquet and JSON lines files, including the oddities of real exports."""
 
 import csv
 import json
@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 
 from catalog.errors import ExportUnreadable
 
-# The row's place, 'FILE row N', and its values by column; None for a row that does not have the header's fields, or for
-# a line that is no JSON object.
+# The row's place, 'FILE row N', and its values by column; None if the row's fields do not match the header, or the line
+# is not a JSON object.
 Row = tuple[str, dict[str, str] | None]
 
-# csv takes a bare \r for a line end, and real descriptions hold them outside of quotes.
+# The csv module treats a bare \r as a line end, but real descriptions contain it outside quotes.
 _BARE_RETURN = "\u2028"
 
 
 def csv_rows(path: Path) -> Iterator[Row]:
-    """Read record by record; line breaks and emoji inside fields survive. Raises ExportUnreadable."""
+    """Read record by record; line breaks and emoji inside fields are preserved. Raises ExportUnreadable."""
     csv.field_size_limit(16_000_000)
     record: list[str] = []
 
@@ -31,7 +31,7 @@ def csv_rows(path: Path) -> Iterator[Row]:
             yield record[-1]
 
     try:
-        # utf-8-sig: spreadsheets write a byte order mark. newline: \n alone ends a line, see _BARE_RETURN.
+        # utf-8-sig: spreadsheets write a byte order mark. newline: only \n ends a line, see _BARE_RETURN.
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             reader = csv.reader(lines(file))
             header = [name.strip() for name in next(reader, [])]
@@ -64,14 +64,14 @@ def parquet_rows(path: Path, columns: Iterable[str]) -> Iterator[Row]:
 
 
 def jsonl_rows(path: Path, columns: Iterable[str]) -> Iterator[Row]:
-    """Read these columns of a JSON object a line, every value as text, a missing one as ''. Raises ExportUnreadable."""
-    wanted = list(columns)
+    """Read these columns from one JSON object per line, every value as text, '' if missing. Raises ExportUnreadable."""
+    names = list(columns)
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     values = _json_object(line)
-                    row = None if values is None else {name: _text(values.get(name)) for name in wanted}
+                    row = None if values is None else {name: _text(values.get(name)) for name in names}
                     yield f"{path.name} row {number}", row
     except UnicodeDecodeError as error:
         raise ExportUnreadable(f"{path.name} is not UTF-8: {error}", hint="Save it as UTF-8 and run again.") from error
@@ -80,7 +80,10 @@ def jsonl_rows(path: Path, columns: Iterable[str]) -> Iterator[Row]:
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a table, with these columns at least, read as its name's ending says. Raises ExportUnreadable."""
+    """Read the rows of a table in the format of its file extension, with at least these columns.
+
+    Raises ExportUnreadable.
+    """
     match path.suffix.lower():
         case ".parquet":
             return parquet_rows(path, columns)
@@ -90,16 +93,16 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def count_rows(path: Path) -> int:
-    """How many records a table holds. Raises ExportUnreadable."""
+    """Return the number of records in a table. Raises ExportUnreadable."""
     if path.suffix.lower() == ".parquet":
         return int(_open_parquet(path).metadata.num_rows)
     return sum(1 for _ in rows_of(path, ()))
 
 
-def require_columns(path: Path, wanted: Sequence[str]) -> None:
-    """Raise ExportUnreadable, naming what is missing, unless the table has all of these columns.
+def require_columns(path: Path, names: Sequence[str]) -> None:
+    """Raise ExportUnreadable, naming the missing columns, unless the table has all of these.
 
-    Of JSON lines none has to be there.
+    JSON lines need none: a missing key is an empty field.
     """
     if path.suffix.lower() == ".jsonl":
         return
@@ -111,10 +114,10 @@ def require_columns(path: Path, wanted: Sequence[str]) -> None:
                 present = {name.strip() for name in next(csv.reader([file.readline()]), [])}
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise ExportUnreadable(f"{path.name} could not be read: {error}") from error
-    if missing := [name for name in wanted if name not in present]:
+    if missing := [name for name in names if name not in present]:
         raise ExportUnreadable(
             f"{path.name} has no column {', '.join(missing)}.",
-            hint=f"It needs the columns {', '.join(wanted)}; see docs/exports.md.",
+            hint=f"It needs the columns {', '.join(names)}; see docs/exports.md.",
         )
 
 
@@ -122,11 +125,11 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise ExportUnreadable(f"{path.name} is not a Parquet file that can be read: {error}") from error
+        raise ExportUnreadable(f"{path.name} is not a readable Parquet file: {error}") from error
 
 
 def _require_closed_quotes(path: Path, last_record: list[str]) -> None:
-    """A quote that is never closed swallows all rows after it: everything from there on is one last record."""
+    """Raise ExportUnreadable for a quote that is never closed: it makes all rows after it part of the last record."""
     try:
         list(csv.reader(last_record, strict=True))
     except csv.Error as error:
@@ -134,7 +137,7 @@ def _require_closed_quotes(path: Path, last_record: list[str]) -> None:
             start = last_record[0].strip()[:60]
             raise ExportUnreadable(
                 f"{path.name} has a quote that is never closed, in the row that begins with {start!r}.",
-                hint="Close it, or double it where it is meant as a character.",
+                hint="Close it, or double it if it is part of the text.",
             ) from error
 
 
@@ -150,7 +153,7 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         if math.isnan(value):  # how pandas writes a missing price
             return ""
-        # No exponents, and ids that became floats next to a missing one are whole numbers again.
+        # No exponents. Ids that became floats because of a missing value in their column become whole numbers again.
         return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
-    # Half of a surrogate pair, which JSON can write, is no text.
+    # JSON can contain half a surrogate pair, which cannot be encoded: it is replaced.
     return "" if value is None else str(value).strip().encode(errors="replace").decode()

@@ -1,1 +1,1 @@
-"""Photo files: on disk, in archives, over HTTP and in object stores."""
+"""Read photo files from disk, archives, HTTP and object stores."""

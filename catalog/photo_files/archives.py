@@ -1,4 +1,4 @@
-"""Files inside zip and tar archives, local or remote. They are read in place, and archives stay open between reads."""
+"""Read files inside zip and tar archives, local or remote, in place. Archives stay open between reads."""
 
 import lzma
 import os
@@ -16,12 +16,12 @@ from cachetools import LRUCache, TTLCache, cached
 
 from catalog.errors import PhotoUnusable
 from catalog.photo_files.addresses import is_remote
-from catalog.photo_files.network import ask_tag, open_seekable
+from catalog.photo_files.network import fetch_tag, open_seekable
 
 OPEN_ARCHIVES = 4
-# How long a remote archive is taken for the one that was opened.
-_LOOK_AGAIN_SECONDS = 60
-# RuntimeError: encrypted; NotImplementedError: a compression that nobody knows.
+# How often a remote archive is checked for having been replaced.
+_RECHECK_SECONDS = 60
+# RuntimeError: encrypted; NotImplementedError: an unknown compression.
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -31,22 +31,22 @@ _DAMAGE = (
     RuntimeError,
     NotImplementedError,
 )
-_SAYS_UTF8 = 0x800
+_UTF8_FLAG = 0x800
 
 T = TypeVar("T")
 
 
 class Archive(Protocol):
-    """An open archive, its members by normal names (`images/a.jpg`). Any number of threads may read from it."""
+    """An open archive; its members have normalised names (`images/a.jpg`). Thread-safe."""
 
     def names(self) -> Iterable[str]:
-        """All members that are files."""
+        """Return the names of all members that are files."""
 
     def tag(self, name: str) -> str:
-        """What the archive says of a member's bytes; '' where that is too little. Raises KeyError."""
+        """Return a tag for the version of a member's bytes; '' if the archive has too little. Raises KeyError."""
 
     def read(self, name: str, size: int) -> bytes:
-        """Up to `size` bytes of a member, -1 for all. Raises KeyError."""
+        """Read up to `size` bytes of a member, -1 for all. Raises KeyError."""
 
 
 class _Zip:
@@ -69,11 +69,11 @@ class _Zip:
 class _Tar:
     def __init__(self, file: BinaryIO) -> None:
         self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - lives as long as this
-        # All reads move the one position of the one file.
+        # All reads share one file position.
         self._lock = threading.Lock()
         self._members: dict[str, tarfile.TarInfo] = {}
         for info in self._tar:
-            # A link to a file that is in the archive already is that file; others lead nowhere.
+            # A hard link to an earlier file of the archive stands for that file; other links are skipped.
             target = self._members.get(_normal(info.linkname)) if info.islnk() else info
             if target and target.isreg():
                 self._members |= _by_name([(info.name, target)])
@@ -83,12 +83,12 @@ class _Tar:
 
     def tag(self, name: str) -> str:
         info = self._members[name]
-        return f"{info.size}:{info.mtime}" if info.mtime else ""  # 0: made without times
+        return f"{info.size}:{info.mtime}" if info.mtime else ""  # 0: the archive has no times
 
     def read(self, name: str, size: int) -> bytes:
         with self._lock:
             file = self._tar.extractfile(self._members[name])
-            return file.read(size) if file else b""  # never None: the members are files
+            return file.read(size) if file else b""  # never None, because the members are files
 
 
 _KINDS: dict[str, type[_Zip] | type[_Tar]] = {"zip": _Zip, "tar": _Tar}
@@ -99,19 +99,20 @@ _guard = threading.Lock()
 
 @contextmanager
 def open_archive(kind: str, location: str, seconds: float) -> Iterator[Archive]:
-    """Lend the open archive at this path or address; one that was replaced is opened anew.
+    """Yield the open archive at this path or URL; a replaced archive is reopened.
 
-    Raises PhotoUnusable where it is damaged or lacks the member that is asked for, else what opening and reading raise.
+    Raises PhotoUnusable if it is damaged or lacks the requested member; other errors of opening and reading pass
+    through.
     """
-    key = (os.getpid(), location)  # a forked process would share the file's position with its parent
+    key = (os.getpid(), location)  # a forked process would share the file position with its parent
     try:
         with _guard:
             lock = _locks.setdefault(key, threading.Lock())
         with lock:
             stamp = _stamp(location, seconds)
             with _guard:
-                known, archive = _archives.get(key, ("", None))
-            if archive is None or (stamp and known != stamp):
+                opened_stamp, archive = _archives.get(key, ("", None))
+            if archive is None or (stamp and opened_stamp != stamp):
                 archive = _KINDS[kind](open_seekable(location, seconds) if is_remote(location) else _open(location))
                 with _guard:
                     _archives[key] = stamp, archive
@@ -119,9 +120,9 @@ def open_archive(kind: str, location: str, seconds: float) -> Iterator[Archive]:
     except KeyError as error:
         raise PhotoUnusable("missing", f"There is no {error.args[0]} in {location}.") from error
     except _DAMAGE as error:
-        if isinstance(error.__context__, OSError):  # zipfile says "not a zip file" of a network that failed
+        if isinstance(error.__context__, OSError):  # zipfile reports a network failure as "not a zip file"
             raise error.__context__ from error
-        raise PhotoUnusable("unreadable", f"The archive {location} is damaged, or none: {error}") from error
+        raise PhotoUnusable("unreadable", f"{location} is damaged or not an archive: {error}") from error
 
 
 def _open(location: str) -> BinaryIO:
@@ -135,22 +136,22 @@ def _stamp(location: str, seconds: float) -> str:
     return f"{state.st_size}:{state.st_mtime_ns}"
 
 
-@cached(TTLCache(64, _LOOK_AGAIN_SECONDS), lock=threading.Lock())
+@cached(TTLCache(64, _RECHECK_SECONDS), lock=threading.Lock())
 def _remote_stamp(location: str, seconds: float) -> str:
-    with suppress(Exception):  # whatever it is, reading will meet it and say so
-        return ask_tag(location, seconds)
+    with suppress(Exception):  # reading the archive will meet the same error and report it
+        return fetch_tag(location, seconds)
     return ""
 
 
 def _by_name(members: Iterable[tuple[str, T]]) -> dict[str, T]:
-    """Members whose names lead out of the archive are left out."""
+    """Index members by normalised name; those whose names lead out of the archive are left out."""
     names = ((_normal(name), member) for name, member in members)
     return {name: member for name, member in names if name.split("/")[0] != ".."}
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Many programs write UTF-8 without saying so, which zipfile takes for the code page of DOS."""
-    if info.flag_bits & _SAYS_UTF8:
+    """Decode a member's name: many programs write UTF-8 without its flag, and zipfile then decodes it as cp437."""
+    if info.flag_bits & _UTF8_FLAG:
         return info.filename
     try:
         return info.filename.encode("cp437").decode()

@@ -1,4 +1,4 @@
-"""Bytes of a photo, and what their source says of them: a file, a file in an archive, or an address."""
+"""Read a photo's bytes and the tag of its source: a file, a file in an archive, or a URL."""
 
 import time
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 from catalog.errors import PhotoUnusable
 from catalog.photo_files.addresses import ARCHIVES, is_remote, protocol_of, split_member
 from catalog.photo_files.archives import open_archive
-from catalog.photo_files.network import NETWORK_SECONDS, SETTLED_SECONDS, ask_tag, download, fetch
-from catalog.photo_files.retries import retried, tried
+from catalog.photo_files.network import NETWORK_SECONDS, SETTLED_SECONDS, download, fetch, fetch_tag
+from catalog.photo_files.retries import run_once, run_with_retries
 
 MAX_TAG = 500
 
 
 def read_photo(uri: str, max_bytes: int, seconds: float = NETWORK_SECONDS, *, patient: bool = True) -> bytes:
-    """Read a photo's bytes, over the network in three attempts of at most `seconds` each; in one unless `patient`.
+    """Read a photo's bytes. Over the network: up to three attempts of at most `seconds` each; one unless `patient`.
 
-    Raises PhotoUnusable (`missing`, `unreadable`, `too_large`, `empty`), of which HostFailed.
+    Raises PhotoUnusable (`missing`, `unreadable`, `too_large`, `empty`); HostFailed is the kind that may pass.
     """
-    data = (retried if patient else tried)(uri, lambda: _read(uri, max_bytes + 1, seconds))
+    data = (run_with_retries if patient else run_once)(uri, lambda: _read(uri, max_bytes + 1, seconds))
     if len(data) > max_bytes:
         raise PhotoUnusable("too_large", f"{uri} has more than {max_bytes:,} bytes.")
     if not data:
@@ -26,20 +26,20 @@ def read_photo(uri: str, max_bytes: int, seconds: float = NETWORK_SECONDS, *, pa
 
 
 def source_tag(uri: str, seconds: float = NETWORK_SECONDS) -> str:
-    """What the source says of the bytes without reading them, at most 500 characters; '' where it does not tell.
+    """Return a tag for the version of the bytes without reading them, at most 500 characters; '' if there is none.
 
-    While it says the same, they are the same. Ask before reading: a photo that changes in between is then read again
-    the next time. Never raises, never tries twice.
+    An equal tag means equal bytes. Get it before reading: a photo that changes in between is then read again the next
+    time. Never raises, never retries.
     """
     try:
         tag = _tag(uri, seconds)
-    except Exception:  # noqa: BLE001 - whatever it is, reading will meet it and say so
+    except Exception:  # noqa: BLE001 - reading the photo will meet the same error and report it
         return ""
     return tag if len(tag) <= MAX_TAG else ""
 
 
 def copy_file(uri: str, target: Path, seconds: float = NETWORK_SECONDS) -> None:
-    """Copy a file from an archive or an address to this machine. Raises PhotoUnusable as read_photo does."""
+    """Copy a file from an archive or URL to this machine. Raises PhotoUnusable as read_photo does."""
 
     def copy() -> None:
         if is_remote(uri):
@@ -47,17 +47,17 @@ def copy_file(uri: str, target: Path, seconds: float = NETWORK_SECONDS) -> None:
         else:
             target.write_bytes(_read(uri, -1, seconds))
 
-    retried(uri, copy)
+    run_with_retries(uri, copy)
 
 
 def members(kind: str, location: str, seconds: float = NETWORK_SECONDS) -> frozenset[str]:
-    """Names of the files in an archive. Raises PhotoUnusable."""
+    """Return the names of the files in an archive. Raises PhotoUnusable."""
 
     def names() -> frozenset[str]:
         with open_archive(kind, location, seconds) as archive:
             return frozenset(archive.names())
 
-    return retried(location, names)
+    return run_with_retries(location, names)
 
 
 def _read(uri: str, size: int, seconds: float) -> bytes:
@@ -73,7 +73,7 @@ def _read(uri: str, size: int, seconds: float) -> bytes:
 
 def _tag(uri: str, seconds: float) -> str:
     if is_remote(uri):
-        return ask_tag(uri, seconds)
+        return fetch_tag(uri, seconds)
     if (kind := protocol_of(uri)) in ARCHIVES:
         location, member = split_member(uri)
         with open_archive(kind, location, seconds) as archive:

@@ -1,4 +1,4 @@
-"""Hosts that do not answer are given up for the run, so that each of their photos does not cost its own wait."""
+"""Give up unresponsive hosts for the rest of a run, so that the run does not wait for each of their photos."""
 
 import threading
 from collections import Counter
@@ -12,11 +12,11 @@ from catalog.photo_files.files import read_photo
 FAILURES_IN_A_ROW = 5
 
 Read = Callable[[str], bytes]
-"""URI -> bytes of a photo. Raises PhotoUnusable."""
+"""Reads the bytes of a photo from its URI. Raises PhotoUnusable."""
 
 
 class HostGate:
-    """Remembers, for one run, which hosts are still asked. Files of this machine always are."""
+    """Tracks for one run which hosts were given up. Files of this machine are always read."""
 
     def __init__(self) -> None:
         self._failures: Counter[str] = Counter()
@@ -25,24 +25,24 @@ class HostGate:
 
     @contextmanager
     def asking(self, uri: str) -> Iterator[None]:
-        """Read a photo within this. Raises PhotoUnusable (`host_unresponsive`) at once for a host that was given up."""
+        """Guard the reading of a photo. Raises PhotoUnusable (`host_unresponsive`) at once if its host was given up."""
         host = host_of(uri)
         if host in self._given_up:
             raise PhotoUnusable(
                 "host_unresponsive",
-                f"{host} failed {FAILURES_IN_A_ROW} times in a row and is left alone; the next run tries again.",
+                f"{host} failed {FAILURES_IN_A_ROW} times in a row and is skipped; the next run tries again.",
             )
         try:
             yield
         except HostFailed:
-            self._note(host, failed=True)
+            self._count(host, failed=True)
             raise
         except PhotoUnusable:
-            self._note(host, failed=False)  # no such photo is an answer as well
+            self._count(host, failed=False)  # a missing photo is an answer too
             raise
-        self._note(host, failed=False)
+        self._count(host, failed=False)
 
-    def _note(self, host: str, *, failed: bool) -> None:
+    def _count(self, host: str, *, failed: bool) -> None:
         with self._lock:
             self._failures[host] = self._failures[host] + 1 if failed else 0
             if host and self._failures[host] >= FAILURES_IN_A_ROW:
@@ -50,7 +50,7 @@ class HostGate:
 
 
 def reader(max_bytes: int, seconds: float) -> Read:
-    """`read_photo` for one run, within which hosts that do not answer are given up. Safe for threads."""
+    """Return a `read_photo` for one run that gives up unresponsive hosts. Thread-safe."""
     hosts = HostGate()
 
     def read(uri: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a failure to read means, and second tries where it may pass."""
+"""Classify failures to read, and retry those that may pass."""
 
 import errno
 import time
@@ -23,51 +23,54 @@ ATTEMPTS = 3
 LONGEST_PAUSE = 30.0
 _GONE = (404, 410)
 _BUSY = 429
-# What an object store says of the request rather than of itself.
-_LASTING = (PermissionError, ValueError, ImportError, aiohttp.ClientError)
-_LASTING_ERRNOS = (errno.EINVAL, errno.ENAMETOOLONG, errno.EPERM)
+# Errors of an object store that are about the request, not about the store: a retry does not help.
+_PERMANENT = (PermissionError, ValueError, ImportError, aiohttp.ClientError)
+_PERMANENT_ERRNOS = (errno.EINVAL, errno.ENAMETOOLONG, errno.EPERM)
 
 R = TypeVar("R")
 
 
-def retried(uri: str, work: Callable[[], R]) -> R:
-    """Do this, up to three times where the host's trouble may pass. Raises PhotoUnusable, of which HostFailed."""
-    return RETRYING(lambda: tried(uri, work))
+def run_with_retries(uri: str, work: Callable[[], R]) -> R:
+    """Run `work`, up to three times if the host fails. Raises PhotoUnusable; HostFailed after the last attempt."""
+    return RETRYING(lambda: run_once(uri, work))
 
 
-def tried(uri: str, work: Callable[[], R]) -> R:
-    """Do this once. Raises as `retried` does."""
+def run_once(uri: str, work: Callable[[], R]) -> R:
+    """Run `work` once. Raises PhotoUnusable, HostFailed."""
     try:
         return work()
     except PhotoUnusable:
         raise
     except Exception as error:
-        # Each object store's package has errors of its own; from this machine, others are mistakes of ours.
+        # Each object store's package has its own errors. For local files, other errors are bugs of marketlens.
         if host_of(uri) or isinstance(error, (OSError, ValueError)):
-            raise trouble(uri, error) from error
+            raise classify_failure(uri, error) from error
         raise
 
 
-def trouble(uri: str, error: BaseException) -> PhotoUnusable:
-    """What an error means: nothing there, something unreadable, or a host in trouble."""
+def classify_failure(uri: str, error: BaseException) -> PhotoUnusable:
+    """Return the domain error for a failure to read: file missing, unreadable, or HostFailed."""
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, (aiohttp.ClientError, TimeoutError)):
-        error = error.__cause__  # fsspec says so of every trouble over http
-    told = f"{uri} could not be read: {str(error) or type(error).__name__}"
+        error = error.__cause__  # fsspec raises FileNotFoundError for every failure over http
+    message = f"{uri} could not be read: {str(error) or type(error).__name__}"
     if isinstance(error, FileNotFoundError) or getattr(error, "status", None) in _GONE:
         return PhotoUnusable("missing", f"There is nothing at {uri}.")
     if isinstance(error, aiohttp.ClientResponseError):
         if error.status != _BUSY and error.status < 500:
-            return PhotoUnusable("unreadable", told)
-        return HostFailed(told, retry_after=_retry_after(error.headers.get("Retry-After", "") if error.headers else ""))
+            return PhotoUnusable("unreadable", message)
+        header = error.headers.get("Retry-After", "") if error.headers else ""
+        return HostFailed(message, retry_after=_retry_after(header))
     if host_of(uri) and isinstance(error, TimeoutError):
         return HostFailed(f"{uri} could not be read: {host_of(uri)} did not answer in time")
-    passing = isinstance(error, (ConnectionError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError))
-    lasting = isinstance(error, _LASTING) or getattr(error, "errno", None) in _LASTING_ERRNOS
-    return HostFailed(told) if host_of(uri) and (passing or not lasting) else PhotoUnusable("unreadable", told)
+    temporary = isinstance(error, (ConnectionError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError))
+    permanent = isinstance(error, _PERMANENT) or getattr(error, "errno", None) in _PERMANENT_ERRNOS
+    if host_of(uri) and (temporary or not permanent):
+        return HostFailed(message)
+    return PhotoUnusable("unreadable", message)
 
 
 def _retry_after(text: str) -> float | None:
-    """Seconds or a date -> seconds; None where neither is told."""
+    """Parse a Retry-After header, in seconds or as a date, into seconds; None if it is neither."""
     if text.isdecimal():
         return float(text)
     try:
@@ -81,8 +84,8 @@ _backoff = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 0.5)
 
 def _pause(state: RetryCallState) -> float:
     error = state.outcome and state.outcome.exception()
-    told = error.retry_after if isinstance(error, HostFailed) else None
-    return _backoff(state) if told is None else min(told, LONGEST_PAUSE)
+    retry_after = error.retry_after if isinstance(error, HostFailed) else None
+    return _backoff(state) if retry_after is None else min(retry_after, LONGEST_PAUSE)
 
 
 RETRYING = Retrying(

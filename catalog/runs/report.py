@@ -1,4 +1,4 @@
-"""What a run of ingest did. The numbers add up: read = written + unchanged + rejected."""
+"""The report of an ingest run. The counts add up: read = written + unchanged + rejected."""
 
 import time
 from collections import Counter
@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PrivateAttr, computed_field
 
+from catalog.atomic_files import replace_file
 from catalog.errors import OutputFailed
 from catalog.listing import Rejected
 
-KEPT = 1_000
+MAX_DETAILS = 1_000
+"""How many rejected rows, and how many warnings, a report lists."""
 
 State = Literal["running", "finished", "stopped", "failed", "killed"]
 
@@ -20,8 +22,8 @@ State = Literal["running", "finished", "stopped", "failed", "killed"]
 class Report(BaseModel):
     """Counts of rows. Of those written, `embedded` are new or have new bytes; `updated` kept their embedding.
 
-    `removed` counts photos that no row names any more. `photos` is what the collection held when the run had finished.
-    `stage_seconds` are those of all threads together. Rejected rows and warnings are the first thousand of each; the
+    `removed` counts photos that no row names any more. `photos` is the size of the collection at the end of the run.
+    `stage_seconds` are sums over all threads. `rejected_rows` and `warnings` list the first thousand of each; the
     ledger has every row.
     """
 
@@ -52,7 +54,7 @@ class Report(BaseModel):
     _warned: set[str] = PrivateAttr(default_factory=set)
 
     def add(self, *, embedded: int = 0, updated: int = 0, unchanged: int = 0, removed: int = 0) -> None:
-        """Count rows once the store has confirmed them."""
+        """Count rows that the store has confirmed."""
         self.embedded += embedded
         self.updated += updated
         self.unchanged += unchanged
@@ -61,13 +63,13 @@ class Report(BaseModel):
         self.read += embedded + updated + unchanged
 
     def add_rejected(self, rows: Sequence[Rejected]) -> None:
-        """Count rows that could not be used, and keep the first of them."""
+        """Count rejected rows, and list the first of them."""
         self.read += len(rows)
         self.rejected += len(rows)
-        self.rejected_rows.extend(rows[: KEPT - len(self.rejected_rows)])
+        self.rejected_rows.extend(rows[: MAX_DETAILS - len(self.rejected_rows)])
 
     def add_lines(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Count what the ledger has."""
+        """Count lines of the ledger."""
         verdicts = Counter(line["verdict"] for line in lines)
         self.add(
             embedded=verdicts["written"],
@@ -80,16 +82,16 @@ class Report(BaseModel):
         self.add_rejected([Rejected(**{name: line[name] for name in names}) for line in rejected])
 
     def add_warnings(self, texts: Iterable[str]) -> None:
-        """Keep what was odd about rows, each text once: photos of one listing share theirs."""
+        """List warnings about rows, each text once: the photos of a listing share its warnings."""
         for text in texts:
-            if text not in self._warned and len(self.warnings) < KEPT:
+            if text not in self._warned and len(self.warnings) < MAX_DETAILS:
                 self._warned.add(text)
                 self.warnings.append(text)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def finished(self) -> bool:
-        """Whether every row of the export has been seen."""
+        """Whether every row of the export was processed."""
         return self.state == "finished"
 
     @property
@@ -99,16 +101,15 @@ class Report(BaseModel):
 
     @property
     def rejected_share(self) -> float:
-        """Part of the rows that was rejected, 0 to 1."""
+        """Share of the rows that were rejected, 0 to 1."""
         return self.rejected / self.read if self.read else 0.0
 
     def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all: what was there before outlives a full disk. Raises OutputFailed."""
-        draft = path.with_name(path.name + ".part")
+        """Write as JSON, whole or not at all: if the disk is full, the previous file stays. Raises OutputFailed."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(self.model_dump_json(indent=2) + "\n")
-            draft.replace(path)
+            with replace_file(path) as draft:
+                draft.write_text(self.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise OutputFailed(
                 f"The report {path} could not be written: {error}", hint="Is there room, and is the folder writable?"

@@ -1,1 +1,1 @@
-"""What is pure in a search: filters, how far to look, and photos grouped into pages of hits."""
+"""The pure part of a search: search plans, and photos grouped into pages of hits."""

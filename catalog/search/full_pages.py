@@ -1,4 +1,4 @@
-"""Full pages of hits: a search is widened until its page is full. Knows nothing of Milvus."""
+"""Full pages of hits: widen a search until its page is full. Independent of Milvus."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,17 +11,18 @@ from catalog.search.hits import GroupBy, Seen, best_per_photo, group
 from catalog.search.search_plan import SearchPlan, finds_all, wider_plan
 from catalog.settings import IndexSettings
 
-# Cosines of the very same photo differ by less, as it is calculated beside others.
+# The cosine of one photo differs by less than this, depending on the photos it is calculated with.
 _ROUNDING = 1e-6
-# So many photos are looked at for the order of equals; of a placeholder that more share, the order is the store's.
+# Up to this many photos with equal scores are ordered by id; if more share a placeholder photo, the store orders them.
 _EQUALS = 1_024
 
-Look = Callable[[Embeddings, SearchPlan], list[list[Scored]]]
+Search = Callable[[Embeddings, SearchPlan], list[list[Scored]]]
+"""Queries (n, dim) and a plan -> for each query the nearest photos, nearest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What a page holds at most, and of what."""
+    """What a page of hits may contain: at most `limit` hits, of listings or photos, not `seen` before."""
 
     limit: int
     group_by: GroupBy = "listing"
@@ -30,41 +31,43 @@ class PageRequest:
 
 
 def full_pages(
-    look: Look, searches: Sequence[Embeddings], request: PageRequest, plan: SearchPlan, index: IndexSettings
+    search: Search, searches: Sequence[Embeddings], request: PageRequest, plan: SearchPlan, index: IndexSettings
 ) -> list[Page]:
-    """A page for each search, whose queries are (n, dim): full whenever that many pass.
+    """Return one page per search, full if enough photos pass the filter. The queries of a search are (n, dim).
 
-    `look` gives the photos nearest to each query, nearest first; searches whose page is not full share the next one.
+    All searches whose page is not full yet share the next, wider call of `search`.
     """
     pages: dict[int, Page] = {}
     pending = list(range(len(searches)))
     while pending:
-        results = iter(look(np.concatenate([searches[number] for number in pending]), plan))
+        results = iter(search(np.concatenate([searches[number] for number in pending]), plan))
         cut = short = False
         for number in pending:
-            found = [next(results) for _ in searches[number]]
-            page = _page(found, request, plan, finds_all=finds_all(index, plan))
+            neighbours = [next(results) for _ in searches[number]]
+            page = _page(neighbours, request, plan, finds_all=finds_all(index, plan))
             if page is not None:
                 pages[number] = page
-            elif any(len(result) >= plan.photos for result in found):
-                cut = True  # one listing's photos crowd the neighbourhood, or earlier pages do
+            elif any(len(photos) >= plan.photos for photos in neighbours):
+                cut = True  # photos of one listing, or of earlier pages, fill the neighbourhood
             else:
-                short = True  # the index looked into too few cells
+                short = True  # the index searched too few cells
         pending = [number for number in pending if number not in pages]
         plan = wider_plan(index, plan, cut=cut, short=short)
     return [pages[number] for number in range(len(searches))]
 
 
-def _page(found: Sequence[Sequence[Scored]], request: PageRequest, plan: SearchPlan, *, finds_all: bool) -> Page | None:
-    """Make the page of what was found for the queries of one search; None where there may be more to put on it."""
-    # A photo that was not reached is no nearer to a query than the last one that was.
-    edge = max((result[-1][0] for result in found if len(result) >= plan.photos), default=-math.inf)
-    photos = best_per_photo(scored for result in found for scored in result if scored[0] >= request.min_score)
+def _page(
+    neighbours: Sequence[Sequence[Scored]], request: PageRequest, plan: SearchPlan, *, finds_all: bool
+) -> Page | None:
+    """Make the page of one search from the neighbours of its queries; None if a wider search may add hits to it."""
+    # A photo that was not fetched is no nearer to a query than the last one that was.
+    edge = max((near[-1][0] for near in neighbours if len(near) >= plan.photos), default=-math.inf)
+    photos = best_per_photo(scored for near in neighbours for scored in near if scored[0] >= request.min_score)
     hits = group(photos, request.group_by, request.seen)
     cut = edge > -math.inf
     if (cut and edge < request.min_score) or (finds_all and not cut):
         return Page(hits[: request.limit], finds_all, exhausted=len(hits) <= request.limit)
-    # What is as near as the edge has its like beyond it, perhaps, with ids that come before.
+    # Photos as near as the edge may have equals beyond it, whose ids come first.
     settled = edge if plan.photos >= _EQUALS else edge + _ROUNDING
     hits = [hit for hit in hits if hit.score >= settled]
     return Page(hits[: request.limit], finds_all, exhausted=False) if len(hits) >= request.limit else None

@@ -1,4 +1,4 @@
-"""Photos -> hits. Milvus cannot be left to group: one listing's photos may fill the whole neighbourhood."""
+"""Group photos into hits. Milvus cannot do the grouping: one listing's photos may fill the whole neighbourhood."""
 
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -10,18 +10,18 @@ Seen = Callable[[str], bool]
 
 
 def best_per_photo(scored: Iterable[Scored]) -> list[Scored]:
-    """Nearest first, each photo once with its best score: several query photos may find the same one."""
+    """Return each photo once with its best score, nearest first: several query photos may find the same photo."""
     best: dict[str, Scored] = {}
     for score, stored in scored:
-        known = best.get(stored.photo.photo_id)
-        if known is None or score > known[0]:
+        previous = best.get(stored.photo.photo_id)
+        if previous is None or score > previous[0]:
             best[stored.photo.photo_id] = (score, stored)
     # The id breaks ties, so that equal scores keep one order on every store.
     return sorted(best.values(), key=lambda item: (-item[0], item[1].photo.photo_id))
 
 
 def group(photos: Iterable[Scored], by: GroupBy, seen: Seen | None = None) -> list[Hit]:
-    """Turn photos, nearest first, into hits, nearest first. What `seen` says of its listing or photo id is left out."""
+    """Group photos, nearest first, into hits, nearest first; hits whose listing or photo id is `seen` are left out."""
     groups: dict[str, list[Scored]] = {}
     for scored in photos:
         photo = scored[1].photo

@@ -1,4 +1,4 @@
-"""Search plans: how many photos a search asks Milvus for, and how. Pure. The figures are from docs/search.md."""
+"""Search plans: how many photos a search requests from Milvus, and how. Pure. The constants are from docs/search.md."""
 
 import math
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from catalog.settings import IndexSettings
 
 MAX_TOP_K = 16_384
 MAX_EF = 32_768
-# Milvus takes hardly longer for 64 photos than for one. Of product quantisation more are compared again.
+# Milvus takes hardly longer for 64 photos than for one. With product quantisation, more photos are compared again.
 _LEAST = 64
 _LEAST_PQ = 1_024
-# Vectors that pass, in numbers: 64 MB are compared in a few milliseconds, so nothing is gained by leaving any out.
+# Floats in the vectors that pass: 64 MB are compared in a few milliseconds, so skipping some saves nothing.
 FEW_NUMBERS = 16_000_000
 _FEW_TO_SCAN = 1_000
-# So few come from a server as fast as the index finds them, and its interim index loses most of these (decision 19).
+# A server returns so few as fast as the index finds them, and its interim index loses most of them (decision 19).
 FEW_TO_FETCH = 64
 _WIDE_EF = 4_096
 
@@ -23,7 +23,7 @@ Width = Literal["planned", "widest", "scan"]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many photos of `total` pass the filter, each of `dim` numbers."""
+    """How many of the `total` photos pass the filter; each embedding has `dim` numbers."""
 
     passing: int
     total: int
@@ -32,10 +32,10 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """How many `photos` for each query, and how.
+    """How many `photos` to request for each query, and how to search for them.
 
-    Through the index as `planned` for the `share` that passes, at its `widest`, or by a `scan`, which compares every
-    vector that passes without the index.
+    `planned`: with index parameters for the `share` of photos that pass the filter. `widest`: with the widest index
+    parameters. `scan`: without the index, comparing every vector that passes.
     """
 
     photos: int
@@ -46,7 +46,7 @@ class SearchPlan:
 def first_plan(
     limit: int, index: IndexSettings, sizes: Sizes | None, *, narrow: bool = False, exact: bool = False
 ) -> SearchPlan:
-    """Where a search for `limit` hits begins. Without sizes, `narrow` says whether a filter may leave few in plan."""
+    """Return the first plan for `limit` hits. If sizes are unknown, `narrow` says that few photos may pass."""
     photos = min(max(4 * limit, _LEAST_PQ if index.type == "IVF_PQ" else _LEAST), _most_photos(index))
     few = {"FLAT": 0, "IVF_PQ": _FEW_TO_SCAN}.get(index.type, FEW_TO_FETCH)
     if sizes is not None and sizes.passing <= few:
@@ -61,7 +61,7 @@ def first_plan(
 
 
 def wider_plan(index: IndexSettings, plan: SearchPlan, *, cut: bool, short: bool) -> SearchPlan:
-    """How a search continues: to more photos where its answer was `cut`, to more of the index where it came `short`."""
+    """Return the next, wider plan: more photos if the result was `cut`, more of the index if it was too `short`."""
     most = _most_photos(index)
     scan = plan.width == "scan" or (short and plan.width == "widest") or (cut and plan.photos == most)
     photos = 4 * plan.photos if cut else plan.photos
@@ -71,7 +71,7 @@ def wider_plan(index: IndexSettings, plan: SearchPlan, *, cut: bool, short: bool
 
 
 def search_params(index: IndexSettings, plan: SearchPlan) -> dict[str, int]:
-    """Parameters of a search through the index, in Milvus' names."""
+    """Return the parameters of a search through the index, under Milvus' names."""
     if index.type.startswith("IVF"):
         cells = index.nlist if plan.width == "widest" else math.ceil(index.nprobe / plan.share)
         return {"nprobe": min(cells, index.nlist)}
@@ -85,19 +85,19 @@ def search_params(index: IndexSettings, plan: SearchPlan) -> dict[str, int]:
 
 
 def finds_all(index: IndexSettings, plan: SearchPlan) -> bool:
-    """Whether no photo near a query is missed: the answer is exact."""
+    """Whether the search misses no photo near a query, so that its result is exact."""
     if plan.width == "scan":
         return True
     return _is_complete(index) and search_params(index, plan).get("nprobe", index.nlist) == index.nlist
 
 
 def is_quantised(index: IndexSettings) -> bool:
-    """Whether the index holds rounded vectors, so that what it finds has to be compared again."""
+    """Whether the index stores rounded vectors, so that its results have to be compared again."""
     return index.type in {"IVF_SQ8", "IVF_PQ"}
 
 
 def _most_photos(index: IndexSettings) -> int:
-    # Those to be compared again come with their vectors, and an answer must stay under 64 MiB.
+    # Photos to be compared again come with their vectors, and a response must stay under 64 MiB.
     return 4_096 if is_quantised(index) else MAX_TOP_K
 
 

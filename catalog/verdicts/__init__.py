@@ -1,4 +1,4 @@
-"""What members of staff decided about suspected duplicates and wrong categories, in a relational database."""
+"""Verdicts: decisions of staff about suspected duplicates and wrong categories, in a relational database."""
 
 from catalog.verdicts.questions import DecidedDuplicates, Decision, Duplicate, Kind, Question, Verdict, WrongCategory
 from catalog.verdicts.store import VerdictStore

@@ -1,4 +1,4 @@
-"""The database behind the verdicts: opened, brought up to date, and its errors put into our words."""
+"""The database of the verdicts: connections, migration, and translation of its errors into domain errors."""
 
 import threading
 from collections.abc import Iterator
@@ -21,24 +21,24 @@ from catalog.extras import needs
 _SETTING = "MARKETLENS_VERDICTS__URL"
 _EXAMPLES = "sqlite:///data/verdicts.db or postgresql://user:password@host/database"
 _WAIT_SECONDS = 10
-_LOCK = 0x6D6C76657264  # of PostgreSQL's advisory locks, the one under which this is migrated: "mlverd"
-# What SQLite and PostgreSQL say where reading works and writing does not.
+_LOCK = 0x6D6C76657264  # PostgreSQL's advisory lock for the migration: "mlverd"
+# Messages of SQLite and PostgreSQL when writing fails although reading works.
 _READ_ONLY = ("readonly database", "read-only", "database or disk is full", "permission denied", "no space left")
 _migrating = threading.Lock()  # Alembic's context belongs to the process
 
 
 class Database:
-    """Connections to one database. Safe for threads."""
+    """Connections to one database. Thread-safe."""
 
     def __init__(self, url: str) -> None:
         """Check the address; nothing is opened yet. Raises InvalidSetting."""
-        self._url = _checked(url)
+        self._url = _parse_url(url)
         self.shown = make_url(url).render_as_string(hide_password=True)
         self._engine = _engine(self._url)
         self._is_current = False
 
     def migrate(self) -> None:
-        """Bring the tables up to date, unless they are; of several processes at once, one does it and the others wait.
+        """Migrate the tables if needed; of several processes at the same time, one migrates and the others wait.
 
         Raises VerdictsUnavailable, OutputFailed.
         """
@@ -49,7 +49,7 @@ class Database:
                 _make_folder(str(self._url.database))
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-            with self._engine.connect() as connection:  # reading alone: works on a read-only database too
+            with self._engine.connect() as connection:  # only reads, so it works on a read-only database too
                 is_current = _revision(connection) == ScriptDirectory.from_config(config).get_current_head()
             if not is_current:
                 with self._begin() as connection:
@@ -61,7 +61,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Yield a connection to read with. Raises VerdictsUnavailable."""
+        """Yield a connection for reading. Raises VerdictsUnavailable."""
         self.migrate()
         with self._translated(), self._engine.connect() as connection:
             yield connection
@@ -87,34 +87,36 @@ class Database:
         try:
             yield
         except IntegrityError:
-            raise  # somebody else was first: for whoever writes to deal with
+            raise  # another writer was first; the caller handles it
         except (SQLAlchemyError, OSError) as error:
-            raise self._in_our_words(error) from error
+            raise self._domain_error(error) from error
         except CommandError as error:
             raise VerdictsUnavailable(
                 f"The verdicts in {self.shown} were written by another version of marketlens: {error}",
                 hint=f"Run the newer version, or name another database with {_SETTING}.",
             ) from error
 
-    def _in_our_words(self, error: Exception) -> MarketlensError:
-        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        if any(words in said.lower() for words in _READ_ONLY):
+    def _domain_error(self, error: Exception) -> MarketlensError:
+        message = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        if any(words in message.lower() for words in _READ_ONLY):
             return OutputFailed(
-                f"The verdicts in {self.shown} cannot be written: {said}",
+                f"The verdicts in {self.shown} cannot be written: {message}",
                 hint=f"Is there room, and may this user write there? {_SETTING} names another database.",
             )
         return VerdictsUnavailable(
-            f"The verdicts in {self.shown} cannot be reached: {said}",
-            hint=f"Is the database up, and the address right? {_SETTING} names another: {_EXAMPLES}",
+            f"The verdicts in {self.shown} cannot be reached: {message}",
+            hint=f"Is the database up, and the address right? {_SETTING} names another database: {_EXAMPLES}",
         )
 
 
-def _checked(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        # Not what it says: it shows the address, with the password.
-        raise InvalidSetting(f"{_SETTING} is no address of a database.", hint=f"Write it like {_EXAMPLES}") from error
+        # SQLAlchemy's message is left out: it shows the address with its password.
+        raise InvalidSetting(
+            f"{_SETTING} is not the address of a database.", hint=f"Write it like {_EXAMPLES}"
+        ) from error
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database not in {None, "", ":memory:"}:
         return parsed.set(drivername="sqlite+pysqlite")
@@ -130,19 +132,19 @@ def _engine(url: URL) -> Engine:
     with needs("postgres"):
         engine = create_engine(url, pool_pre_ping=True, connect_args=wait)
     if is_sqlite:
-        # As SQLAlchemy's documentation has it: the driver begins no transactions of its own, and ours take the lock at
-        # their beginning, since two that read first and write then would be refused.
-        event.listen(engine, "connect", _leave_transactions_to_us)
+        # As SQLAlchemy's documentation recommends, the driver starts no transactions itself. Ours take the write lock
+        # at the start, because SQLite refuses two transactions that read first and write later.
+        event.listen(engine, "connect", _disable_driver_transactions)
         event.listen(engine, "begin", _begin_on_sqlite)
     return engine
 
 
 def _make_folder(database: str) -> None:
-    if not database.startswith("file:"):  # SQLite's own addresses, which say how to open a file that is there
+    if not database.startswith("file:"):  # SQLite's URIs, which say how to open an existing file
         Path(database).parent.mkdir(parents=True, exist_ok=True)
 
 
-def _leave_transactions_to_us(connection: Any, _: object) -> None:
+def _disable_driver_transactions(connection: Any, _: object) -> None:
     connection.isolation_level = None
 
 

@@ -1,4 +1,4 @@
-"""The questions that are put to staff, and what was decided. Pure."""
+"""The questions for staff, and their verdicts. Pure."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ Kind = Literal["wrong_category", "duplicate"]
 
 @dataclass(frozen=True, slots=True)
 class WrongCategory:
-    """Does this listing belong in another category? Another suggestion is another question."""
+    """The question whether a listing belongs in the suggested category. Another suggestion is another question."""
 
     listing_id: str
     category: str
@@ -22,34 +22,34 @@ class WrongCategory:
 
     @property
     def kind(self) -> Kind:
-        """Which kind of question."""
+        """The kind of question."""
         return "wrong_category"
 
     @property
     def key(self) -> str:
-        """The same for the same question."""
+        """A hash that identifies the question."""
         return _hash(self.kind, self.listing_id, self.category, self.suggested_category)
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Are these listings the same? Two at least, sorted, each once: `of` makes them so."""
+    """The question whether these listings are the same. At least two ids, sorted, without duplicates: use `of`."""
 
     listing_ids: tuple[str, ...]
 
     @classmethod
     def of(cls, listing_ids: Iterable[str]) -> "Duplicate":
-        """The question about these listings, in whatever order they come."""
+        """Make the question about these listings, given in any order."""
         return cls(tuple(sorted(set(listing_ids))))
 
     @property
     def kind(self) -> Kind:
-        """Which kind of question."""
+        """The kind of question."""
         return "duplicate"
 
     @property
     def key(self) -> str:
-        """The same for the same question."""
+        """A hash that identifies the question."""
         return _hash(self.kind, *self.listing_ids)
 
 
@@ -58,7 +58,7 @@ Question = WrongCategory | Duplicate
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision that was kept. Ids rise: of two verdicts, the greater one was decided later."""
+    """A stored decision. Ids rise: of two verdicts, the one with the greater id was decided later."""
 
     verdict_id: int
     question: Question
@@ -69,7 +69,7 @@ class Verdict:
 
 
 class DecidedDuplicates:
-    """What was decided on duplicates. A part of a question that was decided is not asked again."""
+    """The decisions about duplicates. A subset of a decided question is not asked again."""
 
     def __init__(self, decided: Iterable[tuple[Duplicate, Decision]]) -> None:
         self._by_listing: defaultdict[str, list[tuple[frozenset[str], Decision]]] = defaultdict(list)
@@ -79,10 +79,13 @@ class DecidedDuplicates:
                 self._by_listing[listing_id].append((listings, decision))
 
     def on(self, listing_ids: Iterable[str]) -> Decision | None:
-        """The decision on a question that has all of these listings; None where there is none, `skip` if no other."""
-        wanted = frozenset(listing_ids)
-        found = {decision for listings, decision in self._by_listing.get(min(wanted), ()) if wanted <= listings}
-        return next(iter(sorted(found)), None)  # accept, reject, skip
+        """Return the decision on a question with all of these listings; None if there is none.
+
+        Of several decisions, `accept` comes before `reject`, and `reject` before `skip`.
+        """
+        question = frozenset(listing_ids)
+        decisions = {decision for listings, decision in self._by_listing.get(min(question), ()) if question <= listings}
+        return next(iter(sorted(decisions)), None)  # accept, reject, skip
 
 
 def _hash(*parts: str) -> str:

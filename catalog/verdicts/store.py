@@ -1,4 +1,4 @@
-"""Verdicts: kept, taken back, listed, and asked for by question."""
+"""The store of verdicts: save, withdraw, list and look up verdicts."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,104 +14,107 @@ from catalog.verdicts.database import Database
 from catalog.verdicts.questions import DecidedDuplicates, Decision, Duplicate, Kind, Question, Verdict
 from catalog.verdicts.tables import VERDICTS, from_row, question_of, to_row
 
-# Of several who decide one question at the same moment, each try lets one through.
-_TRIES = 50
-_AT_A_TIME = 1_000
+# If several users decide one question at the same time, each attempt lets one of them through.
+_ATTEMPTS = 50
+_BATCH = 1_000
 
 T = TypeVar("T")
 
 
 class VerdictStore:
-    """All verdicts of one database. Safe for threads, and for several processes at once.
+    """All verdicts of one database. Safe for several threads and several processes.
 
-    Every method but the first raises VerdictsUnavailable; those that write raise OutputFailed as well.
+    Every method except `__init__` and `close` raises VerdictsUnavailable; those that write also raise OutputFailed.
     """
 
     def __init__(self, url: str) -> None:
-        """Nothing is opened yet. Raises InvalidSetting."""
+        """Check the address; nothing is opened yet. Raises InvalidSetting."""
         self._database = Database(url)
         self._reading = threading.Lock()
-        self._known: dict[Kind, tuple[tuple[object, ...], Any]] = {}
+        self._cache: dict[Kind, tuple[tuple[object, ...], Any]] = {}  # the version of the rows, and what they gave
 
     def migrate(self) -> None:
-        """Bring the database up to date. Every other method does so too where this failed."""
+        """Migrate the database if needed. Every other method does so too, in case this failed."""
         self._database.migrate()
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
 
-    @retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(_TRIES), reraise=True)
+    @retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
     def decide(self, question: Question, decision: Decision, note: str = "", decided_by: str = "") -> Verdict:
-        """Keep a decision in the place of any other on this question; kept for good when this returns.
+        """Store a decision; it replaces any other on this question, and is durable when this returns.
 
-        Raises InvalidQuery for a question that is none.
+        Raises InvalidQuery for an invalid question.
         """
         _check(question, note)
         row = to_row(question, decision, note, decided_by)
         with self._database.writing() as connection:
             connection.execute(delete(VERDICTS).where(VERDICTS.c.question_key == question.key))
-            made = connection.execute(insert(VERDICTS).values(row).returning(VERDICTS)).one()
-        return from_row(made)
+            stored = connection.execute(insert(VERDICTS).values(row).returning(VERDICTS)).one()
+        return from_row(stored)
 
     def withdraw(self, verdict_id: int) -> Verdict:
-        """Forget a verdict, so that its question is asked again; returns what it was. Raises NotFound."""
+        """Delete a verdict, so that its question is asked again, and return it. Raises NotFound."""
         with self._database.writing() as connection:
             row = connection.execute(delete(VERDICTS).where(VERDICTS.c.id == verdict_id).returning(VERDICTS)).first()
         if row is None:
-            raise NotFound(f"There is no verdict {verdict_id}.", hint="It was withdrawn, or decided anew, before.")
+            raise NotFound(f"There is no verdict {verdict_id}.", hint="It was withdrawn or replaced by a newer one.")
         return from_row(row)
 
     def page(
         self, limit: int, *, kind: Kind | None = None, decision: Decision | None = None, before: int | None = None
     ) -> tuple[list[Verdict], int]:
-        """Up to `limit` verdicts, newest first, those with smaller ids than `before`; and how many there are in all."""
-        those: list[ColumnElement[bool]] = []
+        """Return up to `limit` verdicts with ids below `before`, newest first, and the number on all pages."""
+        conditions: list[ColumnElement[bool]] = []
         if kind:
-            those.append(VERDICTS.c.kind == kind)
+            conditions.append(VERDICTS.c.kind == kind)
         if decision:
-            those.append(VERDICTS.c.decision == decision)
+            conditions.append(VERDICTS.c.decision == decision)
         older = [VERDICTS.c.id < before] if before is not None else []
         with self._database.reading() as connection:
-            total = connection.execute(select(func.count()).select_from(VERDICTS).where(*those)).scalar_one()
+            total = connection.execute(select(func.count()).select_from(VERDICTS).where(*conditions)).scalar_one()
             rows = connection.execute(
-                select(VERDICTS).where(*those, *older).order_by(VERDICTS.c.id.desc()).limit(limit)
+                select(VERDICTS).where(*conditions, *older).order_by(VERDICTS.c.id.desc()).limit(limit)
             ).all()
         return [from_row(row) for row in rows], total
 
     def every(self) -> Iterator[Verdict]:
-        """All verdicts of one moment, oldest first."""
+        """Yield a consistent snapshot of all verdicts, oldest first."""
         with self._database.reading() as connection:
-            question = select(VERDICTS).order_by(VERDICTS.c.id).execution_options(yield_per=_AT_A_TIME)
-            for row in connection.execute(question):
+            statement = select(VERDICTS).order_by(VERDICTS.c.id).execution_options(yield_per=_BATCH)
+            for row in connection.execute(statement):
                 yield from_row(row)
 
     def fill(self, verdicts: Iterable[Verdict]) -> int:
-        """Keep these, oldest first, under ids of their own, all or none; returns how many.
+        """Store these verdicts, oldest first, under new ids, all or none; return how many.
 
-        Raises OutputFailed where there are verdicts already.
+        Raises OutputFailed if there are verdicts already.
         """
         count = 0
         with self._database.writing() as connection:
             if connection.execute(select(VERDICTS.c.id).limit(1)).first():
                 raise OutputFailed(f"There are verdicts in {self.shown} already.")
-            for some in chunked(verdicts, _AT_A_TIME):
-                rows = [to_row(one.question, one.decision, one.note, one.decided_by, one.decided_at) for one in some]
+            for batch in chunked(verdicts, _BATCH):
+                rows = [
+                    to_row(verdict.question, verdict.decision, verdict.note, verdict.decided_by, verdict.decided_at)
+                    for verdict in batch
+                ]
                 connection.execute(insert(VERDICTS), rows)
-                count += len(some)
+                count += len(batch)
         return count
 
     @property
     def shown(self) -> str:
-        """The database's address without its password, for messages."""
+        """The address of the database without its password, for messages."""
         return self._database.shown
 
     def wrong_categories(self) -> Mapping[str, Decision]:
-        """Every decision on a wrong category, by the question's key."""
+        """Return every decision on a wrong category, by the key of its question."""
         return self._all("wrong_category", lambda rows: {row.question_key: row.decision for row in rows})
 
     def duplicates(self) -> DecidedDuplicates:
-        """Every decision on duplicates."""
+        """Return every decision on duplicates."""
         return self._all(
             "duplicate",
             lambda rows: DecidedDuplicates(
@@ -122,27 +125,27 @@ class VerdictStore:
         )
 
     def _all(self, kind: Kind, make: Callable[[list[Row[Any]]], T]) -> T:
-        """What `make` makes of all rows of a kind: once, until there is news of that kind, whoever decided it."""
-        mine = VERDICTS.c.kind == kind
+        """Return `make(all rows of a kind)`, cached until any process adds or removes a verdict of that kind."""
+        of_kind = VERDICTS.c.kind == kind
         with self._reading, self._database.reading() as connection:
-            # Before the rows: what is decided between the two is seen again, rather than missed.
+            # The version is read before the rows: a verdict that comes in between is read again rather than missed.
             ids = VERDICTS.c.id
-            # The sum: of two that were begun together, the one with the smaller id may be kept last.
-            version = connection.execute(select(func.max(ids), func.count(), func.sum(ids)).where(mine)).one()
-            known = self._known.get(kind)
-            if known is None or known[0] != tuple(version):
-                known = tuple(version), make(list(connection.execute(select(VERDICTS).where(mine)).all()))
-                self._known[kind] = known
-        made: T = known[1]
-        return made
+            # The sum: of two concurrent transactions, the one with the smaller id may be committed last.
+            version = connection.execute(select(func.max(ids), func.count(), func.sum(ids)).where(of_kind)).one()
+            cached = self._cache.get(kind)
+            if cached is None or cached[0] != tuple(version):
+                cached = tuple(version), make(list(connection.execute(select(VERDICTS).where(of_kind)).all()))
+                self._cache[kind] = cached
+        result: T = cached[1]
+        return result
 
 
 def _check(question: Question, note: str) -> None:
     if isinstance(question, Duplicate) and len(question.listing_ids) < 2:
-        raise InvalidQuery("A duplicate is of two different listings at least.")
+        raise InvalidQuery("A duplicate needs at least two different listings.")
     if isinstance(question, Duplicate):
         texts = question.listing_ids
     else:
         texts = (question.listing_id, question.category, question.suggested_category)
     if any("\0" in text for text in (*texts, note)):
-        raise InvalidQuery("There is a NUL character in this, which PostgreSQL does not keep.")
+        raise InvalidQuery("The verdict contains a NUL character, which PostgreSQL cannot store.")

@@ -1,4 +1,4 @@
-"""The table of verdicts. Its steps of change are in `migrations`; a test compares the two."""
+"""The table of verdicts. Its migrations are in `migrations`; a test compares the two."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,11 +10,11 @@ from catalog.verdicts.questions import Decision, Duplicate, Kind, Question, Verd
 
 METADATA = MetaData()
 
-# A question that is decided anew gets a new row in the place of the old one, so ids tell what was decided last.
+# A new decision on a question replaces the old row by a new one, so the greatest id is the latest decision.
 VERDICTS = Table(
     "verdicts",
     METADATA,
-    # SQLite counts up in INTEGER columns alone; those hold 64 bits there.
+    # SQLite autoincrements only INTEGER columns, which have 64 bits there.
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("kind", String(32), nullable=False),
     Column("question_key", String(64), nullable=False, unique=True),
@@ -24,7 +24,7 @@ VERDICTS = Table(
     Column("decided_by", Text, nullable=False),
     Column("decided_at", DateTime(timezone=True), nullable=False),
     Index("ix_verdicts_kind_id", "kind", "id"),
-    # Never again the id of a row that was deleted: readers take a greater id for news.
+    # Never reuse the id of a deleted row: readers take a greater id for a new verdict.
     sqlite_autoincrement=True,
 )
 
@@ -32,7 +32,7 @@ VERDICTS = Table(
 def to_row(
     question: Question, decision: Decision, note: str, decided_by: str, decided_at: datetime | None = None
 ) -> dict[str, Any]:
-    """Give the row of a decision, of now unless it says when, without its id."""
+    """Make the row of a decision, without its id; `decided_at` is now by default."""
     return {
         "kind": question.kind,
         "question_key": question.key,
@@ -45,8 +45,8 @@ def to_row(
 
 
 def from_row(row: Row[Any]) -> Verdict:
-    """Read what `to_row` wrote."""
-    at: datetime = row.decided_at  # SQLite keeps no zone, PostgreSQL answers in the session's
+    """Make the verdict of a row."""
+    at: datetime = row.decided_at  # SQLite stores no time zone, PostgreSQL returns the session's
     return Verdict(
         row.id,
         question_of(row.kind, row.question),
@@ -58,5 +58,5 @@ def from_row(row: Row[Any]) -> Verdict:
 
 
 def question_of(kind: Kind, fields: dict[str, Any]) -> Question:
-    """Read the question of a row."""
+    """Make the question of a row."""
     return WrongCategory(**fields) if kind == "wrong_category" else Duplicate.of(fields["listing_ids"])

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from catalog.atomic_files import replace_file
 from catalog.errors import InvalidSetting, ModelBroken, OutputFailed
 from embedding.checkpoint import hash_tensors
 from embedding.model import as_arrays
@@ -86,12 +87,10 @@ class RunFolder:
         """Write tensors and words. Raises OutputFailed."""
         stored = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         text = json.dumps(words or {})
-        draft = self.path / f"{name}.part"
         try:
-            save_file(stored, draft, {"words": text, "sha256": hash_tensors(as_arrays(stored), text)})
-            draft.replace(self.path / name)
+            with replace_file(self.path / name) as draft:
+                save_file(stored, draft, {"words": text, "sha256": hash_tensors(as_arrays(stored), text)})
         except (OSError, SafetensorError) as error:
-            draft.unlink(missing_ok=True)
             raise OutputFailed(
                 f"{self.path / name} could not be written: {error}", hint="Make room, then go on with --resume."
             ) from error

@@ -4,16 +4,16 @@ import os
 import shutil
 from pathlib import Path
 
-_DRAFT = ".part"
+from catalog.atomic_files import DRAFT_SUFFIX, replace_file
+
 _PASSES = 5
 
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file with its times; replace an existing `target`. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(target.name + _DRAFT)
-    shutil.copy2(source, draft)
-    draft.replace(target)
+    with replace_file(target) as draft:
+        shutil.copy2(source, draft)
 
 
 def copy_missing(source: Path, target: Path) -> int:
@@ -29,7 +29,7 @@ def copy_missing(source: Path, target: Path) -> int:
             for name in names:
                 path = Path(parent, name)
                 copy = target / path.relative_to(source)
-                if name.endswith(_DRAFT) or copy.exists():
+                if name.endswith(DRAFT_SUFFIX) or copy.exists():
                     continue
                 try:
                     copy_file(path, copy)

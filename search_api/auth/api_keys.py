@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
+from catalog.atomic_files import replace_file
 from catalog.errors import InvalidSetting, NotFound
 
 logger = logging.getLogger("marketlens.api")
@@ -67,12 +68,10 @@ class KeyFile(BaseModel):
     def write(self, path: Path) -> None:
         """Write it whole or not at all, for its owner alone. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with suppress(FileNotFoundError):
-            draft.unlink()
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(self.model_dump_json(indent=1))
-        draft.replace(path)
+        with replace_file(path, per_process=True) as draft:
+            draft.unlink(missing_ok=True)
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(self.model_dump_json(indent=1))
 
 
 def read_keys(path: Path) -> list[ApiKey]:

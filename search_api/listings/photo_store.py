@@ -3,11 +3,11 @@
 import hashlib
 import io
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
+from catalog.atomic_files import replace_file
 from catalog.errors import OutputFailed
 from catalog.listing import StoredPhoto
 from embedding.photos import open_photo
@@ -40,14 +40,11 @@ class PhotoStore:
         """Write a photo, whole or not at all. Raises OutputFailed."""
         name = f"{_hash(photo_id.encode())}-{_hash(data)}.jpg"
         path = self._folder / name[:2] / name
-        draft = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(data)
-            draft.replace(path)
+            with replace_file(path) as draft:
+                draft.write_bytes(data)
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)  # half a photo would only fill the disk
             raise OutputFailed(f"The photo {photo_id!r} could not be kept: {error}", hint=_WRITABLE) from error
         return path
 

@@ -89,7 +89,7 @@ def test_an_api_that_goes_away_and_comes_back(
         page.get_by_text("marketlens serve").wait_for()
         shoot(page, "api-away")
         assert_accessible(page)
-        network.mend()
+        network.restore()
         page.locator(".st-key-heading").wait_for()
         settle(page)
         assert page.get_by_text("The API does not answer.").count() == 0

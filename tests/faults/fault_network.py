@@ -68,7 +68,7 @@ def test_under_searches(line: tuple[MilvusSettings, Proxy], make_export: MakeExp
         proxy.silent = False
         proxy.cut()
         assert set(ask(url, "cut", 3)) == {"503"}
-        proxy.mend()
+        proxy.restore()
         until = time.monotonic() + 60
         while ask(url, "mended", 1)["right"] == 0:
             assert time.monotonic() < until
@@ -102,7 +102,7 @@ def test_breaking_under_an_ingest(
             proxy.cut()
             breaks += 1
             time.sleep(chance.uniform(0, 1))
-            proxy.mend()
+            proxy.restore()
 
     export, report = make_export(listings=60), Report(export="e")
     settings = IngestSettings(batch_size=8, ledger=tmp_path / "ledger", wait_seconds=240)

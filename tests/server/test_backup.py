@@ -25,7 +25,7 @@ from catalog.errors import (
     StoreUnreachable,
 )
 from catalog.listing import Embeddings, Listing, StoredPhoto
-from catalog.progress import Advance
+from catalog.progress import Advance, silent
 from catalog.settings import MilvusSettings, Settings
 from catalog.store import reader
 from catalog.store.collection import PhotoCollection
@@ -37,7 +37,7 @@ from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from marketlens.backup import photo_tables as parquet
 from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import MANIFEST, check_files, read_manifest
-from tests.support.backups import back_up, bring_back, opened, settings_of, unwatched
+from tests.support.backups import back_up, open_photos, restore_backup, settings_of
 from tests.support.commands import RunHere, failed
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports
@@ -95,7 +95,7 @@ def some_photos(settings: Settings, count: int) -> list[StoredPhoto]:
 def write_catalogue(settings: Settings, count: int = PHOTOS) -> None:
     """A catalogue of everything that a backup takes."""
     photos = some_photos(settings, count)
-    with opened(settings) as collection:
+    with open_photos(settings) as collection:
         info = collection.ensure(MODEL, DIM, model=str(settings.model.path))
         collection.writer.upsert(photos, unit_vectors(count))
         collection.notes.end_changes(CHANGED_AT)
@@ -108,7 +108,7 @@ def write_catalogue(settings: Settings, count: int = PHOTOS) -> None:
     run.mkdir(parents=True)
     (run / "run.json").write_text("{}")
     (run / "rows.parquet").write_bytes(b"rows")
-    (run / "rows-000001.part").write_bytes(b"half")
+    (run / "rows-000001.parquet.part").write_bytes(b"half")
     insights = settings.insights.folder / info.name
     (insights / "run").mkdir(parents=True)
     (insights / "insights.json").write_text(json.dumps({"collection": info.name, "photos": count}))
@@ -155,7 +155,7 @@ def require_same(here: Settings, there: Settings, count: int = PHOTOS) -> None:
     """All that was here is there."""
     expected = {one.photo.photo_id: one for one in some_photos(there, count)}
     order = sorted(range(count), key=lambda number: f"p{number}")
-    with opened(there) as photos:
+    with open_photos(there) as photos:
         records, vectors = contents(photos)
         info = photos.builds.live()
         assert (photos.reader.count(strong=True), photos.notes.lost(), photos.notes.changed_at()) == (
@@ -190,7 +190,7 @@ def test_round_trip(place: Place, tmp_path: Path, way: str, monkeypatch: pytest.
     manifest = back_up(here, tmp_path / "backup")
     assert (manifest.photos, manifest.verdicts, manifest.changed_meanwhile) == (PHOTOS, 2, False)
     assert len(list((tmp_path / "backup" / "photos").iterdir())) == 3
-    restored = bring_back(tmp_path / "backup", there)
+    restored = restore_backup(tmp_path / "backup", there)
     assert (restored.verdicts, restored.model_files, restored.uploads) == (2, 3, PHOTOS // 10 + 1)
     require_same(here, there)
 
@@ -198,13 +198,13 @@ def test_round_trip(place: Place, tmp_path: Path, way: str, monkeypatch: pytest.
 def test_nothing_but_the_catalogue(place: Place, tmp_path: Path) -> None:
     """A backup of photos and model alone, without a single verdict, ledger or insights, comes back as well."""
     here, there = place("here", "lite"), place("there", "lite")
-    with opened(here) as photos:
+    with open_photos(here) as photos:
         photos.ensure(MODEL, DIM)
         photos.writer.upsert([stored(0)], unit_vectors(1))
     write_model(here.model.path)
     back_up(here, tmp_path / "backup")
-    bring_back(tmp_path / "backup", there)
-    with opened(there) as photos:
+    restore_backup(tmp_path / "backup", there)
+    with open_photos(there) as photos:
         assert contents(photos)[0] == {"p0": stored(0)}
     assert not there.ingest.ledger.exists()
 
@@ -218,14 +218,14 @@ def test_verdicts_in_postgresql(place: Place, tmp_path: Path) -> None:
         there = there.model_copy(update={"verdicts": there.verdicts.model_validate({"url": url})})
         write_catalogue(here, 20)
         back_up(here, tmp_path / "one")
-        bring_back(tmp_path / "one", there)
+        restore_backup(tmp_path / "one", there)
         require_same(here, there, 20)
         with closing(VerdictStore(url)) as store:
             made = store.decide(Duplicate.of(["x", "y"]), "skip")
             assert store.page(1)[0] == [made]
             store.withdraw(made.verdict_id)
         back_up(there, tmp_path / "two")
-        bring_back(tmp_path / "two", back)
+        restore_backup(tmp_path / "two", back)
         require_same(here, back, 20)
 
 
@@ -268,7 +268,7 @@ def test_what_is_not_as_it_was_made_is_refused(
     harm(backup)
     there = place("there", "lite")
     with pytest.raises(error, match=words) as raised:
-        bring_back(backup, there)
+        restore_backup(backup, there)
     assert raised.value.hint
     assert not there.model.path.parent.exists()
 
@@ -283,9 +283,9 @@ def test_the_other_model(place: Place, backup: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("wrong*"))
     write_model(there.model.path, "0c" * 32)
     with pytest.raises(ModelMismatch, match="made with abab") as raised:
-        bring_back(backup, there)
+        restore_backup(backup, there)
     assert "--model" in raised.value.hint
-    with opened(there) as photos:
+    with open_photos(there) as photos:
         assert photos.builds.all() == []
 
 
@@ -293,19 +293,19 @@ def test_the_other_model(place: Place, backup: Path, tmp_path: Path) -> None:
 def test_an_occupied_place(place: Place, backup: Path, kind: str) -> None:
     """A live catalogue is left alone; with `replace` the backup takes over in one step, and rollback goes back."""
     there = place("there", kind)
-    with opened(there) as photos:
+    with open_photos(there) as photos:
         photos.ensure("0c" * 32, DIM)
         photos.writer.upsert([stored(1_000)], unit_vectors(1))
         before = photos.builds.live()
     decide(there, "reject")
     own = verdicts_of(there)
     with pytest.raises(BuildRefused, match="There is already a catalogue") as raised:
-        bring_back(backup, there)
+        restore_backup(backup, there)
     assert "--replace" in raised.value.hint
-    restored = bring_back(backup, there, replace=True)
+    restored = restore_backup(backup, there, replace=True)
     assert restored.verdicts == 0
     assert verdicts_of(there) == own
-    with opened(there) as photos:
+    with open_photos(there) as photos:
         assert photos.builds.live().name == restored.info.name
         assert photos.reader.count(strong=True) == 20
         assert photos.builds.rollback() == before
@@ -318,7 +318,7 @@ def test_verdicts_are_never_mixed(place: Place, backup: Path) -> None:
     decide(there, "reject")
     own = verdicts_of(there)
     with pytest.raises(OutputFailed, match="2 verdicts in sqlite") as raised:
-        bring_back(backup, there)
+        restore_backup(backup, there)
     assert "MARKETLENS_VERDICTS__URL" in raised.value.hint
     assert verdicts_of(there) == own
     assert not there.api.photos.exists()
@@ -331,7 +331,7 @@ from pathlib import Path
 from catalog.store.builds import Builds
 from catalog.settings import MilvusSettings
 from tests.support import backups
-from tests.support.backups import back_up, bring_back, settings_of
+from tests.support.backups import back_up, restore_backup, settings_of
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -348,11 +348,11 @@ def until_half(title, total):
 
 what, backup, home, uri, alias, moment = sys.argv[1:]
 if moment == "half":
-    backups.unwatched = until_half
+    backups.silent = until_half
 else:
     setattr(Builds, moment, die)
 settings = settings_of(Path(home), MilvusSettings(uri=uri, alias=alias))
-back_up(settings, Path(backup)) if what == "backup" else bring_back(Path(backup), settings)
+back_up(settings, Path(backup)) if what == "backup" else restore_backup(Path(backup), settings)
 """
 
 
@@ -376,11 +376,11 @@ def test_a_killed_restore(
     write_catalogue(here)
     back_up(here, tmp_path / "backup")
     killed("restore", tmp_path / "backup", there, moment)
-    with opened(there) as photos, pytest.raises(MarketlensError, match="no catalogue"):
+    with open_photos(there) as photos, pytest.raises(MarketlensError, match="no catalogue"):
         photos.builds.live()
-    bring_back(tmp_path / "backup", there)
+    restore_backup(tmp_path / "backup", there)
     require_same(here, there)
-    with opened(there) as photos:
+    with open_photos(there) as photos:
         # One that was complete but for the alias is not taken for a leftover: `index drop` removes it.
         assert len(photos.builds.all()) == (2 if moment == "go_live" else 1)
 
@@ -404,7 +404,7 @@ def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
     """A listing that is put while photos are read is no error, and the manifest says that it may be missing."""
     here = place("here", "lite")
     write_catalogue(here)
-    with opened(here) as photos:
+    with open_photos(here) as photos:
 
         def put(_: int) -> None:
             with photos.writer.change_listing("new") as change:
@@ -418,8 +418,8 @@ def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
     assert manifest.changed_meanwhile
     assert manifest.photos in {PHOTOS, PHOTOS + 1}
     there = place("there", "lite")
-    bring_back(tmp_path / "backup", there)
-    with opened(there) as photos:
+    restore_backup(tmp_path / "backup", there)
+    with open_photos(there) as photos:
         assert photos.reader.count() == manifest.photos
 
 
@@ -454,11 +454,11 @@ def test_what_milvus_does_not_hold_is_not_promoted(
     monkeypatch.setattr(CollectionWriter, "upsert", spoilt)
     there = place("there", "lite")
     with pytest.raises(StoreFailed, match="holds 19 photos" if wrong == "fewer" else "another photo 'p"):
-        bring_back(backup, there)
-    with opened(there) as photos:
+        restore_backup(backup, there)
+    with open_photos(there) as photos:
         assert photos.builds.all() == []
     monkeypatch.undo()
-    bring_back(backup, there)
+    restore_backup(backup, there)
 
 
 def test_a_milvus_that_goes_away(
@@ -473,14 +473,14 @@ def test_a_milvus_that_goes_away(
         upsert(self, photos, embeddings)
 
     monkeypatch.setattr(CollectionWriter, "upsert", shaky)
-    bring_back(backup, place("there", "lite"))
+    restore_backup(backup, place("there", "lite"))
     assert "Waiting for it" in capsys.readouterr().out
     there, away = place("other", "lite"), iter([True, True])
     there.ingest.wait_seconds = 0
     with pytest.raises(StoreUnreachable):
-        bring_back(backup, there)
+        restore_backup(backup, there)
     monkeypatch.undo()
-    bring_back(backup, there)
+    restore_backup(backup, there)
 
 
 def test_a_full_disk(place: Place, tmp_path: Path) -> None:
@@ -488,12 +488,12 @@ def test_a_full_disk(place: Place, tmp_path: Path) -> None:
     here = place("here", "lite")
     write_catalogue(here)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with opened(here) as photos:
+    with open_photos(here) as photos:
         try:
             # No disk can be filled here: a limit on a file's size raises from the same calls.
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
             with pytest.raises(OutputFailed, match=r"could not be written: .*File too large") as raised:
-                make_backup(photos, here, tmp_path / "backup", unwatched)
+                make_backup(photos, here, tmp_path / "backup", silent)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "room" in raised.value.hint

@@ -34,7 +34,7 @@ from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
 from catalog.store.reader import _scored
 from catalog.store.records import FIELDS
-from tests.support.catalogues import Connect, a_catalogue_of_its_own
+from tests.support.catalogues import Connect, new_catalogue
 from tests.support.paths import ROOT
 from tests.support.vectors import DIM, MODEL, stored, unit_vectors
 
@@ -279,7 +279,7 @@ def four_listings(
 ) -> Iterator[PhotoCollection]:
     """For reading only: a server takes three seconds to make a collection."""
     collection = PhotoCollection.connect(
-        a_catalogue_of_its_own(request, tmp_path_factory.mktemp("four")), IndexSettings(), consistency="Session"
+        new_catalogue(request, tmp_path_factory.mktemp("four")), IndexSettings(), consistency="Session"
     )
     collection.ensure(MODEL, DIM)
     listings = [LEEDS, LONDON, NO_PRICE, FREE]
@@ -384,7 +384,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """10,000 photos in each index: all of them first, as a server needs a while after each."""
     catalogues: dict[str, Filled] = {}
     for name in INDEXES:
-        where = a_catalogue_of_its_own(request, tmp_path_factory.mktemp("filled"))
+        where = new_catalogue(request, tmp_path_factory.mktemp("filled"))
         if name == "IVF_PQ" and where.is_lite:
             continue  # Lite has none
         index = IndexSettings.model_validate({"type": name, "pq_m": 16})

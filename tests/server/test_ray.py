@@ -193,7 +193,7 @@ def test_the_same_with_a_pause(bench: Bench, tmp_path: Path) -> None:
 def pause(proxy: Proxy) -> None:
     proxy.cut()
     time.sleep(8)
-    proxy.mend()
+    proxy.restore()
 
 
 def test_waiting_has_an_end(bench: Bench, tmp_path: Path) -> None:

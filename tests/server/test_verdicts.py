@@ -209,8 +209,8 @@ def test_the_steps_lead_to_the_table(url: str) -> None:
         ("mysql://user:secret@host/db", "names a mysql database"),
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
-        ("data/verdicts.db", "no address"),
-        ("", "no address"),
+        ("data/verdicts.db", "not the address"),
+        ("", "not the address"),
     ],
 )
 def test_a_wrong_address_is_said_at_once(url: str, words: str) -> None:

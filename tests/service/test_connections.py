@@ -223,12 +223,12 @@ def test_a_host_of_photos_that_says_nothing(
     uris = [site.page(f"/{number}.jpg", jpeg(picture(number)), Answer(body=site.silence)) for number in range(3)]
     write_csv(tmp_path / "m.csv", header, [[f"p{n}", f"l{n}", "T", "C", "", "", "", uri] for n, uri in enumerate(uris)])
     app = make_app(tmp_path / "m.csv", embedder, lite, recall_seconds=0)
-    site.asked.clear()
+    site.requests.clear()
 
     async def ask(url: str) -> None:
         async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             waiting = [asyncio.create_task(client.request(method, path, json=body)) for _ in range(60)]
-            await asyncio.to_thread(until, lambda: len(site.asked) >= 16)
+            await asyncio.to_thread(until, lambda: len(site.requests) >= 16)
             for probe in ("/livez", "/readyz", "/healthcheck"):
                 assert (await client.get(probe, timeout=10)).status_code == 200
             found = await client.post("/v1/search", json={"listing_id": "l1"}, timeout=10)

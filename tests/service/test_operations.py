@@ -30,7 +30,7 @@ from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 from tests.support.models import FakeEngine
 from tests.support.pictures import jpeg, picture
-from tests.support.stages import make as make_stages
+from tests.support.stages import make_stages
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""What tests share: no module in here is a test."""
+"""Helpers shared by tests; no module in here is a test."""

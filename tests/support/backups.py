@@ -1,10 +1,9 @@
-"""Backups and restores of whole machines: settings with homes of their own."""
+"""Back up and restore a whole machine: a settings object per home folder."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
-from catalog.progress import Advance
+from catalog.progress import silent
 from catalog.settings import MilvusSettings, Settings
 from catalog.store.collection import PhotoCollection
 from marketlens.backup.create import make_backup
@@ -26,22 +25,17 @@ def settings_of(home: Path, milvus: MilvusSettings) -> Settings:
     )
 
 
-def opened(settings: Settings) -> "closing[PhotoCollection]":
+def open_photos(settings: Settings) -> "closing[PhotoCollection]":
     return closing(PhotoCollection.connect(settings.milvus, settings.index, consistency="Session"))
 
 
-@contextmanager
-def unwatched(_: str, __: int) -> Iterator[Advance]:
-    yield lambda _: None
-
-
 def back_up(settings: Settings, folder: Path) -> Manifest:
-    with opened(settings) as photos:
-        return make_backup(photos, settings, folder, unwatched)
+    with open_photos(settings) as photos:
+        return make_backup(photos, settings, folder, silent)
 
 
-def bring_back(folder: Path, settings: Settings, *, replace: bool = False) -> Restored:
+def restore_backup(folder: Path, settings: Settings, *, replace: bool = False) -> Restored:
     manifest = read_manifest(folder)
     check_files(folder, manifest, lambda _: None)
-    with opened(settings) as photos:
-        return restore(folder, manifest, photos, settings, unwatched, print, replace=replace)
+    with open_photos(settings) as photos:
+        return restore(folder, manifest, photos, settings, silent, print, replace=replace)

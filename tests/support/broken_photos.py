@@ -1,4 +1,4 @@
-"""Files that are no proper photos, of every kind that we thought of."""
+"""Broken photos: truncated, corrupted, malicious and other files that are not proper photos."""
 
 import io
 import random
@@ -36,9 +36,9 @@ def flipped(chance: random.Random) -> bytes:
 
 
 def spliced(chance: random.Random) -> bytes:
-    """The head of one, the tail of another."""
-    one, other = whole(chance), whole(chance)
-    return one[: chance.randrange(len(one))] + other[chance.randrange(len(other)) :]
+    """Join the head of one photo to the tail of another."""
+    head, tail = whole(chance), whole(chance)
+    return head[: chance.randrange(len(head))] + tail[chance.randrange(len(tail)) :]
 
 
 def other_head(chance: random.Random) -> bytes:
@@ -57,12 +57,12 @@ def png(width: int, height: int, *more: bytes, rows: bytes = b"") -> bytes:
 
 @cache
 def endless_text() -> bytes:
-    """It unpacks to 50 MB."""
+    """Compressed text that unpacks to 50 MB."""
     return zlib.compress(bytes(50_000_000), 9)
 
 
 def bomb(chance: random.Random) -> bytes:
-    """A few kilobytes that stand for gigabytes: of pixels, of text, of frames."""
+    """A few kilobytes that expand to gigabytes of pixels, text or frames."""
     side = chance.choice((9_000, 60_000, 2**31 - 1))
     kind = chance.randrange(4)
     if kind == 0:
@@ -75,7 +75,7 @@ def bomb(chance: random.Random) -> bytes:
 
 
 def polyglot(chance: random.Random) -> bytes:
-    """A photo that is something else as well; shown as a photo, it is harmless."""
+    """A photo that is also a valid file of another kind; shown as a photo, it is harmless."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a.html", "<script>alert(1)</script>" * 10)

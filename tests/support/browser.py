@@ -1,6 +1,6 @@
-"""A site of real processes, real Chromium in front of it, its pictures under build/screens if wanted, and axe.
+"""Helpers for browser tests: a site of real processes, Chromium, screenshots under build/screens, and axe.
 
-A test asks for the fixtures `dashboard_site` and `browser`:
+A test uses the fixtures `dashboard_site` and `browser`:
 
     def test_the_page(dashboard_site: DashboardSite, browser: Browser) -> None:
         page = visit(browser, dashboard_site.dashboard)
@@ -59,10 +59,10 @@ def running_site(
     commands: Sequence[Sequence[object]] = (),
     api_key: str = "",
 ) -> Iterator[DashboardSite]:
-    """Ingest a part of the real listings with the shipped model, then run API and dashboard over them.
+    """Ingest some of the real listings with the shipped model, then run the API and the dashboard.
 
-    `spoil` changes the export before it is ingested; `commands` are run before anything serves. Skips where no browser
-    would look at it, before the minutes that all this takes.
+    `spoil` changes the export before it is ingested; `commands` are run before the servers start. Skips the test first,
+    before minutes of work, if Chromium or the listings are missing.
     """
     require_chromium()
     if not LISTINGS.exists():
@@ -84,16 +84,16 @@ def running_site(
 
 
 def spread_listings(export: Path, count: int) -> Path:
-    """Write an export of listings from all over the real one, which goes category by category."""
+    """Write an export of evenly spaced listings of the real one, which is sorted by category."""
     export.mkdir()
     with (LISTINGS / "Products.csv").open(encoding="utf-8", newline="") as file:
         header, *products = csv.reader(file)
     products = [row for row in products if len(row) == len(header)]
-    kept = products[:: len(products) // count][:count]
-    write_csv(export / "Products.csv", header, kept)
+    chosen = products[:: len(products) // count][:count]
+    write_csv(export / "Products.csv", header, chosen)
     with (LISTINGS / "Images.csv").open(encoding="utf-8", newline="") as file:
         header, *images = csv.reader(file)
-    ids = {row[1] for row in kept}
+    ids = {row[1] for row in chosen}
     images = [row for row in images if row[2] in ids]
     write_csv(export / "Images.csv", header, images)
     (export / "images").mkdir()
@@ -104,7 +104,7 @@ def spread_listings(export: Path, count: int) -> Path:
 
 @contextmanager
 def running_dashboard(folder: Path, api: str, **environment: str) -> Iterator[str]:
-    """Run the dashboard over an API; yields its address."""
+    """Run the dashboard for an API; yield its address."""
     port = free_ports(1)[0]
     address = f"http://127.0.0.1:{port}"
     command = [COMMAND, "dashboard", "--port", port, "--api-url", api]
@@ -113,14 +113,14 @@ def running_dashboard(folder: Path, api: str, **environment: str) -> Iterator[st
 
 
 def require_chromium() -> None:
-    """Skip the test where there is none."""
+    """Skip the test if Chromium is not installed."""
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
 
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """Chromium as Debian packages it."""
+    """Run Debian's Chromium."""
     require_chromium()
     with playwright.sync_playwright() as api:
         browser = api.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"])
@@ -129,7 +129,7 @@ def running_browser() -> Iterator[Browser]:
 
 
 def visit(browser: Browser, address: str, *, width: int = WIDE, theme: Theme = "light") -> Page:
-    """Open a page in a browser session of its own and wait until it stands still."""
+    """Open a page in a new browser session and wait until it is settled."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
     page.set_default_timeout(120_000)
     page.goto(address)
@@ -138,9 +138,9 @@ def visit(browser: Browser, address: str, *, width: int = WIDE, theme: Theme = "
 
 
 def settle(page: Page) -> None:
-    """Wait until the script has run to its end and every picture in sight is there."""
+    """Wait until the script has finished and every visible picture is loaded."""
     app = "[data-testid=stApp][data-test-script-state=notRunning]"
-    # What was just clicked takes a moment to set the script running.
+    # A click takes a moment to start the script.
     page.wait_for_timeout(250)
     page.wait_for_selector(app)
     page.wait_for_selector("[data-testid=stSkeleton]", state="detached")
@@ -149,16 +149,16 @@ def settle(page: Page) -> None:
 
 
 def wait_until(page: Page, holds: Callable[[], bool]) -> None:
-    """Wait for what an action must bring about, then until the page stands still."""
+    """Wait until a condition holds, then until the page is settled."""
     deadline = time.monotonic() + 120
     while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
+        assert time.monotonic() < deadline, "the condition never held"
         page.wait_for_timeout(50)
     settle(page)
 
 
 def each_look(page: Page, widths: Sequence[int] = (WIDE, NARROW), themes: Sequence[Theme] = THEMES) -> Iterator[str]:
-    """Put the page into each width and theme, by the name of the look; at the end as it was."""
+    """Show the page in each width and theme, yielding `WIDTH-THEME`; restore its size and theme at the end."""
     before = page.viewport_size
     for width in widths:
         for theme in themes:
@@ -172,30 +172,30 @@ def each_look(page: Page, widths: Sequence[int] = (WIDE, NARROW), themes: Sequen
 
 
 def shoot(page: Page, name: str, *, widths: Sequence[int] = (WIDE, NARROW), themes: Sequence[Theme] = THEMES) -> None:
-    """Save the whole page under build/screens as NAME-WIDTH-THEME.png, then put it back as it was.
+    """Save screenshots of the whole page as build/screens/NAME-WIDTH-THEME.png, then restore the page.
 
-    For the eye alone, and most of a browser test's time: only where MARKETLENS_TEST_SCREENS is set.
+    Only if MARKETLENS_TEST_SCREENS is set: screenshots are for people, and take most of a browser test's time.
     """
     if not os.environ.get("MARKETLENS_TEST_SCREENS"):
         return
     SCREENS.mkdir(parents=True, exist_ok=True)
     for look in each_look(page, widths, themes):
-        # Streamlit scrolls a part of the page, so the window is made as high as that part.
+        # Streamlit scrolls inside an element, so the window gets that element's height.
         height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
         page.set_viewport_size({"width": page.viewport_size["width"], "height": min(max(int(height), 900), 5000)})
         settle(page)
-        page.wait_for_timeout(300)  # charts draw themselves anew after a change of size
+        page.wait_for_timeout(300)  # charts are redrawn after a change of size
         page.screenshot(path=SCREENS / f"{name}-{look}.png")
 
 
-# What axe finds in Streamlit's own markup, which no page can mend. Each: rule, part of the element, reason.
+# Violations in Streamlit's own markup, which a page cannot fix. Each: rule, part of the element, reason.
 OF_STREAMLIT: tuple[tuple[str, str, str], ...] = ()
 
 
 def assert_accessible(page: Page) -> None:
-    """Fail on what axe calls serious or critical, wide and narrow, light and dark; Streamlit's own markup aside."""
+    """Fail on serious or critical axe violations in any width and theme, except in Streamlit's own markup."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
-    found = [
+    violations = [
         f"{look}: {violation['id']}: {violation['help']}\n  {node['html'][:300]}\n  {node.get('failureSummary', '')}"
         for look in each_look(page)
         for violation in axe.Axe().run(page).response["violations"]
@@ -203,12 +203,12 @@ def assert_accessible(page: Page) -> None:
         for node in violation["nodes"]
         if not any(rule == violation["id"] and part in node["html"] for rule, part, _ in OF_STREAMLIT)
     ]
-    assert not found, "\n".join(found)
+    assert not violations, "\n".join(violations)
 
 
 @contextmanager
 def process(command: Sequence[object], folder: Path, probe: str, **environment: str) -> Iterator[None]:
-    """Run a server until the end of the block; its output is in FOLDER/<command>.log."""
+    """Run a server until the end of the block; its output goes to FOLDER/<command>.log."""
     log = folder / f"{re.sub(r'[^a-z]', '', str(command[1]))}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(

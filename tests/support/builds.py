@@ -1,11 +1,11 @@
-"""Builds beside a live collection, by another fake model."""
+"""Builds next to a live collection, with another fake model."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from catalog.progress import silent
 from catalog.settings import IndexSettings, IngestSettings
 from catalog.store.builds import CollectionInfo
 from catalog.store.collection import PhotoCollection
@@ -20,7 +20,7 @@ OTHER = "0c" * 32
 
 
 class OtherEngine(FakeEngine):
-    """Another model: the same numbers in another order. `before` is called ahead of every batch."""
+    """Another model: the same numbers in another order. `before` is called before every batch."""
 
     def __init__(self, before: Callable[[int], None] = lambda _: None) -> None:
         super().__init__()
@@ -36,21 +36,16 @@ def other_embedder(before: Callable[[int], None] = lambda _: None) -> tuple[Embe
     return Embedder(fake_embedder(OTHER).card, engine), engine
 
 
-@contextmanager
-def no_bar(_title: str, _total: int):
-    yield lambda _: None
-
-
 def new_build(photos: PhotoCollection, fingerprint: str = OTHER, index: IndexSettings | None = None) -> CollectionInfo:
     return photos.builds.create(fingerprint, 2048, index or IndexSettings(), model="/m", state="building")
 
 
 def run(photos: PhotoCollection, info: CollectionInfo, embedder: Embedder | None) -> BuildReport:
-    """Fill it; the numbers add up, and a finished build lacks of the live collection only what was rejected."""
+    """Fill the build; check that the counts add up, and that only rejected photos are missing from it."""
     report = BuildReport(info.name)
     live, build = photos.at(photos.builds.live()), photos.at(info)
     try:
-        fill(live, build, embedder, SETTINGS, report, no_bar)
+        fill(live, build, embedder, SETTINGS, report, silent)
     finally:
         assert report.read == report.copied + report.embedded + len(report.rejected)
     assert report.finished
@@ -63,14 +58,14 @@ OWN = fake_embedder().fingerprint
 
 
 def load(folder: Path) -> Embedder:
-    """The model folders of these tests."""
+    """Load the model that these tests have in this folder."""
     return {"own": fake_embedder, "m": lambda: other_embedder()[0]}[folder.name]()
 
 
 def build(photos: PhotoCollection, fingerprint: str = OTHER) -> CollectionInfo:
-    """A complete build beside the live collection."""
+    """Make a complete build next to the live collection."""
     info = new_build(photos, fingerprint)
     embedder = None if fingerprint == OWN else other_embedder()[0]
     source = photos.at(photos.builds.live())
-    fill(source, photos.at(info), embedder, IngestSettings(batch_size=4), BuildReport(info.name), no_bar)
+    fill(source, photos.at(info), embedder, IngestSettings(batch_size=4), BuildReport(info.name), silent)
     return photos.builds.describe(info.name)

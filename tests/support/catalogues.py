@@ -1,4 +1,4 @@
-"""Catalogues on either store: opening, filling."""
+"""Open and fill catalogues on Milvus Lite or a server."""
 
 import uuid
 from collections.abc import Callable
@@ -19,7 +19,8 @@ from tests.support.models import LoadedModel
 Connect = Callable[..., PhotoCollection]
 
 
-def a_catalogue_of_its_own(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
+def new_catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
+    """Return the settings of an empty catalogue on the store of the test's parameter."""
     if request.param == "lite":
         return MilvusSettings(uri=str(tmp_path / "milvus.db"))
     return MilvusSettings(uri=request.getfixturevalue("milvus_server"), alias=f"photos_{uuid.uuid4().hex[:8]}")
@@ -28,7 +29,7 @@ def a_catalogue_of_its_own(request: pytest.FixtureRequest, tmp_path: Path) -> Mi
 def ingest_export(
     export: Path, embedder: Embedder, photos: PhotoCollection, *, batch_size: int = 256, **options: Any
 ) -> Report:
-    """Ingest an export, with its ledger beside it; every number adds up."""
+    """Ingest an export, with its ledger next to it, and check that the counts add up."""
     report = Report(export=str(export))
     advanced: list[int] = []
     settings = IngestSettings(batch_size=batch_size, ledger=export.parent / "ledger", wait_seconds=0)

@@ -1,4 +1,4 @@
-"""The command `marketlens`: as a process of its own, and what its failures look like."""
+"""Run the command `marketlens` as a process, and check its failures."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ COMMAND = Path(sys.executable).with_name("marketlens")
 def marketlens(
     *arguments: object, cwd: Path, command: Sequence[object] = (COMMAND,), **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does, on a terminal wide enough that tables are not folded."""
+    """Run the command as a user does, on a terminal wide enough for unwrapped tables."""
     return subprocess.run(
         [*map(str, command), *map(str, arguments)],
         cwd=cwd,
@@ -28,7 +28,7 @@ RunHere = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def failed(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
-    """The exit status is this, the message has these words, and there is no traceback."""
+    """Check the exit status, that the message contains these words, and that there is no traceback."""
     assert result.returncode == status, result.stdout + result.stderr
     for word in words:
         assert word in result.stderr, result.stderr

@@ -1,4 +1,4 @@
-"""Exports on the disk: small ones of made-up pictures, parts of the real one."""
+"""Write exports to disk: small ones with generated pictures, and parts of the real one."""
 
 import csv
 import os
@@ -12,7 +12,7 @@ from catalog.listing import Photo
 from tests.support.paths import LISTINGS
 from tests.support.pictures import jpeg, picture
 
-# Of a file that is newer than that, nothing is concluded: it might change again within the clock's tick.
+# Files have this time, because a file that just changed has no source tag: it may change again within the tick.
 AN_HOUR_AGO = time.time() - 3600
 
 MakeExport = Callable[..., Path]
@@ -21,7 +21,7 @@ MakeExport = Callable[..., Path]
 def write_export(
     folder: Path, listings: int, photos_each: int = 2, *, categories: Sequence[str] = ("Home", "Garden")
 ) -> Path:
-    """Write an export folder: `listings` of `photos_each` photos, ids l0, l1 and so on, l0-0, l0-1 and so on."""
+    """Write an export folder: listings l0, l1, ... with `photos_each` photos l0-0, l0-1, ... each."""
     (folder / "images").mkdir(parents=True)
     products, images = [], []
     for number in range(listings):
@@ -31,7 +31,7 @@ def write_export(
         for which in range(photos_each):
             photo_id = f"l{number}-{which}"
             images.append([len(images), photo_id, f"l{number}"])
-            # The photos of a listing are alike: the same picture in another size.
+            # The photos of a listing are similar: the same picture in other sizes.
             image = picture(number).resize((64 + 8 * which, 48 + 8 * which))
             path = folder / "images" / f"{photo_id}.jpg"
             path.write_bytes(jpeg(image))
@@ -52,9 +52,9 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]
 def part_of_listings(folder: Path, count: int) -> Path:
     products = (LISTINGS / "Products.csv").read_bytes().split(b"\n")[: count + 1]
     (folder / "Products.csv").write_bytes(b"\n".join(products) + b"\n")
-    wanted = {line.split(b",")[1].decode() for line in products[1:]}
+    listing_ids = {line.split(b",")[1].decode() for line in products[1:]}
     with (LISTINGS / "Images.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file) if row[2] in wanted]
+        rows = [row for row in csv.reader(file) if row[2] in listing_ids]
     write_csv(folder / "Images.csv", ["", "id", "product_id"], rows)
     (folder / "images").mkdir()
     for row in rows:
@@ -63,5 +63,5 @@ def part_of_listings(folder: Path, count: int) -> Path:
 
 
 def undated(photo: Photo) -> Photo:
-    """A photo without its listing's date: where the export has none, each catalogue says when it was filled."""
+    """Return the photo without its listing's date, which depends on the catalogue if the export has none."""
     return replace(photo, listing=replace(photo.listing, listed_at=None))

@@ -1,6 +1,6 @@
-"""The README's pictures, from the demo's photos: `python -m tests.support.gallery` writes docs/images/*.jpg. Needs npm.
+"""Take the README's pictures of the demo: `python -m tests.support.gallery` writes docs/images/*.jpg. Needs npm.
 
-No test: it is run by hand when the pages look different.
+Not a test: run it by hand when the look of the pages has changed.
 """
 
 import csv
@@ -19,13 +19,13 @@ IMAGES = ROOT / "docs" / "images"
 
 
 def main() -> None:
-    """Fill a catalogue with the demo's photos, and take a picture of each page."""
+    """Fill a catalogue with the demo's photos, and take a screenshot of each page."""
     with tempfile.TemporaryDirectory() as name, running_browser() as browser:
         folder = Path(name)
         settings = {"MARKETLENS_MILVUS__URI": "data/demo/milvus.db", "MARKETLENS_MODEL__PATH": str(MODEL)}
         done = marketlens("demo", "--once", cwd=folder, **settings)
         assert done.returncode == 0, done.stdout + done.stderr
-        manifest = posted_twice(folder / "data" / "demo")
+        manifest = write_duplicate(folder / "data" / "demo")
         for command in (["ingest", manifest], ["insights"]):
             done = marketlens(*command, cwd=folder, **settings)
             assert done.returncode == 0, done.stdout + done.stderr
@@ -42,8 +42,8 @@ def main() -> None:
                 save(visit(browser, f"{dashboard}/{part}"), part)
 
 
-def posted_twice(demo: Path) -> Path:
-    """Write a manifest beside the photos in which a listing is posted again, its photo cropped."""
+def write_duplicate(demo: Path) -> Path:
+    """Write a manifest next to the photos in which one listing is posted again with its photo cropped."""
     header, *rows = csv.reader((demo / "manifest.csv").open(encoding="utf-8", newline=""))
     _, _, title, category, *_, photo = rows[len(rows) // 2]
     again = demo / "vendure" / "again.jpg"
@@ -56,7 +56,7 @@ def posted_twice(demo: Path) -> Path:
 
 
 def take_search(browser: Browser, dashboard: str, photos: list[Path]) -> None:
-    """Hits of a photo, and why one of them was found."""
+    """Save the hits of a photo, and the explanation of one of them."""
     page = visit(browser, dashboard)
     page.locator("input[type=file]").set_input_files(str(photos[0]))
     page.locator(".st-key-heading").wait_for()
@@ -67,7 +67,7 @@ def take_search(browser: Browser, dashboard: str, photos: list[Path]) -> None:
 
 
 def take_clusters(browser: Browser, dashboard: str) -> None:
-    """The map, and what lies far from its category; on a telephone at night."""
+    """Save the map, and the outliers on a narrow screen with the dark theme."""
     save(visit(browser, f"{dashboard}/clusters"), "clusters")
     page = visit(browser, f"{dashboard}/clusters?part=outliers", width=390, theme="dark")
     page.locator('[class*="st-key-tile-"]').first.scroll_into_view_if_needed()
@@ -75,7 +75,7 @@ def take_clusters(browser: Browser, dashboard: str) -> None:
 
 
 def save(page: Page, name: str) -> None:
-    """Save what is in sight."""
+    """Save the visible part of the page."""
     settle(page)
     page.wait_for_timeout(500)
     page.screenshot(path=IMAGES / f"{name}.jpg", type="jpeg", quality=75)

@@ -1,4 +1,4 @@
-"""Insights as a test wants them, in the files that `marketlens insights` writes."""
+"""Write insights chosen by a test as the files that `marketlens insights` writes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,14 +17,14 @@ Row = dict[str, Any]
 
 def suggestion(listing_id: str, category: str, suggested: str, near: Sequence[str] = (), **fields: object) -> Row:
     """A suggestion about a listing's first photo."""
-    said = {"certainty": 0.9, "head_probability": 0.8, "seller_probability": 0.1, "neighbour_share": 1.0}
+    scores = {"certainty": 0.9, "head_probability": 0.8, "seller_probability": 0.1, "neighbour_share": 1.0}
     neighbours = [{"photo_id": photo_id, "similarity": 0.75} for photo_id in near]
-    asked = {"listing_id": listing_id, "photo_id": f"{listing_id}-0", "category": category}
-    return asked | {"suggested_category": suggested, "neighbours": neighbours} | said | fields
+    listing = {"listing_id": listing_id, "photo_id": f"{listing_id}-0", "category": category}
+    return listing | {"suggested_category": suggested, "neighbours": neighbours} | scores | fields
 
 
 def duplicate(*listing_ids: str, kind: str = "same_photo", probability: float | None = None) -> Row:
-    """A group whose listings show the same on their first photos."""
+    """A group of listings whose first photos show the same thing."""
     photo_ids = [f"{listing_id}-0" for listing_id in listing_ids]
     links = [
         {"photo_id_a": photo_ids[0], "photo_id_b": other, "similarity": 0.5 + number / 100, "kind": kind}
@@ -37,26 +37,26 @@ def duplicate(*listing_ids: str, kind: str = "same_photo", probability: float | 
 def write_insights(
     folder: Path, photos: PhotoCollection, suggestions: Sequence[Row] = (), duplicates: Sequence[Row] = ()
 ) -> None:
-    """Write them for the live collection. The first photo of each listing is on the map; ranks are from 1."""
-    stored = sorted((one for batch in photos.reader.records() for one in batch), key=lambda one: one.photo.photo_id)
-    stored.sort(key=lambda one: one.photo.listing.category)
+    """Write insights for the live collection. The first photo of each listing is on the map; ranks start at 1."""
+    records = (record for batch in photos.reader.records() for record in batch)
+    stored = sorted(records, key=lambda record: (record.photo.listing.category, record.photo.photo_id))
     rows = [
-        asdict(one.photo.listing)
+        asdict(record.photo.listing)
         | {
-            "photo_id": one.photo.photo_id,
-            "sha256": one.sha256,
+            "photo_id": record.photo.photo_id,
+            "sha256": record.sha256,
             "predicted_category": "Home" if number % 3 else None,
             "confidence": 0.123456 if number % 3 else None,
             "outlier_score": None if number == 0 else number / 100,
             "outlier_rank": None if number == 0 else number,
             "trained_on": False,
-            "x": -1.0 + number / 100 if one.photo.photo_id.endswith("-0") else None,
-            "y": 0.1234567 if one.photo.photo_id.endswith("-0") else None,
+            "x": -1.0 + number / 100 if record.photo.photo_id.endswith("-0") else None,
+            "y": 0.1234567 if record.photo.photo_id.endswith("-0") else None,
         }
-        for number, one in enumerate(stored)
+        for number, record in enumerate(stored)
     ]
     categories = sorted({row["category"] for row in rows})
-    sizes = [[row for row in rows if row["category"] == category] for category in categories]
+    rows_by_category = [[row for row in rows if row["category"] == category] for category in categories]
     info = photos.info(fresh=True)
     square = [[float(a == b) for a in categories] for b in categories]
     summary = Summary(
@@ -71,19 +71,19 @@ def write_insights(
         categories=[
             CategorySummary(
                 category=category,
-                listings=len({row["listing_id"] for row in mine}),
-                photos=len(mine),
+                listings=len({row["listing_id"] for row in members}),
+                photos=len(members),
                 words=["thing"],
                 x=0.0,
                 y=0.0,
             )
-            for category, mine in zip(categories, sizes, strict=True)
+            for category, members in zip(categories, rows_by_category, strict=True)
         ],
         clusters=[Cluster(x=0.5, y=0.5, photos=3, category=categories[0], words=["thing"])],
         overlap=square,
         distances=square,
         predicted_categories=["Home"],
-        confusion=[[sum(row["predicted_category"] == "Home" for row in mine)] for mine in sizes],
+        confusion=[[sum(row["predicted_category"] == "Home" for row in members)] for members in rows_by_category],
         trained_on=0,
         suggestions=len(suggestions),
         duplicates={"same_photo": len(duplicates)},

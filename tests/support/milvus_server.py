@@ -1,6 +1,6 @@
 """A real Milvus server for tests, from a container or from the PyPI package `milvus`.
 
-The container's image is that of docker-compose.yml, or MILVUS_IMAGE; the latter is taken or the test fails.
+The container's image is that of docker-compose.yml, or MILVUS_IMAGE. If MILVUS_IMAGE does not start, the test fails.
 """
 
 import contextlib
@@ -42,9 +42,9 @@ _PORTS = (
 )
 
 _IMPATIENT = {
-    # Asked to stop, a query node waits half an hour for another one to take over. There is none.
+    # A stopping query node waits half an hour for another one to take over, but there is none.
     "COMMON_GRACEFULSTOPTIMEOUT": "1",
-    # Milliseconds between looks at what is to be loaded: 1,000 and 500 cost each test most of a second.
+    # Milliseconds between checks for work: the defaults of 1,000 and 500 cost each test most of a second.
     "QUERYCOORD_CHECKINTERVAL": "50",
     "QUERYCOORD_CHECKSEGMENTINTERVAL": "50",
     "QUERYCOORD_CHECKCHANNELINTERVAL": "50",
@@ -54,7 +54,7 @@ _IMPATIENT = {
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[str]:
-    """Address of a server that is ready; it is stopped afterwards."""
+    """Run a server until the end of the block; yield its address when it is ready."""
     if _docker_answers():
         try:
             container = MilvusContainer(os.environ.get("MILVUS_IMAGE", DEFAULT_IMAGE)).start()
@@ -77,7 +77,7 @@ def running_server(folder: Path) -> Iterator[str]:
 
 
 class PackageServer:
-    """The server of the PyPI package `milvus`, on ports and data of its own; without it the test is skipped."""
+    """The server of the PyPI package `milvus`, with its own ports and data; skips the test if it is not installed."""
 
     def __init__(self, folder: Path) -> None:
         self._command = Path(sys.executable).with_name("milvus-server")
@@ -88,7 +88,7 @@ class PackageServer:
         self._options = [f"--{name}={port}" for name, port in zip(_PORTS, ports, strict=False)]
         self._port = ports[_PORTS.index("proxy-port")]
         self.uri = f"http://127.0.0.1:{self._port}"
-        # The embedded etcd keeps its ports to itself; without a file of its own, two servers meet on 2379 and 2380.
+        # The ports of the embedded etcd are set only by file; without it, two servers would both use 2379 and 2380.
         self._etcd = folder / "etcd.yaml"
         peer, client = (f"http://127.0.0.1:{port}" for port in ports[-2:])
         self._etcd.write_text(
@@ -98,8 +98,8 @@ class PackageServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it, again perhaps, on what it stored before."""
-        # A connection of the one that was killed may linger on the port for a minute: the package would take another.
+        """Start or restart the server on its data."""
+        # A connection of a killed server may linger on the port for a minute: the package would use another port.
         while not _is_free(self._port):
             time.sleep(0.2)
         with (self._folder / "server.log").open("ab") as log:
@@ -114,15 +114,15 @@ class PackageServer:
             self._wait(self._process)
 
     def kill(self) -> None:
-        """End it by kill -9, the wrapper's child as well: a wrapper killed alone leaves the server behind."""
+        """Kill the wrapper and the server with kill -9: killing only the wrapper leaves the server running."""
         if self._process and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def stop(self) -> None:
-        """End it in good order if it will."""
+        """Stop the server gracefully, or kill it if that takes too long."""
         if self._process:
-            # The wrapper answers SIGINT alone by stopping the server it started.
+            # Only on SIGINT does the wrapper stop the server it started.
             self._process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(30)
@@ -141,19 +141,19 @@ class PackageServer:
             except MilvusException:
                 time.sleep(0.5)
         self.kill()
-        pytest.fail(f"the Milvus server did not come up:\n{(self._folder / 'server.log').read_text()[-3000:]}")
+        pytest.fail(f"the Milvus server did not start:\n{(self._folder / 'server.log').read_text()[-3000:]}")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nothing listens on, and that no connection takes while a server of theirs is away."""
-    ports = random.SystemRandom().sample(range(20_000, 32_000), 1_000)  # Linux gives out those from 32768 on
+    """Return free ports that no outgoing connection takes while their server is stopped."""
+    ports = random.SystemRandom().sample(range(20_000, 32_000), 1_000)  # Linux' ephemeral ports start at 32768
     return list(itertools.islice(filter(_is_free, ports), count))
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as one:
+    with socket.socket() as probe:
         try:
-            one.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True

@@ -1,4 +1,4 @@
-"""A fake model that looks at the pixels, so that like photos are near, and counts its calls."""
+"""Fake and random models. The fake engine embeds pixels, so similar photos are near, and counts its calls."""
 
 import shutil
 import threading
@@ -31,7 +31,7 @@ class FakeEngine:
         flat -= flat.mean(axis=1, keepdims=True)
         embeddings = np.zeros((len(pixels), DIM), np.float32)
         embeddings[:, : flat.shape[1]] = flat
-        embeddings[:, -1] = 1.0  # a photo of one colour has a direction as well
+        embeddings[:, -1] = 1.0  # gives a photo of a single colour a direction too
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
@@ -49,7 +49,7 @@ def fake_embedder(fingerprint: str = "fa4e" * 16) -> Embedder:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """An embedder that is there already, where ingest would load one."""
+    """A loaded embedder in place of the model that ingest would load."""
 
     embedder: Embedder
     folder: Path = Path("nowhere")
@@ -60,7 +60,7 @@ class LoadedModel:
 
 
 def random_resnet50(seed: int = 0) -> dict[str, NDArray[np.float16]]:
-    """A state dict as torchvision's resnet50() has one, float16: He et al., "Delving deep into rectifiers", 2015."""
+    """A random state dict of torchvision's resnet50(), float16: He et al., "Delving deep into rectifiers", 2015."""
     random = np.random.default_rng(seed)
     architecture = ArchitectureConfig(head=ClassifierHeadConfig())
     state = {}
@@ -76,12 +76,12 @@ def random_resnet50(seed: int = 0) -> dict[str, NDArray[np.float16]]:
 
 
 def random_copy(random_model: Path, folder: Path) -> Path:
-    """A model folder of one's own to change."""
+    """Copy a model folder, so that a test can change it."""
     return Path(shutil.copytree(random_model, folder))
 
 
 class GatedEngine(FakeEngine):
-    """Embeds when it is told to, and remembers the sizes of its batches."""
+    """Waits in every batch until `go_on` is set, and records the sizes of its batches."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where things are: the checkout, what lies beside it, the shipped model."""
+"""Paths of the checkout, the shared folder next to it, and the shipped model."""
 
 from pathlib import Path
 

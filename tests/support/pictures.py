@@ -1,4 +1,4 @@
-"""Pictures that look like photos, made from a seed."""
+"""Generate photo-like pictures from a seed."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 
 def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
-    """A photo-like picture: shapes in colours that belong to this seed."""
+    """Draw shapes in random colours; the same seed gives the same picture."""
     random = np.random.default_rng(seed)
     image = Image.new("RGB", size, tuple(random.integers(0, 256, 3).tolist()))
     draw = ImageDraw.Draw(image)

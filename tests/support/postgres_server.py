@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: the machine's own `initdb` and `postgres`, on the loopback, in a temporary folder."""
+"""A real PostgreSQL for tests: the installed `initdb` and `postgres`, on the loopback, in a temporary folder."""
 
 import os
 import shutil
@@ -22,22 +22,22 @@ READY_SECONDS = 300
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """Address of a server that is ready, without the database's name; it is stopped afterwards."""
+    """Run a server until the end of the block; yield its address, without a database name, when it is ready."""
     initdb, postgres = shutil.which("initdb"), shutil.which("postgres")
     if not initdb or not postgres:
         pytest.skip("needs the commands initdb and postgres on the PATH (Debian: postgresql)")
-    # Not below pytest's folder: PostgreSQL refuses to run as root, and that folder is its owner's alone.
+    # Not below pytest's folder, which only its owner may enter: PostgreSQL refuses to run as root.
     folder = Path(tempfile.mkdtemp(prefix="marketlens-postgres-"))
-    whose: dict[str, Any] = {}
+    user: dict[str, Any] = {}
     if os.geteuid() == 0:
         shutil.chown(folder, "nobody", "nogroup")
-        whose = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
     data, port = folder / "data", free_ports(1)[0]
-    given = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **whose}
-    made = subprocess.run([initdb, "-D", data, "-U", "tester", "-A", "trust", "-N"], check=False, **given)
-    assert made.returncode == 0, made.stdout
-    given["stdout"] = (folder / "log").open("wb")
-    server = subprocess.Popen([postgres, "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder], **given)
+    options = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **user}
+    created = subprocess.run([initdb, "-D", data, "-U", "tester", "-A", "trust", "-N"], check=False, **options)
+    assert created.returncode == 0, created.stdout
+    options["stdout"] = (folder / "log").open("wb")
+    server = subprocess.Popen([postgres, "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder], **options)
     address = f"postgresql://tester@127.0.0.1:{port}"
     try:
         _wait(address, server, folder / "log")
@@ -49,7 +49,7 @@ def running_postgres() -> Iterator[str]:
 
 
 def new_database(address: str, name: str) -> str:
-    """Make an empty database; its address."""
+    """Create an empty database; return its address."""
     engine = create_engine(driver(address) + "/postgres", isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(f'CREATE DATABASE "{name}"'))
@@ -73,5 +73,5 @@ def _wait(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def driver(address: str) -> str:
-    """The address as SQLAlchemy wants it, with the driver that is installed."""
+    """Return the address in SQLAlchemy's form, with the installed driver."""
     return address.replace("postgresql://", "postgresql+psycopg://")

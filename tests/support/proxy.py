@@ -1,4 +1,4 @@
-"""A network between a client and a server that can be cut and mended."""
+"""A network between a client and a server that a test can cut and restore."""
 
 import contextlib
 import socket
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 
 class Proxy:
-    """Passes bytes on between its port on the loopback and a server, while it is not cut.
+    """Forwards bytes between its port on the loopback and a server, unless it is cut.
 
-    `delay`: so many seconds later, each piece of up to 64 kB. `silent`: takes bytes and passes none on.
+    `delay`: seconds by which each piece of up to 64 kB is delayed. `silent`: receive bytes without forwarding them.
     """
 
     delay = 0.0
@@ -24,15 +24,15 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
 
     def cut(self) -> None:
-        """Every connection breaks, and nothing answers on the port any more."""
-        for one in (self._listener, *self._open):
+        """Break every connection, and stop listening on the port."""
+        for connection in (self._listener, *self._open):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
         self._open.clear()
 
-    def mend(self) -> None:
-        """Answer again."""
+    def restore(self) -> None:
+        """Listen on the port again."""
         self._listener = self._listen(self.port)
 
     def _listen(self, port: int) -> socket.socket:
@@ -47,23 +47,23 @@ class Proxy:
                 server = socket.create_connection(self._server)
                 self._open |= {client, server}
                 for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+                    threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
                 time.sleep(self.delay)
                 while self.silent:
                     time.sleep(0.05)
                 target.sendall(data)
-        for one in (source, target):
+        for connection in (source, target):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
 def proxied(uri: str) -> Iterator[tuple[str, Proxy]]:
-    """An address that leads to this one through a proxy."""
+    """Run a proxy to this address; yield the proxy's address and the proxy."""
     host, _, port = uri.removeprefix("http://").rstrip("/").partition(":")
     proxy = Proxy((host, int(port)))
     try:

@@ -1,4 +1,4 @@
-"""A site of its own to change: real listings, among which some things are wrong that a test can count on."""
+"""A separate site that tests may change: real listings with known mistakes among them."""
 
 import csv
 import shutil
@@ -20,7 +20,7 @@ BROKEN = "broken-photo"
 
 @dataclass(frozen=True)
 class ReviewSite:
-    """Where it is; the dashboard asks with the admin key. In `folder` there is also a second build of the catalogue."""
+    """Addresses and keys; the dashboard uses the admin key. `folder` also contains a second build of the catalogue."""
 
     api: str
     dashboard: str
@@ -29,13 +29,13 @@ class ReviewSite:
     read_key: str
 
     def client(self) -> Client:
-        """What the dashboard asks with."""
+        """Return a client with the dashboard's key."""
         return Client(self.api, self.admin_key)
 
 
 @contextmanager
 def running_review_site(folder: Path) -> Iterator[ReviewSite]:
-    """A listing is posted again as TWICE, many things are filed as appliances, and the photo BROKEN is cut off."""
+    """Run a site on which a listing is posted again as TWICE, many are misfiled as WRONG, and BROKEN is truncated."""
     keys = folder / "data" / "api-keys.json"
     admin, reader = create_key(keys, "ann", "admin"), create_key(keys, "rob", "read")
     with running_site(folder, 120, spoil=_spoil, commands=[["index", "build"]], api_key=admin) as site:

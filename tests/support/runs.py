@@ -1,4 +1,4 @@
-"""Ingests that are stopped on purpose."""
+"""Ingest runs that are stopped on purpose."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: 
 
 
 def start_stopped(export: Path, embedder: Embedder, photos: PhotoCollection, batches: int) -> Report:
-    """A run whose store refuses everything after so many batches."""
+    """Start a run whose store fails after this number of batches."""
     upsert, calls = photos.writer.upsert, []
 
     def refuse(*arguments: object) -> None:

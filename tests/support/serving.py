@@ -1,4 +1,4 @@
-"""The service over a small catalogue: in this process, or at a real address."""
+"""The service on a small catalogue: in this process, or at a real address."""
 
 import json
 import socket
@@ -34,16 +34,16 @@ from tests.support.catalogues import ingest_export
 def make_app(
     export: Path, embedder: Embedder, milvus: MilvusSettings, consistency: Consistency = "Session", **settings: object
 ) -> FastAPI:
-    """The service over an export that is ingested first; keys, ledger, insights and verdicts are kept beside it."""
-    beside = export.parent
+    """Ingest an export and make its service; keys, ledger, insights and verdicts are stored next to the export."""
+    folder = export.parent
     photos = PhotoCollection.connect(milvus, IndexSettings(), consistency=consistency)
     ingest_export(export, embedder, photos)
     return create_app(
         Settings(
-            api=ApiSettings.model_validate({"keys": beside / "keys.json"} | settings),
-            ingest=IngestSettings(ledger=beside / "ledger"),
-            insights=InsightsSettings(folder=beside / "insights"),
-            verdicts=VerdictSettings(url=SecretStr(f"sqlite:///{beside / 'verdicts.db'}")),
+            api=ApiSettings.model_validate({"keys": folder / "keys.json"} | settings),
+            ingest=IngestSettings(ledger=folder / "ledger"),
+            insights=InsightsSettings(folder=folder / "insights"),
+            verdicts=VerdictSettings(url=SecretStr(f"sqlite:///{folder / 'verdicts.db'}")),
         ),
         embedder,
         photos,
@@ -52,10 +52,10 @@ def make_app(
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
-    """Run the app in a thread of this process, behind a real socket; yields its address."""
+    """Run the app in a thread of this process, on a real socket; yield its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on a socket that uvicorn opens itself
-    # Connections are kept as `marketlens serve` keeps them.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvicorn does for its own sockets
+    # Idle connections are kept as long as `marketlens serve` keeps them.
     config = uvicorn.Config(
         app, access_log=False, log_config=None, timeout_graceful_shutdown=5, timeout_keep_alive=IDLE_SECONDS
     )
@@ -75,7 +75,7 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 def judge(answer: httpx.Response, photo_id: str) -> str:
-    """`right` where the photo finds itself first, `503` where that is said as a problem; what it is otherwise."""
+    """Return `right` if the photo finds itself first, `503` for a well-formed 503, else a description."""
     if answer.status_code == 200:
         hits = answer.json()["hits"]
         right = len(hits) == 3 and hits[0]["photo_id"] == photo_id and hits[0]["score"] > 0.999

@@ -1,4 +1,4 @@
-"""Stages of the service over a fake engine."""
+"""Stages of the service with a fake engine."""
 
 from catalog.settings import ApiSettings
 from embedding.embedder import Embedder
@@ -7,7 +7,7 @@ from search_api.telemetry.metrics import Metrics
 from tests.support.models import FakeEngine, fake_embedder
 
 
-def make(engine: FakeEngine, **settings: float) -> tuple[ServingStages, Metrics]:
+def make_stages(engine: FakeEngine, **settings: float) -> tuple[ServingStages, Metrics]:
     metrics = Metrics()
     factory = StageFactory(ApiSettings.model_validate(settings), metrics)
     return factory.of(Embedder(fake_embedder().card, engine)), metrics

@@ -18,8 +18,8 @@ TEXTS = {
 }
 
 
-def generated() -> str:
-    """Source of the synchronous client, formatted as ruff formats it."""
+def generate_client() -> str:
+    """Return the source of the synchronous client, formatted by ruff."""
     build = FOLDER.parents[1] / "build"  # below the project: ruff takes its settings from there
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build) as name:
@@ -37,4 +37,4 @@ def generated() -> str:
 
 
 if __name__ == "__main__":
-    (FOLDER / TARGET).write_text(generated(), encoding="utf-8")
+    (FOLDER / TARGET).write_text(generate_client(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Stored photos and unit vectors for tests of the store, which need no pictures."""
+"""Stored photos and unit vectors for tests of the store that need no pictures."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,11 +1,11 @@
-"""Waiting for a condition."""
+"""Wait for a condition."""
 
 import time
 from collections.abc import Callable
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait; never for ever."""
+    """Wait until a condition holds, at most five minutes."""
     deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""A website on the loopback: a page gives its answers in turn, the last one for ever, and what was asked is noted."""
+"""A website on the loopback that records its requests. A page gives its answers in turn, then repeats the last."""
 
 import re
 import threading
@@ -25,9 +25,9 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.address = f"http://127.0.0.1:{self.server_port}"
         self.pages: dict[str, list[Answer]] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.posted: list[bytes] = []
-        self.over = threading.Event()  # ends the bodies that never end by themselves
+        self.over = threading.Event()  # ends the endless bodies
 
     def page(self, path: str, *answers: Answer | bytes) -> str:
         self.pages[path] = [Answer(body=answer) if isinstance(answer, bytes) else answer for answer in answers]
@@ -37,7 +37,7 @@ class Site(ThreadingHTTPServer):
         self.over.wait(60)
 
     def drip(self, handler: BaseHTTPRequestHandler) -> None:
-        """A byte now and then, for ever: no single wait is long."""
+        """Send a byte now and then without end, so that no single wait is long."""
         while not self.over.wait(0.01):
             handler.wfile.write(b"x")
 
@@ -46,7 +46,7 @@ class Site(ThreadingHTTPServer):
             handler.wfile.write(b"x" * 65_536)
 
     def handle_error(self, *_: object) -> None:
-        """A client that has read enough hangs up."""
+        """Ignore clients that disconnect once they have read enough."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,13 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        self.server.asked.append(f"{self.command} {self.path}")
+        self.server.requests.append(f"{self.command} {self.path}")
         answers = self.server.pages.get(self.path, [Answer(404)])
         answer = answers.pop(0) if len(answers) > 1 and self.command != "HEAD" else answers[0]
         body, status = answer.body, answer.status
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if wanted and isinstance(body, bytes) and answer.headers.get("Accept-Ranges") == "bytes":
-            body, status = body[int(wanted[1]) : int(wanted[2]) + 1], 206
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if part and isinstance(body, bytes) and answer.headers.get("Accept-Ranges") == "bytes":
+            body, status = body[int(part[1]) : int(part[2]) + 1], 206
         self.send_response(status)
         for name, value in answer.headers.items():
             self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""A unit test runs in one process: one that starts another fails, and belongs to tests/commands."""
+"""A unit test runs in one process: a test that starts another process fails, and belongs in tests/commands."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ STARTS = {
 
 
 class Guard:
-    """Refuses every start of a process while a unit test runs. Python has no way to take an audit hook off again."""
+    """Refuses to start a process while a unit test runs. It stays installed: Python cannot remove an audit hook."""
 
     def __init__(self) -> None:
         self.on = False
@@ -25,9 +25,9 @@ class Guard:
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
         if self.on and event in STARTS:
-            what = f"{event}{arguments[:2]!r:.200}"
-            self.refused.append(what)
-            raise AssertionError(f"A unit test starts no second process: {what}. Move the test to tests/commands.")
+            start = f"{event}{arguments[:2]!r:.200}"
+            self.refused.append(start)
+            raise AssertionError(f"A unit test must not start a process: {start}. Move the test to tests/commands.")
 
 
 GUARD = Guard()
@@ -36,9 +36,9 @@ sys.addaudithook(GUARD)
 
 @pytest.fixture(autouse=True)
 def one_process() -> Iterator[None]:
-    """Refuse, and fail where the code under test swallowed the refusal, in another thread as well."""
+    """Refuse to start processes, and fail the test even if the code swallowed the error or ran in another thread."""
     GUARD.refused.clear()
     GUARD.on = True
     yield
     GUARD.on = False
-    assert not GUARD.refused, f"A unit test starts no second process: {GUARD.refused}. Move the test to tests/commands."
+    assert not GUARD.refused, f"A unit test must not start a process: {GUARD.refused}. Move it to tests/commands."

@@ -1,1 +1,1 @@
-"""Steps from one shape of the database to the next, applied by Alembic."""
+"""Migrations of the database, applied by Alembic."""

@@ -1,4 +1,4 @@
-"""Run by Alembic, over the connection and within the transaction that `catalog.verdicts.database` gives it."""
+"""Alembic's environment: it runs on the connection, and in the transaction, of `catalog.verdicts.database`."""
 
 from alembic import context
 

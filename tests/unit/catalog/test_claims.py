@@ -1,8 +1,8 @@
 from catalog.runs.claim_watch import ClaimWatch
 
 
-def test_a_claim_lives_while_it_moves() -> None:
-    """A claim that changes is somebody's; one that has stood still for six seconds is dead, and no claim is none."""
+def test_a_claim_is_alive_while_it_changes() -> None:
+    """A claim that changes is alive; one that has not changed for six seconds is dead, and so is a missing one."""
     watch = ClaimWatch()
     assert not watch.is_alive("", 0.0)
     assert watch.is_alive("beat 1", 1.0)

@@ -1,4 +1,4 @@
-"""Optional dependencies: what is missing is named with the command that adds it to this interpreter."""
+"""Optional dependencies: the error for a missing package names the command that installs it."""
 
 import sys
 import tomllib
@@ -13,18 +13,18 @@ from tests.support.commands import RunHere, failed
 from tests.support.exports import MakeExport
 from tests.support.paths import ROOT
 
-# What imports the packages of an extra. Imported already, it would not miss them.
-THEIRS = ("embedding", "insights", "ingest.ray", "catalog.store.bulk_import", "marketlens.demo")
+# Modules that import the packages of an extra. They must be imported again to notice that one is missing.
+IMPORTERS = ("embedding", "insights", "ingest.ray", "catalog.store.bulk_import", "marketlens.demo")
 
 
 def test_every_extra_exists() -> None:
-    """What a user is told to install is what pyproject.toml offers."""
+    """Every extra that an error names exists in pyproject.toml."""
     offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(get_args(Extra)) <= offered.keys()
 
 
-def test_a_package_that_is_missing() -> None:
-    """The error names the package, its extra and this interpreter; what is there is imported without a word."""
+def test_a_missing_package() -> None:
+    """The error names the package, its extra and this interpreter; an installed package is imported silently."""
     with needs("train"):
         import json  # noqa: F401
     with (
@@ -32,7 +32,7 @@ def test_a_package_that_is_missing() -> None:
         needs("train"),
     ):
         import nowhere.deep  # noqa: F401
-    assert error.value.hint == f"Add it: {install_command('train')}"
+    assert error.value.hint == f"Install it: {install_command('train')}"
     assert install_command("train") == f'{sys.executable} -m pip install "marketlens[train]"'
 
 
@@ -61,9 +61,9 @@ def test_commands(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A command that lacks its extra ends with 2 and the one command that adds it, before it writes anything."""
+    """A command whose extra is missing exits with 2 and names the install command, before it writes anything."""
     make_export(listings=2)
-    for name in [name for name in sys.modules if name.startswith((*THEIRS, f"{package}."))]:
+    for name in [name for name in sys.modules if name.startswith((*IMPORTERS, f"{package}."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     before = sorted(path.name for path in tmp_path.iterdir())

@@ -9,7 +9,7 @@ from catalog.text import is_quotable
 
 
 @pytest.mark.parametrize(
-    ("asked", "expression"),
+    ("search_filter", "expression"),
     [
         (SearchFilter(), ""),
         (SearchFilter(categories=("Home", "Garden")), '(category in ["Home", "Garden"])'),
@@ -30,13 +30,13 @@ from catalog.text import is_quotable
         ),
     ],
 )
-def test_expression(asked: SearchFilter, expression: str) -> None:
-    """Each field narrows, all together narrow most, and a price filter leaves out unknown prices, stored as -1."""
-    assert asked.expression() == expression
+def test_expression(search_filter: SearchFilter, expression: str) -> None:
+    """The fields are combined with `and`, and a price filter excludes unknown prices, which are stored as -1."""
+    assert search_filter.expression() == expression
 
 
 @pytest.mark.parametrize(
-    ("location", "found"),
+    ("location", "passes"),
     [
         ("Leeds, West Yorkshire", True),
         ("Leeds", True),
@@ -47,13 +47,13 @@ def test_expression(asked: SearchFilter, expression: str) -> None:
         ("North Leeds", False),
     ],
 )
-def test_location_is_a_beginning(location: str, found: bool) -> None:
-    """A location filter takes what begins with it and nothing else."""
+def test_location_is_a_prefix(location: str, passes: bool) -> None:
+    """A location filter matches locations that begin with it, and nothing else."""
     expression = SearchFilter(location="Leeds").expression()
     match = re.fullmatch(r"\(location >= (\".*\") and location < (\".*\")\)", expression)
     assert match
     low, high = (ast.literal_eval(text) for text in match.groups())
-    assert (low <= location < high) is found
+    assert (low <= location < high) is passes
 
 
 HOSTILE = [
@@ -74,7 +74,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_strings(text: str) -> None:
-    """A value stays one string literal, whatever it holds, and reads back as it was."""
+    """Any value stays a single string literal, which evaluates to that value."""
     assert is_quotable(text)
     assert re.fullmatch(r'"([^"\\\n\r\t]|\\["\\nrt])*"', quote(text))
     assert ast.literal_eval(quote(text)) == text
@@ -86,7 +86,7 @@ def test_hostile_strings(text: str) -> None:
     "field", ["categories", "subcategory", "currency", "location", "exclude_listing_ids", "exclude_photo_ids"]
 )
 def test_control_characters(field: str, character: str) -> None:
-    """A control character is refused in every field, and an id that holds one is not stored."""
+    """A control character is refused in every field, and an id that contains one is not stored."""
     value = f"a{character}b"
     with pytest.raises(InvalidFilter):
         SearchFilter(**{field: value if field in {"subcategory", "currency", "location"} else (value,)}).expression()
@@ -104,7 +104,7 @@ def test_control_characters(field: str, character: str) -> None:
         {"price_min": 1.0, "price_max": float("nan")},
     ],
 )
-def test_no_number(prices: dict[str, float]) -> None:
-    """NaN and infinity are no prices to compare with."""
+def test_prices_that_are_not_finite(prices: dict[str, float]) -> None:
+    """NaN and infinity are refused as prices."""
     with pytest.raises(InvalidFilter):
         SearchFilter(**prices).expression()

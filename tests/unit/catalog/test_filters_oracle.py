@@ -1,4 +1,4 @@
-"""SearchFilter on a real store beside pandas: whatever is asked for, both keep the same photos."""
+"""SearchFilter on a real store compared with pandas: for any filter, both keep the same photos."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from catalog.store.filters import SearchFilter
 
 PHOTOS = 80
 DIM = 8
-# Short pieces, so that random texts meet: equal, one the beginning of the other, or alike but for a wildcard.
+# Short pieces, so that random texts are often equal, prefixes of each other, or differ only in a wildcard.
 PIECES = [
     "a",
     "A",
@@ -42,7 +42,7 @@ Stock = tuple[PhotoCollection, pd.DataFrame]
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
-    """Random records, hostile strings among them, in Lite and in a frame."""
+    """Random records, some with hostile strings, in Milvus Lite and in a data frame."""
     random = np.random.default_rng(0)
 
     def text() -> str:
@@ -66,7 +66,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     collection.ensure("ab" * 32, DIM)
     vectors = random.normal(size=(PHOTOS, DIM)).astype(np.float32)
     collection.writer.upsert(photos, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    yield collection, pd.DataFrame([_fields(one) for one in photos])
+    yield collection, pd.DataFrame([_fields(photo) for photo in photos])
     collection.close()
 
 
@@ -84,8 +84,8 @@ def _fields(stored: StoredPhoto) -> dict[str, object]:
     }
 
 
-def kept(frame: pd.DataFrame, where: SearchFilter) -> pd.Series:
-    """What the filter means, in pandas."""
+def passing(frame: pd.DataFrame, where: SearchFilter) -> pd.Series:
+    """Apply the filter with pandas; a mask of the rows that pass."""
     keep = ~frame.listing_id.isin(where.exclude_listing_ids) & ~frame.photo_id.isin(where.exclude_photo_ids)
     if where.categories:
         keep &= frame.category.isin(where.categories)
@@ -113,13 +113,13 @@ IDS = st.lists(st.integers(0, PHOTOS - 1), max_size=5)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_store_keeps_what_pandas_keeps(stock: Stock, data: st.DataObject) -> None:
-    """Of random records, each filter keeps exactly those it means; what it drops is there without it."""
+    """Each filter keeps exactly the right records; without the filter, all records are found."""
     photos, frame = stock
     low, high = data.draw(NUMBERS), data.draw(NUMBERS)
     if low is not None and high is not None:
         low, high = min(low, high), max(low, high)
     stored = st.sampled_from(list(frame.index))
-    row = frame.loc[data.draw(stored)]  # or almost nothing would pass
+    row = frame.loc[data.draw(stored)]  # values of a stored row: random ones would match almost nothing
     where = SearchFilter(
         categories=tuple(data.draw(st.lists(st.sampled_from([row.category]) | TEXTS, max_size=3))),
         subcategory=data.draw(st.just("") | st.just(row.subcategory.split(" / ")[0]) | TEXTS),
@@ -133,7 +133,7 @@ def test_the_store_keeps_what_pandas_keeps(stock: Stock, data: st.DataObject) ->
     )
     query = np.eye(DIM, dtype=np.float32)[:1]
     page = photos.reader.search(query, where, PHOTOS, group_by="photo")
-    assert {hit.photo_id for hit in page.hits} == set(frame.photo_id[kept(frame, where)])
+    assert {hit.photo_id for hit in page.hits} == set(frame.photo_id[passing(frame, where)])
     assert page.exhausted
-    without = photos.reader.search(query, SearchFilter(), PHOTOS, group_by="photo")
-    assert len(without.hits) == PHOTOS
+    unfiltered = photos.reader.search(query, SearchFilter(), PHOTOS, group_by="photo")
+    assert len(unfiltered.hits) == PHOTOS

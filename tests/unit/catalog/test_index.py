@@ -29,24 +29,24 @@ def unit(rows: int) -> NDArray[np.float32]:
     ],
 )
 def test_build_params(index: IndexSettings, params: dict[str, int]) -> None:
-    """An index is built with the settings of its own kind, in Milvus' names."""
+    """An index is built with the settings of its type, under Milvus' names."""
     assert build_params(index) == params
 
 
 def test_lite_has_no_pq() -> None:
-    """Embedded Milvus takes the name IVF_PQ and fails at the next load: it is not among those offered."""
+    """Milvus Lite accepts the name IVF_PQ and fails at the next load, so it is not offered."""
     assert {"FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW"} == LITE_INDEXES
 
 
 def test_good_embeddings() -> None:
-    """Unit vectors of the right shape pass, none at all too, and small rounding errors do not matter."""
+    """Unit vectors of the right shape pass, even with small rounding errors; so does an empty batch."""
     check_embeddings(photos("a", "b"), unit(2) * np.float32(1.0005), DIM)
     check_embeddings([], unit(0), DIM)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 0.5, 3.0])
 def test_bad_vectors(value: float) -> None:
-    """NaN, infinite, zero and unnormalised vectors are refused, one among good ones as well: Milvus takes them."""
+    """NaN, infinite, zero and unnormalised vectors are refused, even one among good ones: Milvus accepts them."""
     embeddings = unit(3)
     embeddings[1, 1] = value
     with pytest.raises(ValueError, match="unit length"):
@@ -55,12 +55,12 @@ def test_bad_vectors(value: float) -> None:
 
 @pytest.mark.parametrize("shape", [(2, DIM), (3, DIM + 1), (3 * DIM,), (3, 1, DIM)])
 def test_bad_shape(shape: tuple[int, ...]) -> None:
-    """One embedding for each photo, of the collection's dimension."""
+    """There has to be one embedding per photo, with the collection's dimension."""
     with pytest.raises(ValueError, match="shape"):
         check_embeddings(photos("a", "b", "c"), np.zeros(shape, np.float32), DIM)
 
 
 def test_duplicate_ids() -> None:
-    """One id twice in a batch is refused: stores differ in which of the two they keep."""
+    """An id that occurs twice in a batch is refused: stores differ in which of the two they keep."""
     with pytest.raises(ValueError, match="twice"):
         check_embeddings(photos("a", "b", "a"), unit(3), DIM)

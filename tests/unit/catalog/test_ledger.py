@@ -1,4 +1,4 @@
-"""The ledger: a line for every row, which survives whatever happens to the run."""
+"""The ledger: a line for every row, which survives any end of the run."""
 
 import resource
 import time
@@ -22,7 +22,7 @@ from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 from tests.support.runs import start, start_stopped
 
-NOBODY = 2**22 + 1  # above Linux' largest process id
+NO_PROCESS = 2**22 + 1  # above Linux' largest process id
 
 
 def lines(*numbers: int) -> list[Line]:
@@ -34,7 +34,7 @@ def table(ledger: Path, report: Report) -> dict[str, list[str]]:
 
 
 def test_every_row_has_a_line(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Ledger, report and count(*) agree, rejected rows with their stage and reason included."""
+    """Ledger, report and count(*) agree, and rejected rows have their stage and reason."""
     export = make_export()
     (export / "images" / "l1-0.jpg").write_bytes(b"no photo")
     (export / "images" / "l2-0.jpg").unlink()
@@ -44,14 +44,14 @@ def test_every_row_has_a_line(make_export: MakeExport, embedder: Embedder, photo
     rows = table(export.parent / "ledger", report)
     assert len(rows["row"]) == len(set(rows["row"])) == report.read == 14
     assert rows["verdict"].count("written") == report.written == photos.reader.count() == report.photos == 10
-    why = {
+    reasons = {
         photo_id: (stage, reason)
         for photo_id, verdict, stage, reason in zip(
             rows["photo_id"], rows["verdict"], rows["stage"], rows["reason"], strict=True
         )
         if verdict == "rejected"
     }
-    assert why == {
+    assert reasons == {
         "l0-0": ("row", "duplicate_photo_id"),
         "l1-0": ("decode", "not_an_image"),
         "l2-0": ("read", "missing"),
@@ -59,8 +59,8 @@ def test_every_row_has_a_line(make_export: MakeExport, embedder: Embedder, photo
     }
 
 
-def test_verdicts_of_a_second_run(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Changed metadata is updated, the rest unchanged, and each run keeps its own lines."""
+def test_outcomes_of_a_second_run(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Photos with changed metadata are updated, the others unchanged, and each run keeps its own lines."""
     export = make_export()
     ingest_export(export, embedder, photos)
     products = export / "Products.csv"
@@ -72,21 +72,21 @@ def test_verdicts_of_a_second_run(make_export: MakeExport, embedder: Embedder, p
     assert len(Ledger(export.parent / "ledger").runs()) == 2
 
 
-def test_lines_survive_without_an_end(tmp_path: Path) -> None:
-    """What was added is there after a kill, and a run whose process is gone is called killed, with its counts."""
+def test_lines_survive_a_kill(tmp_path: Path) -> None:
+    """Added lines are still there after a kill; a run whose process is gone is listed as killed, with its counts."""
     ledger = Ledger(tmp_path)
     report = Report(export="e")
     run = ledger.start(report)
     run.add(lines(1, 2))
     run.add(lines(3))
-    report.process = NOBODY
+    report.process = NO_PROCESS
     run.save(report)
-    (found,) = ledger.runs()
-    assert (found.state, found.read, found.written) == ("killed", 3, 3)
+    (listed,) = ledger.runs()
+    assert (listed.state, listed.read, listed.written) == ("killed", 3, 3)
 
 
-def test_no_more_runs_are_read_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After years of nights, the last few are shown without reading all."""
+def test_only_the_requested_runs_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After years of nightly runs, the last few are listed without reading all."""
     ledger = Ledger(tmp_path)
     ids = [f"2026010{day}T000000Z-abcdef" for day in range(1, 6)]
     for name in ids:
@@ -99,8 +99,8 @@ def test_no_more_runs_are_read_than_asked_for(tmp_path: Path, monkeypatch: pytes
     assert len(ledger.runs()) == 5
 
 
-def test_runs_are_in_their_order_though_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest run is the one started last, within one second, or after the clock went back a year."""
+def test_runs_stay_in_order_if_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest run is the one started last, even within the same second or after the clock went back a year."""
     ledger, now = Ledger(tmp_path), 1_800_000_000.0
     started = []
     for jump in (0, 0, -365 * 86_400, 0, 60):
@@ -113,32 +113,32 @@ def test_runs_are_in_their_order_though_the_clock_is_set_back(tmp_path: Path, mo
 
 
 def test_a_half_written_part_is_not_read(tmp_path: Path) -> None:
-    """A kill in the middle of a write leaves a draft that nobody takes for lines."""
+    """A kill in the middle of a write leaves a draft, which is not read as lines."""
     run = Ledger(tmp_path).start(Report(export="e"))
     run.add(lines(1))
-    (run.folder / "rows-000001.part").write_bytes(b"PAR1 cut")
+    (run.folder / "rows-000001.parquet.part").write_bytes(b"PAR1 cut")
     assert run.rows_done() == {"Images.csv row 1"}
 
 
-@pytest.mark.parametrize("left", [0, 100], ids=["empty", "cut"])
-def test_a_damaged_part_is_named(tmp_path: Path, left: int) -> None:
-    """A part that lost its end, to a power cut say: runs are listed all the same, and who needs its rows is told."""
+@pytest.mark.parametrize("remaining", [0, 100], ids=["empty", "cut"])
+def test_a_damaged_part_is_named(tmp_path: Path, remaining: int) -> None:
+    """If a part lost its end, for example to a power cut, runs are still listed; reading its rows is an error."""
     ledger, report = Ledger(tmp_path), Report(export="e")
     run = ledger.start(report)
     run.add(lines(1, 2))
     run.add(lines(3))
-    (run.folder / "rows-000001.parquet").write_bytes((run.folder / "rows-000001.parquet").read_bytes()[:left])
-    (found,) = ledger.runs()
-    assert (found.state, found.read) == ("running", 2)
-    assert "rows-000001" in found.warnings[0]
+    (run.folder / "rows-000001.parquet").write_bytes((run.folder / "rows-000001.parquet").read_bytes()[:remaining])
+    (listed,) = ledger.runs()
+    assert (listed.state, listed.read) == ("running", 2)
+    assert "rows-000001" in listed.warnings[0]
     for read in (lambda: run.rejected(0, 5), lambda: ledger.resume(Report(export="e"))):
         with pytest.raises(LedgerBroken, match="rows-000001") as failure:
             read()
         assert "without --resume" in failure.value.hint
 
 
-def test_a_report_that_is_no_text_hides_its_own_run_alone(tmp_path: Path) -> None:
-    """After a power cut a file may hold anything: the other runs are listed, and gone on with, all the same."""
+def test_a_damaged_report_hides_only_its_own_run(tmp_path: Path) -> None:
+    """After a power cut a file may contain anything: the other runs can still be listed and resumed."""
     ledger, report = Ledger(tmp_path), Report(export="e")
     run = ledger.start(report)
     report.state = "stopped"
@@ -149,8 +149,8 @@ def test_a_report_that_is_no_text_hides_its_own_run_alone(tmp_path: Path) -> Non
     assert ledger.resume(Report(export="e")).folder.name == report.run_id
 
 
-def test_a_full_disk_leaves_the_report_of_before(tmp_path: Path) -> None:
-    """A report that cannot be written does not take the run's last one with it, and with that the run."""
+def test_a_full_disk_keeps_the_previous_report(tmp_path: Path) -> None:
+    """If a report cannot be written, the run's previous report stays, and with it the run."""
     ledger, report = Ledger(tmp_path), Report(export="e")
     run = ledger.start(report)
     report.warnings = ["x" * 100_000]
@@ -161,23 +161,24 @@ def test_a_full_disk_leaves_the_report_of_before(tmp_path: Path) -> None:
             run.save(report)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert [found.run_id for found in ledger.runs()] == [report.run_id]
+    assert [listed.run_id for listed in ledger.runs()] == [report.run_id]
+    assert not list(run.folder.glob("*.part"))
 
 
 def test_a_kill_between_table_and_parts_doubles_nothing(tmp_path: Path) -> None:
-    """The one table replaces the parts before they are deleted: both at once are read once."""
+    """The merged table replaces the parts before they are deleted: if both exist, only the table is read."""
     report = Report(export="e")
     run = Ledger(tmp_path).start(report)
     run.add(lines(1, 2))
     part = next(run.folder.glob("rows-0*.parquet"))
-    kept = part.read_bytes()
+    content = part.read_bytes()
     run.finish(report)
-    part.write_bytes(kept)
+    part.write_bytes(content)
     assert sum(batch.num_rows for batch in run.batches()) == 2
 
 
 def test_a_run_that_ends_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever looks at that moment gets its rows, and its state, not an error about a file that is gone."""
+    """A reader at that moment gets the run's rows and state, not an error about a missing file."""
     ledger, report = Ledger(tmp_path), Report(export="e")
     run = ledger.start(report)
     run.add([Line("r1", "p1", "l1", "rejected", reason="missing"), *lines(1)])
@@ -194,21 +195,21 @@ def test_a_run_that_ends_while_it_is_read(tmp_path: Path, monkeypatch: pytest.Mo
         yield from batches(self)
 
     monkeypatch.setattr(Run, "batches", end_meanwhile)
-    (found,) = ledger.runs()
-    assert found.state == "finished"
+    (listed,) = ledger.runs()
+    assert listed.state == "finished"
     run.add([Line("r2", "p2", "l2", "rejected", reason="missing")])
     monkeypatch.setattr(Run, "batches", end_meanwhile)
     rows, total = ledger.find(report.run_id).rejected(0, 5)
     assert ([row.photo_id for row in rows], total) == (["p1"], 1)
 
 
-def test_resume_goes_on_with_the_same_run(
+def test_resume(
     make_export: MakeExport,
     embedder: Embedder,
     photos: PhotoCollection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Rows that have their line are not even looked at; the report ends as that of one whole run."""
+    """Rows that have a line are not even looked up; the final report equals that of an uninterrupted run."""
     export = make_export(listings=10, photos_each=1)
     first = start_stopped(export, embedder, photos, 2)
     assert (first.written, photos.reader.count()) == (6, 6)
@@ -224,7 +225,7 @@ def test_resume_goes_on_with_the_same_run(
 
 
 def test_nothing_to_resume(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Without a stopped run of this export, --resume says so and starts none."""
+    """Without a stopped run of this export, --resume is an error and starts no run."""
     export = make_export()
     with pytest.raises(InvalidSetting, match="no stopped run"):
         start(export, embedder, photos, resume=True)
@@ -235,7 +236,7 @@ def test_nothing_to_resume(make_export: MakeExport, embedder: Embedder, photos: 
 
 
 def test_a_changed_export_is_not_resumed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Lines of an export that reads otherwise now would hide its new rows."""
+    """Lines of the earlier version of the export would hide its new rows."""
     export = make_export(listings=10, photos_each=1)
     start_stopped(export, embedder, photos, 1)
     with (export / "Images.csv").open("a") as file:
@@ -250,7 +251,7 @@ def test_another_collection_is_not_resumed(
     photos: PhotoCollection,
     tmp_path: Path,
 ) -> None:
-    """Lines of photos that went to one database would leave them out of another, without a word."""
+    """Lines of photos in one database would silently leave them out of another."""
     export = make_export(listings=10, photos_each=1)
     start_stopped(export, embedder, photos, 1)
     other = PhotoCollection.connect(
@@ -265,44 +266,44 @@ def test_another_collection_is_not_resumed(
 
 
 def test_a_dry_run_does_not_resume(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """It has no ledger, so it says that it cannot, not that nothing was stopped."""
+    """A dry run has no ledger, so the error says that it cannot resume, not that there is no stopped run."""
     export = make_export(listings=10, photos_each=1)
     start_stopped(export, embedder, photos, 1)
     with pytest.raises(InvalidSetting, match="do not go together"):
         start(export, embedder, photos, resume=True, dry_run=True)
 
 
-def test_a_run_of_another_host_does_not_go_on_for_ever(
+def test_a_run_of_another_host_does_not_stay_running(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
 ) -> None:
-    """Killed with its container, it seems to run until the next one into its collection begins; then it was killed."""
+    """A run killed with its container is listed as running until the next run into its collection starts."""
     export = make_export()
     ledger = Ledger(export.parent / "ledger")
     collection = ingest_export(export, embedder, photos).collection
-    left = [Report(export="e", collection=name) for name in (collection, "another")]
-    for report in left:
+    abandoned = [Report(export="e", collection=name) for name in (collection, "another")]
+    for report in abandoned:
         run = ledger.start(report)
         report.host = "container-1"
         run.save(report)
         run.add(lines(1, 2))
 
-    def found() -> list[tuple[str, int]]:
+    def states() -> list[tuple[str, int]]:
         runs = {run.run_id: (run.state, run.read) for run in ledger.runs()}
-        return [runs[report.run_id] for report in left]
+        return [runs[report.run_id] for report in abandoned]
 
-    assert found() == [("running", 2), ("running", 2)]
+    assert states() == [("running", 2), ("running", 2)]
     ingest_export(export, embedder, photos)
-    assert found() == [("killed", 2), ("running", 2)]
+    assert states() == [("killed", 2), ("running", 2)]
 
 
-def test_a_clock_set_back_dates_nothing_anew(
+def test_a_clock_set_back_changes_no_dates(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
 ) -> None:
-    """The date of a listing is that of its first ingest, also where a later one happens at an earlier hour."""
+    """The date of a listing is that of its first ingest, even if the clock is earlier at a later one."""
     export = make_export()
     ingest_export(export, embedder, photos)
     rows = [row for row in open_export(str(export)).rows() if isinstance(row, Photo)]
-    for found in look_up(rows, photos, Patience(0, print), now=1_000_000_000):
-        assert isinstance(found.row, Photo)
-        assert found.known
-        assert found.row.listing.listed_at == found.known.photo.listing.listed_at
+    for result in look_up(rows, photos, Patience(0, print), now=1_000_000_000):
+        assert isinstance(result.row, Photo)
+        assert result.known
+        assert result.row.listing.listed_at == result.known.photo.listing.listed_at

@@ -10,7 +10,7 @@ from catalog.store.lite_files import drop_index_files, free_bytes, lock_holder
 
 
 def test_another_lock(tmp_path: Path) -> None:
-    """A lock on another file says nothing about this database."""
+    """A lock on another file does not count as a lock on this database."""
     fcntl = pytest.importorskip("fcntl")
     (tmp_path / "LOCK").touch()
     with (tmp_path / "OTHER").open("w") as file:
@@ -19,12 +19,12 @@ def test_another_lock(tmp_path: Path) -> None:
 
 
 def test_no_database(tmp_path: Path) -> None:
-    """Nobody holds a database that is not there."""
+    """A database that does not exist has no lock holder."""
     assert lock_holder(tmp_path / "none.db") is None
 
 
 def test_drop_index_files(tmp_path: Path) -> None:
-    """Index files go, wherever they lie, and everything that cannot be rebuilt stays."""
+    """Index files are deleted in every folder; files that cannot be rebuilt stay."""
     deep = tmp_path / "collections" / "photos" / "indexes"
     deep.mkdir(parents=True)
     names = ["a.embedding.ivf_flat.idx", "b.idx", "data.parquet", "manifest.json", "idx"]
@@ -36,14 +36,12 @@ def test_drop_index_files(tmp_path: Path) -> None:
 
 
 def test_free_bytes(tmp_path: Path) -> None:
-    """Disk space is told for a database that is still to be made, too."""
+    """Free disk space can be read even if the database does not exist yet."""
     assert free_bytes(tmp_path / "none" / "deeper" / "milvus.db") > 0
 
 
-def test_a_database_whose_own_server_does_not_answer_is_opened_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client can fail to reach the server that it has just started in this process; a second server is reached."""
+def test_a_database_is_reopened_if_its_server_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client may fail to reach the server it has just started in this process; then it starts a second one."""
     opened: list[str] = []
 
     def unreachable_once(uri: str, **options: object) -> MilvusClient:

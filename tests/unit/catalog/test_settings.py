@@ -12,14 +12,14 @@ from marketlens.options import load_settings
 
 @pytest.fixture(autouse=True)
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variables and no .env of whoever runs the tests."""
+    """Ignore the developer's environment variables and .env file."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.upper().startswith("MARKETLENS_")]:
         monkeypatch.delenv(name)
 
 
 def test_defaults() -> None:
-    """Without any settings marketlens works on this machine alone, with the embedded store."""
+    """The defaults use this machine only, with the embedded store."""
     settings = Settings()
     assert settings.milvus.is_lite
     assert settings.index.type == "IVF_FLAT"
@@ -28,7 +28,7 @@ def test_defaults() -> None:
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable sets its one value, and its group keeps the others."""
+    """A variable sets one value; the others of its group keep their defaults."""
     monkeypatch.setenv("MARKETLENS_MILVUS__URI", "http://milvus:19530")
     monkeypatch.setenv("MARKETLENS_INDEX__NPROBE", "17")
     monkeypatch.setenv("MARKETLENS_MODEL__PATH", "/models/x")
@@ -39,7 +39,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A .env file is read, foreign lines in it do no harm, and the environment wins over it."""
+    """A .env file is read, lines of other programs are ignored, and the environment has priority."""
     (tmp_path / ".env").write_text("MARKETLENS_API__PORT=9000\nMARKETLENS_MILVUS__ALIAS=a\nOTHER=1\n")
     monkeypatch.setenv("MARKETLENS_MILVUS__ALIAS", "b")
     settings = Settings()
@@ -61,14 +61,14 @@ def test_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_impossible(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """An impossible value is refused at once, by name: embedded Milvus would take any index name."""
+    """An invalid value is refused at once, and its setting is named: Milvus Lite would accept any index name."""
     monkeypatch.setenv(f"MARKETLENS_{name}", value)
     with pytest.raises(ValidationError, match=name.lower().replace("__", ".")):
         Settings()
 
 
 def test_token_is_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The token does not appear where settings are printed."""
+    """The token does not appear in printed settings."""
     monkeypatch.setenv("MARKETLENS_MILVUS__TOKEN", "root:s3cret")
     settings = Settings()
     assert settings.milvus.token.get_secret_value() == "root:s3cret"
@@ -80,17 +80,17 @@ def test_token_is_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     [("./data/milvus.db", True), ("/srv/milvus.db", True), ("http://127.0.0.1:19530", False), ("https://m:443", False)],
 )
 def test_is_lite(uri: str, lite: bool) -> None:
-    """A path is the embedded store, an address a server."""
+    """A path means the embedded store, a URL a server."""
     assert MilvusSettings(uri=uri).is_lite is lite
 
 
 def test_nothing_at_import() -> None:
-    """Importing the settings reads no environment: the module holds classes, no instance of Settings."""
+    """Importing the module reads no environment: it contains no instance of Settings."""
     assert not [name for name, value in vars(catalog.settings).items() if isinstance(value, Settings)]
 
 
 def test_secrets_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A file of MARKETLENS_SECRETS_DIR sets what it is named after, less its line end; the environment goes first."""
+    """A file in MARKETLENS_SECRETS_DIR sets the variable of its name, without the line end; the environment wins."""
     (tmp_path / "MARKETLENS_MILVUS__TOKEN").write_text("root:s3cret\n")
     (tmp_path / "MARKETLENS_MILVUS__ALIAS").write_text("of-the-file")
     (tmp_path / "of-somebody-else").write_text("x")
@@ -101,8 +101,8 @@ def test_secrets_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert settings.milvus.alias == "of-the-environment"
 
 
-def test_secrets_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A folder that is not mounted is said, by its name: without its key a service would start and refuse everybody."""
+def test_missing_secrets_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A missing secrets folder is an error that names it, so a service does not start without its secrets."""
     monkeypatch.setenv(SECRETS_DIR, str(tmp_path / "absent"))
     with pytest.raises(InvalidSetting, match="absent"):
         load_settings()

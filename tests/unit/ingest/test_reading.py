@@ -109,9 +109,9 @@ def test_host_is_given_up(embedder: Embedder, site: Site) -> None:
     for _ in range(FAILURES_IN_A_ROW):
         one_run.read(bad, None)
     good = photo(site.page("/b.jpg", jpeg(picture(1))))
-    times = len(site.asked)
+    times = len(site.requests)
     row = one_run.read(good, None)
     assert isinstance(row, Rejected)
     assert row.reason == "host_unresponsive"
-    assert len(site.asked) == times
+    assert len(site.requests) == times
     assert isinstance(reader(embedder).read(good, None), ReadPhoto)

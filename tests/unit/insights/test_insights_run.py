@@ -103,12 +103,12 @@ def test_a_host_that_fell_silent_is_given_up(
         rows.append([f"p{number}", f"l{number}", "Bed", "Home / Beds", "", "", "Leeds", uri])
     write_csv(tmp_path / "m.csv", MANIFEST_COLUMNS, rows)
     ingest_export(tmp_path / "m.csv", embedder, photos)
-    site.asked.clear()
+    site.requests.clear()
     for name in names:
         site.page(name, Answer(body=site.silence))
     found = look(photos, embedder, tmp_path / "insights")
     assert found.summary.unreadable_photos == len(names)
-    assert FAILURES_IN_A_ROW <= len(set(site.asked)) < FAILURES_IN_A_ROW + edited_photos.READERS
+    assert FAILURES_IN_A_ROW <= len(set(site.requests)) < FAILURES_IN_A_ROW + edited_photos.READERS
 
 
 def test_the_reader(photos: PhotoCollection, embedder: Embedder, make_export: MakeExport, tmp_path: Path) -> None:

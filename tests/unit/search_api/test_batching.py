@@ -11,7 +11,7 @@ from search_api.serving.embed_queue import ServingStages
 from search_api.serving.stage import Overloaded, StageTooSlow
 from tests.support.models import FakeEngine, GatedEngine, fake_embedder
 from tests.support.pictures import jpeg, picture
-from tests.support.stages import make
+from tests.support.stages import make_stages
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ async def began(engine: GatedEngine) -> None:
 
 def test_those_that_wait_are_embedded_together(gated: GatedEngine) -> None:
     """The first goes alone at once; what came while it ran goes together; each gets its own embeddings."""
-    stages, metrics = make(gated)
+    stages, metrics = make_stages(gated)
 
     async def run() -> None:
         first = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
@@ -50,7 +50,7 @@ def test_those_that_wait_are_embedded_together(gated: GatedEngine) -> None:
 
 def test_a_batch_is_no_larger_than_the_engines(gated: GatedEngine) -> None:
     """Forty that wait take two batches of at most 32."""
-    stages, _ = make(gated)
+    stages, _ = make_stages(gated)
 
     async def run() -> None:
         tasks = [asyncio.create_task(stages.embed.run(pixels(stages, 0))) for _ in range(41)]
@@ -64,7 +64,7 @@ def test_a_batch_is_no_larger_than_the_engines(gated: GatedEngine) -> None:
 
 def test_a_full_queue_refuses(gated: GatedEngine) -> None:
     """One more than may wait is refused at once; a request of many photos is taken where nobody waits."""
-    stages, metrics = make(gated, waiting=2)
+    stages, metrics = make_stages(gated, waiting=2)
 
     async def run() -> None:
         tasks = [asyncio.create_task(stages.embed.run(pixels(stages, 0, 5)))]
@@ -83,7 +83,7 @@ def test_a_full_queue_refuses(gated: GatedEngine) -> None:
 
 def test_what_nobody_waits_for_is_not_embedded(gated: GatedEngine) -> None:
     """Photos of a request that was cancelled while they waited are dropped; its neighbours are not."""
-    stages, _ = make(gated)
+    stages, _ = make_stages(gated)
 
     async def run() -> None:
         first = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
@@ -102,7 +102,7 @@ def test_what_nobody_waits_for_is_not_embedded(gated: GatedEngine) -> None:
 
 def test_embedding_ends_in_time(gated: GatedEngine) -> None:
     """A stuck engine holds a request no longer than the limit, and one that comes back serves the next."""
-    stages, metrics = make(gated, embed_seconds=0.2)
+    stages, metrics = make_stages(gated, embed_seconds=0.2)
 
     async def run() -> None:
         stuck = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
@@ -131,7 +131,7 @@ def test_an_engine_that_fails_once() -> None:
                 raise RuntimeError("out of memory")
             return super().run(pixels)
 
-    stages, _ = make(Failing())
+    stages, _ = make_stages(Failing())
 
     async def run() -> None:
         with pytest.raises(RuntimeError, match="out of memory"):
@@ -144,7 +144,7 @@ def test_an_engine_that_fails_once() -> None:
 @pytest.mark.parametrize("name", ["decode", "store", "photos"])
 def test_threads_are_bounded_and_timed(name: str) -> None:
     """So many at once, so many waiting, so long, in each stage with threads; what is cancelled meanwhile never runs."""
-    stages, metrics = make(FakeEngine(), waiting=3, decode_seconds=0.3, store_seconds=0.3, photo_seconds=0.3)
+    stages, metrics = make_stages(FakeEngine(), waiting=3, decode_seconds=0.3, store_seconds=0.3, photo_seconds=0.3)
     stage = getattr(stages, name)
     go_on, ran = threading.Event(), []
 
@@ -171,9 +171,9 @@ def test_threads_are_bounded_and_timed(name: str) -> None:
 
 def test_several_photos_of_one_request() -> None:
     """Files go in, embeddings in their order come out."""
-    stages, _ = make(FakeEngine())
+    stages, _ = make_stages(FakeEngine())
     uploads = [jpeg(picture(seed)) for seed in (1, 2, 3)]
     found = asyncio.run(stages.embed_photos(uploads))
     assert found.shape == (3, 2048)
-    alone = [asyncio.run(make(FakeEngine())[0].embed_photos([upload]))[0] for upload in uploads]
+    alone = [asyncio.run(make_stages(FakeEngine())[0].embed_photos([upload]))[0] for upload in uploads]
     np.testing.assert_allclose(found, alone, atol=1e-6)

@@ -21,7 +21,7 @@ from catalog.photo_files.addresses import below, folder_of, host_of, is_url, nam
     ],
 )
 def test_is_url(location: str, url: bool) -> None:
-    """Paths are not URLs, with a drive letter neither."""
+    """Paths are not URLs, not even with a drive letter."""
     assert is_url(location) is url
 
 
@@ -39,7 +39,7 @@ def test_is_url(location: str, url: bool) -> None:
     ],
 )
 def test_host(uri: str, host: str) -> None:
-    """Photos of one host are known as such, without the password, in an archive too; this machine is no host."""
+    """The host of a URI has no password; for an archive's member it is the archive's host; this machine is ''."""
     assert host_of(uri) == host
 
 
@@ -54,7 +54,7 @@ def test_host(uri: str, host: str) -> None:
     ],
 )
 def test_below(root: str, path: str, uri: str) -> None:
-    """A photo's path is a name, not an address: what has a meaning in addresses is quoted where there are any."""
+    """A photo's path is a name, not a URL: in http URLs its special characters are percent-encoded."""
     assert below(root, path) == uri
 
 
@@ -71,7 +71,7 @@ def test_below(root: str, path: str, uri: str) -> None:
     ],
 )
 def test_outside(root: str, path: str, reason: str) -> None:
-    """No path leads out of the export's folder, wherever that is."""
+    """No path leads out of the export's folder, local or remote."""
     with pytest.raises(PhotoUnusable) as error:
         below(root, path)
     assert error.value.reason == reason
@@ -88,5 +88,5 @@ def test_outside(root: str, path: str, reason: str) -> None:
     ],
 )
 def test_place(location: str, folder: str, name: str) -> None:
-    """A key behind an address is part of neither the manifest's name nor its folder, and a name has no folder in it."""
+    """A URL's query is part of neither the manifest's name nor its folder, and a name contains no folder."""
     assert (folder_of(location), name_of(location)) == (folder, name)

@@ -18,7 +18,7 @@ NAMES = ["a b.jpg", "ü🎹.jpg", "a#b?%20.jpg", "urn::1.jpg", "[x]*.jpg", "d/e/
 
 
 def make(path: Path, files: dict[str, bytes], *, mtime: int = 1_000) -> Path:
-    """A zip or tar, as the name's ending says."""
+    """Write a zip or tar, depending on the file extension."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, body in files.items():
@@ -36,20 +36,20 @@ def uri(archive: Path, name: str) -> str:
     return f"{archive.suffix[1:]}://{name}::{archive}"
 
 
-def reason(of: str, limit: int = 1_000_000) -> str:
+def reason(location: str, limit: int = 1_000_000) -> str:
     with pytest.raises(PhotoUnusable) as error:
-        read_photo(of, limit)
+        read_photo(location, limit)
     return error.value.reason
 
 
 @pytest.fixture(params=["zip", "tar"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where an archive of each kind goes."""
+    """A path for an archive of each kind."""
     return tmp_path / f"a.{request.param}"
 
 
 def test_names(path: Path) -> None:
-    """A file in an archive is read byte for byte, whatever its name looks like."""
+    """A file in an archive is read byte for byte, whatever characters its name has."""
     files = {name: name.encode() * 100 for name in NAMES}
     make(path, files)
     assert members(path.suffix[1:], str(path)) == set(NAMES)
@@ -57,7 +57,7 @@ def test_names(path: Path) -> None:
 
 
 def test_names_as_archivers_write_them(path: Path) -> None:
-    """`tar -C folder .` begins every name with ./ ; names that lead out of the archive name nothing."""
+    """Names that begin with ./ (as `tar -C folder .` writes them) are normalised; names that lead out are ignored."""
     make(path, {"./images//a.jpg": b"a", "../b.jpg": b"b", "/c.jpg": b"c"})
     assert members(path.suffix[1:], str(path)) == {"images/a.jpg", "c.jpg"}
     assert read_photo(uri(path, "images/a.jpg"), 10) == b"a"
@@ -65,7 +65,7 @@ def test_names_as_archivers_write_them(path: Path) -> None:
 
 
 def test_utf8_without_a_flag(tmp_path: Path) -> None:
-    """UTF-8 names are understood in a zip whose maker did not say that they are."""
+    """UTF-8 names are decoded even in a zip without the UTF-8 flag."""
     path = make(tmp_path / "a.zip", {"ü.jpg": b"x"})
     data = path.read_bytes()
     path.write_bytes(data.replace(b"\x00\x08\x08\x00", b"\x00\x00\x08\x00"))
@@ -74,7 +74,7 @@ def test_utf8_without_a_flag(tmp_path: Path) -> None:
 
 
 def test_unusable(path: Path) -> None:
-    """Missing, empty and too large files in an archive are told apart, and a folder is no file."""
+    """Missing, empty and too large files in an archive have different reasons; a folder counts as missing."""
     make(path, {"empty.jpg": b"", "large.jpg": b"x" * 100, "d/x.jpg": b"x"})
     assert reason(uri(path, "none.jpg")) == "missing"
     assert reason(uri(path, "empty.jpg")) == "empty"
@@ -84,14 +84,14 @@ def test_unusable(path: Path) -> None:
 
 
 def test_bomb(tmp_path: Path) -> None:
-    """A small member that stands for gigabytes is unpacked to the limit, not further."""
+    """A small member that expands to gigabytes is unpacked only up to the limit."""
     path = make(tmp_path / "a.zip", {"bomb.jpg": b"\0" * 50_000_000})
     assert path.stat().st_size < 100_000
     assert reason(uri(path, "bomb.jpg"), 1_000) == "too_large"
 
 
 def test_no_archive(path: Path) -> None:
-    """What is no archive, or a damaged one, costs its photos and no traceback; nor does one that has gone."""
+    """A file that is damaged, missing or not an archive makes its photos unusable, without a traceback."""
     assert reason(uri(path, "a.jpg")) == "missing"
     path.write_bytes(b"no archive" * 1_000)
     assert reason(uri(path, "a.jpg")) == "unreadable"
@@ -103,7 +103,7 @@ def test_no_archive(path: Path) -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_damaged_member(tmp_path: Path, method: int) -> None:
-    """However a zip is compressed, a damaged member costs its own photo alone."""
+    """With every compression, a damaged member affects only its own photo."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("a.jpg", os.urandom(1_000))
@@ -127,7 +127,7 @@ def test_encrypted(tmp_path: Path) -> None:
 
 
 def test_links_in_a_tar(tmp_path: Path) -> None:
-    """A hard link within the archive is the file it stands for; a symbolic link leads nowhere, above all not out."""
+    """A hard link within the archive stands for its target; symbolic links are ignored, so none leads out."""
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         file = tarfile.TarInfo("a.jpg")
         file.size, file.mtime = 3, 1_000
@@ -148,7 +148,7 @@ def test_links_in_a_tar(tmp_path: Path) -> None:
 
 
 def test_replaced(path: Path) -> None:
-    """An archive that is replaced while it is open is opened anew."""
+    """An archive that is replaced while it is open is reopened."""
     make(path, {"a.jpg": b"one", "b.jpg": b"b"})
     assert read_photo(uri(path, "a.jpg"), 10) == b"one"
     other = make(path.with_name(f"other{path.suffix}"), {"b.jpg": b"b" * 2_000, "a.jpg": b"three"})
@@ -157,14 +157,14 @@ def test_replaced(path: Path) -> None:
 
 
 def test_opened_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many threads read, an archive's list of files is read once."""
+    """An archive's list of files is read once, even if many threads start at the same time."""
     make(path, {"a.jpg": b"a"})
     opened: list[str] = []
     opening = archives._open
 
     def slowly(location: str) -> BinaryIO:
         opened.append(location)
-        time.sleep(0.05)  # long enough for the other threads to come and want it too
+        time.sleep(0.05)  # long enough for the other threads to need it too
         return opening(location)
 
     monkeypatch.setattr(archives, "_open", slowly)
@@ -174,7 +174,7 @@ def test_opened_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads(path: Path) -> None:
-    """Threads that read from one archive at a time each get the file they asked for."""
+    """Threads that read from one archive at the same time each get the right file."""
     files = {f"{number}.jpg": os.urandom(60_000) for number in range(20)}
     make(path, files)
     names = list(files) * 20
@@ -184,7 +184,7 @@ def test_threads(path: Path) -> None:
 
 
 def test_tags(path: Path) -> None:
-    """A member's tag changes when the archive is made again with other bytes, and not with the same."""
+    """A member's tag changes if the archive is rebuilt with other bytes, and stays if the bytes are the same."""
     tags = []
     for body, mtime in [(b"one", 1_000), (b"one", 1_000), (b"two", 2_000)]:
         make(path, {"a.jpg": body, "other.jpg": os.urandom(50)}, mtime=mtime)
@@ -195,12 +195,12 @@ def test_tags(path: Path) -> None:
 
 
 def test_tar_without_times(tmp_path: Path) -> None:
-    """A tar that was made without times tells nothing of its files' bytes."""
+    """The members of a tar without times have no tags."""
     assert source_tag(uri(make(tmp_path / "a.tar", {"a.jpg": b"x"}, mtime=0), "a.jpg")) == ""
 
 
 def test_sparse_and_pax(tmp_path: Path) -> None:
-    """What tar makes of a folder is read, long and odd names too."""
+    """A folder archived by GNU tar is read, including long and unusual names."""
     name = "ü" * 60 + "/" + "x" * 120 + ".jpg"
     (tmp_path / "f" / name).parent.mkdir(parents=True)
     (tmp_path / "f" / name).write_bytes(b"x")
@@ -210,15 +210,15 @@ def test_sparse_and_pax(tmp_path: Path) -> None:
 
 
 def test_host_that_sends_whole_files(site: Site, tmp_path: Path) -> None:
-    """An archive at a host that serves no parts of files is unreadable, and why is said."""
+    """An archive at a host without range requests is unreadable, and the message says why."""
     path = make(tmp_path / "a.zip", {"a.jpg": b"a"})
     page = Answer(headers={"Accept-Ranges": "none"}, body=path.read_bytes())
-    with pytest.raises(PhotoUnusable, match="whole files only"):
+    with pytest.raises(PhotoUnusable, match="only whole files"):
         read_photo(f"zip://a.jpg::{site.page('/a.zip', page)}", 10)
 
 
 def test_host_that_fails(site: Site, pauses: list[float]) -> None:
-    """A remote archive whose host is in trouble is tried again; one that is not there is missing."""
+    """Reading a remote archive is retried if its host fails; a 404 means missing, without retries."""
     assert reason(f"zip://a.jpg::{site.page('/a.zip', Answer(503))}") == "unreadable"
     assert len(pauses) == 2
     assert reason(f"zip://a.jpg::{site.address}/none.zip") == "missing"

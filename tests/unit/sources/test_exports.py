@@ -24,7 +24,7 @@ GOOD = {
 
 
 def manifest(folder: Path, *changes: dict[str, str]) -> Path:
-    """A manifest with one row for each of the changes to the good row."""
+    """Write a manifest with one row per change; each row is GOOD with that change."""
     write_csv(folder / "m.csv", MANIFEST_COLUMNS, [list((GOOD | change).values()) for change in changes])
     return folder / "m.csv"
 
@@ -43,7 +43,7 @@ def reasons(rows: list[Photo | Rejected]) -> list[str]:
 
 
 def test_folder(make_export: MakeExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A good export folder gives every photo, with its listing as it will be stored and an absolute path."""
+    """A good export folder yields every photo, with its parsed listing and an absolute path."""
     make_export(3, 2)
     monkeypatch.chdir(tmp_path)
     export = open_export(Path("export"))
@@ -58,7 +58,7 @@ def test_folder(make_export: MakeExport, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["Images.csv", "Products.csv", "images"])
 def test_incomplete_folder(make_export: MakeExport, name: str) -> None:
-    """What an export folder lacks is named before anything is read."""
+    """A file or folder missing from an export folder is named before anything is read."""
     folder = make_export()
     (folder / name).rename(folder / "elsewhere")
     with pytest.raises(ExportUnreadable, match=rf"has no {name}\."):
@@ -66,7 +66,7 @@ def test_incomplete_folder(make_export: MakeExport, name: str) -> None:
 
 
 def test_missing_column(make_export: MakeExport) -> None:
-    """A table of an export folder that lacks a column is refused by name."""
+    """If a table of an export folder lacks a column, the error names both."""
     folder = make_export()
     write_csv(folder / "Images.csv", ["", "id", "listing"], [])
     with pytest.raises(ExportUnreadable, match=r"Images\.csv has no column product_id"):
@@ -74,7 +74,7 @@ def test_missing_column(make_export: MakeExport) -> None:
 
 
 def test_no_export(tmp_path: Path) -> None:
-    """Neither a path without anything nor another kind of file is taken for an export."""
+    """A missing path and a file of another kind are errors with a hint."""
     (tmp_path / "m.txt").write_text("x")
     for path in (tmp_path / "none", tmp_path / "m.txt"):
         with pytest.raises(ExportUnreadable) as error:
@@ -83,7 +83,7 @@ def test_no_export(tmp_path: Path) -> None:
 
 
 def test_messy_folder(make_export: MakeExport) -> None:
-    """Nothing is lost: every row of Images.csv comes out, and every bad row of Products.csv, each with its place."""
+    """No row is lost: every row of Images.csv and every bad row of Products.csv is returned with its place."""
     folder = make_export(3, 2)
     append(
         folder / "Products.csv",
@@ -117,7 +117,7 @@ def test_messy_folder(make_export: MakeExport) -> None:
     }
     assert len(rows) == 12 + 4  # all rows of Images.csv, and the four bad ones of Products.csv
     photos = {row.photo_id: row for row in rows if isinstance(row, Photo)}
-    assert photos["l0-0"].listing.title == "Thing 0", "the first row with an id is taken"
+    assert photos["l0-0"].listing.title == "Thing 0", "the first row with an id is used"
     assert photos["free"].listing.price is None
 
 
@@ -142,7 +142,7 @@ def test_messy_folder(make_export: MakeExport) -> None:
     ],
 )
 def test_rejected(tmp_path: Path, field: str, value: str, reason: str) -> None:
-    """A row that cannot be used says why and where, and the row after it is read."""
+    """An unusable row has its reason and place, and the next row is still read."""
     (tmp_path / "link.jpg").symlink_to("/etc/hostname")
     first, second = read(manifest(tmp_path, {field: value}, {"photo_id": "p2"}))
     assert isinstance(first, Rejected)
@@ -161,27 +161,27 @@ def test_rejected(tmp_path: Path, field: str, value: str, reason: str) -> None:
     ],
 )
 def test_impossible_path(tmp_path: Path, photo: str) -> None:
-    """A photo path that no file system or URL could hold costs its own row at most, never the run."""
+    """A photo path that is impossible in a file system or URL affects at most its own row, never the run."""
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     _, second = read(manifest(tmp_path, {"photo": photo}, {"photo_id": "p2"}))
     assert isinstance(second, Photo)
 
 
 def test_longest_id(tmp_path: Path) -> None:
-    """An id of exactly 512 bytes is taken."""
+    """An id of exactly 512 bytes is accepted."""
     assert reasons(read(manifest(tmp_path, {"photo_id": "ü" * 256}))) == [""]
 
 
 @pytest.mark.parametrize("field", ["category", "location"])
-def test_stored_values_can_be_asked_for(tmp_path: Path, field: str) -> None:
-    """Whatever category and location are stored can be filtered by afterwards, control characters or not."""
+def test_stored_values_can_be_filtered_by(tmp_path: Path, field: str) -> None:
+    """Any stored category and location can be used in a filter, even if the export had control characters."""
     (row,) = read(manifest(tmp_path, {field: "Ho\x01me"}))
     assert isinstance(row, Photo)
     SearchFilter(categories=(row.listing.category,), location=row.listing.location).expression()
 
 
 def test_warnings(tmp_path: Path) -> None:
-    """An odd price or a missing category is said once and the photo is kept; a price not given is not odd."""
+    """An unreadable price or missing category gives a warning, and the photo is kept; an empty price gives none."""
     rows = read(manifest(tmp_path, {"price": "free"}, {"photo_id": "p2", "price": "", "category": ""}))
     assert [(row.listing.price, row.listing.category, len(row.warnings)) for row in rows if isinstance(row, Photo)] == [
         (None, "Home", 1),
@@ -193,7 +193,7 @@ def test_warnings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
 def test_listed_at(tmp_path: Path, kind: str) -> None:
-    """The column listed_at may be there: a time is taken, an unreadable one is said, an empty one is not odd."""
+    """The optional column listed_at is read; an unreadable time gives a warning, an empty one does not."""
     frame = pd.DataFrame(
         [
             GOOD | {"photo_id": f"p{number}", "listed_at": text}
@@ -215,7 +215,7 @@ def test_listed_at(tmp_path: Path, kind: str) -> None:
 
 
 def test_parquet_times(tmp_path: Path) -> None:
-    """A Parquet column of timestamps is read as well."""
+    """A Parquet column of timestamps is read too."""
     frame = pd.DataFrame([GOOD | {"listed_at": pd.Timestamp("2024-05-01T10:00:00+01:00")}])
     frame.to_parquet(tmp_path / "m.parquet")
     (photo,) = read(tmp_path / "m.parquet")
@@ -224,19 +224,19 @@ def test_parquet_times(tmp_path: Path) -> None:
 
 
 def test_duplicate_after_rejected(tmp_path: Path) -> None:
-    """Only a photo that was taken makes a later one of the same id a duplicate."""
+    """A rejected row does not make a later row with the same photo id a duplicate."""
     rows = read(manifest(tmp_path, {"photo": ""}, {"title": "Second"}, {"title": "Third"}))
     assert reasons(rows) == ["no_photo", "", "duplicate_photo_id"]
 
 
 def test_currency(tmp_path: Path) -> None:
-    """The currency column wins over the price's sign, which serves where the column is empty."""
+    """The currency column has priority; if it is empty, the price's currency sign is used."""
     rows = read(manifest(tmp_path, {"currency": "eur"}, {"photo_id": "p2"}))
     assert [row.listing.currency for row in rows if isinstance(row, Photo)] == ["EUR", "GBP"]
 
 
 def test_url(tmp_path: Path) -> None:
-    """A photo's URL is passed on as it is."""
+    """A photo's URL is used unchanged."""
     url = "https://cdn.example/a.jpg?w=192&h=%20"
     (photo,) = read(manifest(tmp_path, {"photo": url}))
     assert isinstance(photo, Photo)
@@ -244,7 +244,7 @@ def test_url(tmp_path: Path) -> None:
 
 
 def test_root(tmp_path: Path) -> None:
-    """A manifest may lie elsewhere than its photos, which then start at the given root."""
+    """With `root`, photo paths start there instead of at the manifest's folder."""
     (tmp_path / "tables").mkdir()
     path = manifest(tmp_path / "tables", {"photo": "a.jpg"}, {"photo_id": "p2", "photo": "../m.csv"})
     rows = list(open_export(path, root=tmp_path / "photos").rows())
@@ -254,7 +254,7 @@ def test_root(tmp_path: Path) -> None:
 
 
 def test_parquet_is_csv(tmp_path: Path) -> None:
-    """A manifest in Parquet gives the photos that the same manifest in CSV gives."""
+    """A manifest in Parquet yields the same photos as in CSV."""
     path = manifest(tmp_path, {}, {"photo_id": "p2", "price": "7.5"}, {"photo_id": ""}, {"photo_id": "p3", "price": ""})
     frame = pd.read_csv(path, dtype=str)
     frame.assign(notes="x" * 70_000).to_parquet(tmp_path / "m.parquet")
@@ -266,13 +266,13 @@ def test_parquet_is_csv(tmp_path: Path) -> None:
 
 
 def test_other_columns(tmp_path: Path) -> None:
-    """A long text in a column that is not stored costs nothing, in CSV as in Parquet."""
+    """A long text in a column that is not stored does no harm."""
     write_csv(tmp_path / "m.csv", [*MANIFEST_COLUMNS, "notes"], [[*GOOD.values(), "x" * 70_000]])
     assert reasons(read(tmp_path / "m.csv")) == [""]
 
 
 def test_real_export() -> None:
-    """A marketplace's real export is read to its last row, each photo once."""
+    """A marketplace's real export is read completely, each photo once."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     export = open_export(LISTINGS)

@@ -8,22 +8,22 @@ from tests.support.web import Answer, Site
 SLOW, OTHER = "https://slow.example/a.jpg", "https://other.example/a.jpg"
 
 
-def ask(gate: HostGate, uri: str, error: PhotoUnusable | None) -> str:
-    """Read a photo with this outcome; the reason why it is unusable."""
+def read_with(gate: HostGate, uri: str, error: PhotoUnusable | None) -> str:
+    """Read a photo through the gate with this outcome; the reason, `read` if the read succeeded."""
     with pytest.raises(PhotoUnusable) as raised, gate.asking(uri):
         raise error or PhotoUnusable("read", "")
     return raised.value.reason
 
 
-def failed() -> HostFailed:
+def host_failure() -> HostFailed:
     return HostFailed("no answer")
 
 
 def test_given_up() -> None:
-    """After five photos in a row a host is not asked again in this run, and the message names it and says so."""
+    """After five failures in a row a host gets no more requests in this run; the message says so and names it."""
     gate = HostGate()
     for _ in range(FAILURES_IN_A_ROW):
-        assert ask(gate, SLOW, failed()) == "unreadable"
+        assert read_with(gate, SLOW, host_failure()) == "unreadable"
     with pytest.raises(PhotoUnusable) as error, gate.asking(SLOW):
         pytest.fail("the host was asked")
     assert error.value.reason == "host_unresponsive"
@@ -31,44 +31,44 @@ def test_given_up() -> None:
     assert "next run" in error.value.message
 
 
-def test_others_are_asked() -> None:
-    """One host's failures are no other's, and this machine is never given up."""
+def test_other_hosts_are_still_read() -> None:
+    """A host's failures do not affect other hosts, and this machine is never given up."""
     gate = HostGate()
     for _ in range(FAILURES_IN_A_ROW):
-        ask(gate, SLOW, failed())
-        ask(gate, "/exports/a.jpg", failed())
-    assert ask(gate, OTHER, None) == "read"
-    assert ask(gate, "/exports/a.jpg", None) == "read"
+        read_with(gate, SLOW, host_failure())
+        read_with(gate, "/exports/a.jpg", host_failure())
+    assert read_with(gate, OTHER, None) == "read"
+    assert read_with(gate, "/exports/a.jpg", None) == "read"
 
 
 @pytest.mark.parametrize("answer", [None, PhotoUnusable("missing", ""), PhotoUnusable("too_large", "")])
 def test_in_a_row(answer: PhotoUnusable | None) -> None:
-    """A photo that was read, and a photo that is not there, are answers: the host is alive and counting starts anew."""
+    """A photo that was read and a photo that is missing show that the host is alive: counting starts again."""
     gate = HostGate()
     for _ in range(3):
         for _ in range(FAILURES_IN_A_ROW - 1):
-            ask(gate, SLOW, failed())
+            read_with(gate, SLOW, host_failure())
         if answer:
-            ask(gate, SLOW, answer)
+            read_with(gate, SLOW, answer)
         else:
             with gate.asking(SLOW):
                 pass
-    assert ask(gate, SLOW, None) == "read"
+    assert read_with(gate, SLOW, None) == "read"
 
 
 def test_for_the_run() -> None:
-    """A request that was under way when its host was given up does not bring it back; a new run does."""
+    """A request that succeeds after its host was given up does not bring the host back; a new run does."""
     gate = HostGate()
     with gate.asking(SLOW):
         for _ in range(FAILURES_IN_A_ROW):
-            ask(gate, SLOW, failed())
-    assert ask(gate, SLOW, None) == "host_unresponsive"
-    assert ask(HostGate(), SLOW, None) == "read"
+            read_with(gate, SLOW, host_failure())
+    assert read_with(gate, SLOW, None) == "host_unresponsive"
+    assert read_with(HostGate(), SLOW, None) == "read"
 
 
 @pytest.mark.usefixtures("pauses")
 def test_reader(site: Site) -> None:
-    """A run's reader asks a silent host for five photos, within its own time, and for no more; the next run's does."""
+    """A run's reader requests five photos from a silent host and then gives it up; the next run's tries again."""
     uris = [site.page(f"/{number}.jpg", Answer(body=site.silence)) for number in range(8)]
     read = reader(1_000, 0.2)
     reasons = []
@@ -77,6 +77,6 @@ def test_reader(site: Site) -> None:
             read(uri)
         reasons.append(error.value.reason)
     assert reasons == ["unreadable"] * FAILURES_IN_A_ROW + ["host_unresponsive"] * 3
-    assert len(site.asked) == FAILURES_IN_A_ROW * ATTEMPTS
+    assert len(site.requests) == FAILURES_IN_A_ROW * ATTEMPTS
     site.page("/0.jpg", b"a photo")
     assert reader(1_000, 0.2)(uris[0]) == b"a photo"

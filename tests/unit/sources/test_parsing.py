@@ -20,7 +20,7 @@ from catalog.exports.fields import parse_category, parse_price, parse_time, pars
     ],
 )
 def test_price(text: str, price: float, currency: str) -> None:
-    """A price is read with its currency, and nothing is made up where no currency stands."""
+    """A price is read with its currency; without a currency sign, none is guessed."""
     assert parse_price(text) == (price, currency)
 
 
@@ -28,7 +28,7 @@ def test_price(text: str, price: float, currency: str) -> None:
     "text", ["", "free", "-5", "1,15", "1,1500", "£", "nan", "inf", "1e5", "5.", "5 to 7", "£5 ono"]
 )
 def test_no_price(text: str) -> None:
-    """What is not a price is unknown, never 0 and never a guess."""
+    """Text that is not a price gives an unknown price, never 0 and never a guess."""
     assert parse_price(text) == (None, "")
 
 
@@ -47,7 +47,7 @@ def test_no_price(text: str) -> None:
     ],
 )
 def test_time(text: str, seconds: int) -> None:
-    """ISO 8601 and Unix seconds are read, a time without a zone as UTC, eight digits as a day."""
+    """ISO 8601 and Unix seconds are read; a time without a zone is UTC, eight digits are a day."""
     assert parse_time(text) == seconds
 
 
@@ -55,12 +55,12 @@ def test_time(text: str, seconds: int) -> None:
     "text", ["", "yesterday", "01/05/2024", "-5", "1969-12-31", "1714554000000", "99999999", "9" * 400, "nan", "1e9"]
 )
 def test_no_time(text: str) -> None:
-    """What is no time, lies before 1970 or is in milliseconds is unknown, never a guess."""
+    """Text that is not a time, a time before 1970 and milliseconds give an unknown time, never a guess."""
     assert parse_time(text) is None
 
 
 def test_endless_price() -> None:
-    """A price is finite or unknown: infinity could neither be stored nor shown."""
+    """A price is finite or unknown, because infinity can be neither stored nor shown."""
     price, _ = parse_price("9" * 400)
     assert price is None or math.isfinite(price)
 
@@ -98,5 +98,5 @@ def test_category(text: str, root: str, rest: str) -> None:
     ],
 )
 def test_title(text: str, title: str) -> None:
-    """A title loses the place and the site's name, and nothing that the seller wrote."""
+    """The place and the site's name are removed from a title, and nothing that the seller wrote."""
     assert parse_title(text) == title

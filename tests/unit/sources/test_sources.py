@@ -36,7 +36,7 @@ def s3_address() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["Bucket"]:
-    """A bucket of one's own, reached as users reach theirs: through the environment."""
+    """An empty bucket, configured like a user's through the environment."""
     from s3fs import S3FileSystem
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -78,12 +78,12 @@ def photos(location: str | Path) -> dict[str, Photo]:
 
 
 def bodies(location: str | Path) -> dict[str, bytes]:
-    """The bytes of every photo of an export, by id."""
+    """Read the bytes of every photo of an export, by photo id."""
     return {photo_id: read_photo(photo.uri, 1_000_000) for photo_id, photo in photos(location).items()}
 
 
 def pack(folder: Path, archive: Path, prefix: str = "") -> Path:
-    """A folder as zip or tar; in the archive all names begin with `prefix`."""
+    """Pack a folder as zip or tar; all names in the archive begin with `prefix`."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [(path, prefix + path.relative_to(folder).as_posix()) for path in files]
     if archive.suffix == ".zip":
@@ -107,7 +107,7 @@ def refused(location: str | Path) -> ExportUnreadable:
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.parametrize("prefix", ["", "./", "export/", "__MACOSX/x/../../my export/"])
 def test_archive(make_export: MakeExport, tmp_path: Path, kind: str, prefix: str) -> None:
-    """An export in an archive is the export, at its top or in a folder: same listings, same bytes, same places."""
+    """An export in an archive, at its top or in a folder, yields the same listings, bytes and row places."""
     folder = make_export(3, 2)
     (folder / "images" / "l0-0.jpg").rename(folder / "images" / "urn::ü #1.jpg")
     tables = folder / "Images.csv"
@@ -121,7 +121,7 @@ def test_archive(make_export: MakeExport, tmp_path: Path, kind: str, prefix: str
 
 
 def test_archive_elsewhere(make_export: MakeExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photo's URI holds wherever the process runs that reads it later."""
+    """A photo's URI does not depend on the working directory of the process that reads it later."""
     pack(make_export(1, 1), tmp_path / "a.zip")
     monkeypatch.chdir(tmp_path)
     (photo,) = photos("a.zip").values()
@@ -148,15 +148,15 @@ def test_archive_and_hostile_ids(make_export: MakeExport, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["Images.csv", "Products.csv", "images"])
 def test_incomplete_archive(make_export: MakeExport, tmp_path: Path, name: str) -> None:
-    """What an export in an archive lacks is named."""
+    """A file or folder missing from an export in an archive is named."""
     folder = make_export()
     (folder / name).rename(tmp_path / "elsewhere")
-    wanted = "no Products.csv" if name == "Products.csv" else f"no {name}"
-    assert wanted in refused(pack(folder, tmp_path / "a.zip", "export/")).message
+    expected = "no Products.csv" if name == "Products.csv" else f"no {name}"
+    assert expected in refused(pack(folder, tmp_path / "a.zip", "export/")).message
 
 
 def test_two_exports_in_an_archive(make_export: MakeExport, tmp_path: Path) -> None:
-    """Of two exports in an archive neither is guessed."""
+    """An archive with two exports is refused: neither is guessed."""
     make_export(name="both/one")
     make_export(name="both/two")
     assert "several" in refused(pack(tmp_path / "both", tmp_path / "a.zip")).message
@@ -164,19 +164,19 @@ def test_two_exports_in_an_archive(make_export: MakeExport, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tgz", "none.zip"])
 def test_no_archive(tmp_path: Path, name: str) -> None:
-    """What is no archive, or none that can be read in parts, is refused with a way out."""
+    """A file that is missing, not an archive or not readable in parts is refused with a hint."""
     if name != "none.zip":
         (tmp_path / name).write_bytes(b"x" * 3_000)
     assert name in refused(tmp_path / name).message
 
 
-def test_archive_with_a_divider_in_its_name(make_export: MakeExport, tmp_path: Path) -> None:
+def test_archive_with_a_separator_in_its_name(make_export: MakeExport, tmp_path: Path) -> None:
     """An archive whose path would make its photos' URIs ambiguous is refused before anything is stored."""
-    assert "divides addresses" in refused(pack(make_export(), tmp_path / "b::c.zip")).message
+    assert "which is a separator" in refused(pack(make_export(), tmp_path / "b::c.zip")).message
 
 
 def test_jsonl(tmp_path: Path) -> None:
-    """A manifest in JSON lines gives the photos that it gives in CSV; what a line leaves out is empty."""
+    """A manifest in JSON lines yields the same photos as in CSV; a missing key is an empty field."""
     rows = [dict(zip(MANIFEST_COLUMNS, ROW, strict=True)), {"photo_id": 7, "listing_id": "l2", "photo": "b.jpg"}]
     rows.append(rows[1] | {"photo_id": "p3", "price": 12.5, "title": None, "notes": ["x"]})
     (tmp_path / "m.jsonl").write_text("\ufeff" + "\r\n\n".join(json.dumps(row) for row in rows), encoding="utf-8")
@@ -192,7 +192,7 @@ def test_jsonl(tmp_path: Path) -> None:
     ids=["cut", "string", "list", "null", "nonsense", "deep", "number", "open"],
 )
 def test_bad_line(tmp_path: Path, line: str) -> None:
-    """A line that is no JSON object costs its own row, with its place, and the row after it is read."""
+    """A line that is not a JSON object is rejected with its place, and the next row is still read."""
     good = json.dumps(dict(zip(MANIFEST_COLUMNS, ROW, strict=True)))
     (tmp_path / "m.jsonl").write_text(f"{line}\n{good}\n")
     first, second = open_export(tmp_path / "m.jsonl").rows()
@@ -202,7 +202,7 @@ def test_bad_line(tmp_path: Path, line: str) -> None:
 
 
 def test_half_a_character(tmp_path: Path) -> None:
-    """Half of a surrogate pair, which JSON can write and no store can hold, is replaced."""
+    """Half a surrogate pair, which JSON can contain but no store can hold, is replaced."""
     row = dict(zip(MANIFEST_COLUMNS, ROW, strict=True)) | {"title": "Bed \ud83d", "photo": "\ud83d.jpg"}
     (tmp_path / "m.jsonl").write_text(json.dumps(row))
     (photo,) = photos(tmp_path / "m.jsonl").values()
@@ -210,14 +210,14 @@ def test_half_a_character(tmp_path: Path) -> None:
     photo.uri.encode()
 
 
-def test_jsonl_that_is_no_text(tmp_path: Path) -> None:
-    """JSON lines that are not UTF-8 are an error of the export."""
+def test_jsonl_that_is_not_utf8(tmp_path: Path) -> None:
+    """JSON lines that are not UTF-8 make the export unreadable."""
     (tmp_path / "m.jsonl").write_bytes('{"title": "ü"}\n'.encode("latin-1"))
     assert "not UTF-8" in refused(tmp_path / "m.jsonl").message
 
 
 def manifests(folder: Path) -> dict[str, bytes]:
-    """The same manifest in all three forms."""
+    """Return the same manifest in all three formats, by file name."""
     write_csv(folder / "m.csv", MANIFEST_COLUMNS, [ROW])
     frame = pd.read_csv(folder / "m.csv", dtype=str)
     frame.to_parquet(folder / "m.parquet")
@@ -227,15 +227,15 @@ def manifests(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet", "m.jsonl"])
 def test_manifest_over_http(site: Site, tmp_path: Path, name: str) -> None:
-    """A manifest's relative paths start where the manifest lies, and are names, with # and all; a key stays behind."""
+    """Relative paths start at the manifest's folder, without its query, and are names: # needs no quoting."""
     uri = site.page(f"/d/{name}?key=a/b", manifests(tmp_path)[name])
     site.page("/d/images/%C3%BC%20%231.jpg", BODY)
     assert bodies(uri) == {"p1": BODY}
     assert photos(uri)["p1"].row.startswith(f"{name} row ")
 
 
-def test_quoted_slashes_lead_nowhere(site: Site, tmp_path: Path) -> None:
-    """A manifest's address says where to read, never where to write; stores quote the slashes of a key."""
+def test_quoted_slashes_do_not_choose_a_folder(site: Site, tmp_path: Path) -> None:
+    """Quoted slashes in a manifest's URL, as object stores write them, cannot make its copy overwrite a local file."""
     manifest, mine = manifests(tmp_path)["m.csv"], tmp_path / "mine.csv"
     mine.write_bytes(b"mine")
     for name in (quote(str(mine), safe=""), "..%2Fmine.csv", "exports%2Fmine.csv?alt=media"):
@@ -245,7 +245,7 @@ def test_quoted_slashes_lead_nowhere(site: Site, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet", "m.jsonl"])
 def test_manifest_in_s3(s3: Bucket, tmp_path: Path, name: str) -> None:
-    """A manifest in an object store names photos beside it, and their tags are the store's."""
+    """A manifest in an object store names photos next to it, whose tags come from the store."""
     uri = s3.put(f"d/{name}", manifests(tmp_path)[name])
     at = s3.put("d/images/ü #1.jpg", BODY)
     (photo,) = photos(uri).values()
@@ -270,7 +270,7 @@ def test_manifest_in_s3(s3: Bucket, tmp_path: Path, name: str) -> None:
 )
 @pytest.mark.parametrize("where", ["disk", "http", "s3"])
 def test_hostile_manifest(request: pytest.FixtureRequest, tmp_path: Path, where: str, photo: str, reason: str) -> None:
-    """A manifest, wherever it lies, reaches no file of this machine, no archive and nothing above itself."""
+    """A manifest, local or remote, can name no file outside its folder, no local file by URL and no archive member."""
     write_csv(tmp_path / "m.csv", MANIFEST_COLUMNS, [[*ROW[:-1], photo]])
     location: str | Path = tmp_path / "m.csv"
     if where == "http":
@@ -283,7 +283,7 @@ def test_hostile_manifest(request: pytest.FixtureRequest, tmp_path: Path, where:
 
 
 def test_double_colon_in_a_key(s3: Bucket, tmp_path: Path) -> None:
-    """A photo's name with :: in it is a key like any other, and opens no file of this machine."""
+    """A photo name with :: is an ordinary key, and opens no file of this machine."""
     (tmp_path / "secret").write_bytes(b"secret")
     name = f"images/x::file:{tmp_path}/secret"
     write_csv(tmp_path / "m.csv", MANIFEST_COLUMNS, [[*ROW[:-1], name]])
@@ -295,16 +295,16 @@ def test_double_colon_in_a_key(s3: Bucket, tmp_path: Path) -> None:
 
 
 def test_folder_over_http(site: Site, make_export: MakeExport) -> None:
-    """An export folder over http is read by its tables' names; nothing is listed."""
+    """An export folder over http is read by the names of its tables, without listing the folder."""
     folder = make_export(2, 1)
     for path in folder.rglob("*.*"):
         site.page(f"/export/{path.relative_to(folder).as_posix()}", path.read_bytes())
     assert bodies(f"{site.address}/export/") == bodies(folder)
-    assert site.asked[:2] == ["GET /export/Products.csv", "GET /export/Images.csv"]
+    assert site.requests[:2] == ["GET /export/Products.csv", "GET /export/Images.csv"]
 
 
 def test_folder_in_s3(s3: Bucket, make_export: MakeExport) -> None:
-    """An export folder in an object store is the export; an empty photo there is empty, a folder is no photo."""
+    """An export folder in an object store yields the same photos; an empty object is empty, a folder is missing."""
     folder = make_export(2, 1)
     assert bodies(s3.put("export", folder)) == bodies(folder)
     for uri, reason in [(s3.put("empty.jpg", b""), "empty"), (f"s3://{s3.name}/export", "missing")]:
@@ -318,7 +318,7 @@ def test_folder_in_s3(s3: Bucket, make_export: MakeExport) -> None:
 def test_remote_archive(
     request: pytest.FixtureRequest, make_export: MakeExport, tmp_path: Path, where: str, kind: str
 ) -> None:
-    """An archive is read where it lies, in parts."""
+    """A remote archive is read in place, in parts."""
     folder = make_export(3, 1)
     (folder / "images" / "padding.bin").write_bytes(os.urandom(10_000_000))
     archive = pack(folder, tmp_path / f"a.{kind}", "export/")
@@ -333,7 +333,7 @@ def test_remote_archive(
 
 @pytest.mark.usefixtures("pauses")
 def test_unreachable(site: Site, s3: Bucket) -> None:
-    """What cannot be reached is an error of the export that names it, with a hint, and no traceback."""
+    """An unreachable export gives an error with its location and a hint, not a traceback."""
     gone = site.page("/gone/m.csv", Answer(410))
     for location in (
         "http://127.0.0.1:1/m.csv",
@@ -354,7 +354,7 @@ def test_unreachable(site: Site, s3: Bucket) -> None:
 
 
 def test_store_that_never_answers(s3: Bucket, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
-    """An object store that accepts and says nothing holds a reader for the time of its attempts, no longer."""
+    """An object store that accepts the connection but sends nothing runs into the timeout of each attempt."""
     from s3fs import S3FileSystem
 
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -368,7 +368,7 @@ def test_store_that_never_answers(s3: Bucket, monkeypatch: pytest.MonkeyPatch, p
 
 @pytest.mark.usefixtures("pauses")
 def test_no_credentials(s3: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without credentials the hint says where they come from."""
+    """If credentials are missing, the hint names their environment variables."""
     from s3fs import S3FileSystem
 
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -381,9 +381,9 @@ def test_no_credentials(s3: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_without_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the package for object stores is not installed, the error says how to install it."""
+    """If the package for object stores is not installed, the error says how to install it."""
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    # fsspec's package has a dictionary under its module's name.
+    # `fsspec.registry` is also a dictionary in the package, so the module comes from sys.modules.
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     assert 'pip install "marketlens[s3]"' in refused("s3://bucket/m.csv").message
 
@@ -392,19 +392,19 @@ def test_without_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:
     "location", ["file:///etc/m.csv", "zip://m.csv::/a.zip", "ftp://h/m.csv", "a::https://h/m.csv"]
 )
 def test_other_addresses(location: str) -> None:
-    """Only the addresses that are documented are taken."""
-    assert "no address" in refused(location).message
+    """Only URLs of the documented protocols are accepted."""
+    assert "not a URL" in refused(location).message
 
 
 def test_table_that_fails_once(site: Site, tmp_path: Path, pauses: list[float]) -> None:
-    """A host in trouble does not cost the run at its first request."""
+    """A single failure of the host while the table is copied does not end the run."""
     uri = site.page("/m.csv", Answer(503), manifests(tmp_path)["m.csv"])
     assert len(photos(uri)) == 1
     assert len(pauses) == 1
 
 
 def test_table_does_not_change_under_the_run(site: Site, tmp_path: Path) -> None:
-    """What was opened is what is read, hours later: the table was copied, and the copy goes with the export."""
+    """A run reads the version of the table that was opened: it is copied, and deleted together with the export."""
     export = open_export(site.page("/m.csv", manifests(tmp_path)["m.csv"]))
     site.page("/m.csv", Answer(404))
     assert len(list(export.rows())) == export.photos == 1
@@ -415,12 +415,12 @@ def test_table_does_not_change_under_the_run(site: Site, tmp_path: Path) -> None
 
 
 def test_columns_of_a_copy(site: Site) -> None:
-    """A remote table that lacks a column is refused by its own name."""
+    """If a remote table lacks a column, the error has the table's own name."""
     assert "m.csv has no column photo_id" in refused(site.page("/d/m.csv", b"a,b\n")).message
 
 
 def test_archive_is_noticed_when_replaced(make_export: MakeExport, tmp_path: Path) -> None:
-    """The next night's archive under the same name is another export."""
+    """A new archive under the same name is read as a new export."""
     archive = pack(make_export(2, 1), tmp_path / "a.zip")
     before = bodies(archive)
     shutil.rmtree(tmp_path / "export")

@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         for start in range(0, len(BODY), 64_000):
             part = BODY[start : start + 64_000]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part) if kind == "chunked" else part)
-            time.sleep(0.01)  # as a network would: a read must not take a pause for the end
+            time.sleep(0.01)  # like a network: a read must not mistake a pause for the end
         if kind == "chunked":
             self.wfile.write(b"0\r\n\r\n")
 
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     def handle_error(self, *_args: object) -> None:
-        """A client that has read enough hangs up."""
+        """Ignore clients that disconnect once they have read enough."""
 
 
 @pytest.fixture(scope="module")
@@ -67,26 +67,26 @@ def reason(uri: str, limit: int = LIMIT) -> str:
     "name", ["a.jpg", "a b.jpg", "a*b?.jpg", "[x]{y}.jpg", "a#b%20.jpg", "~a.jpg", "🎹:a.jpg", "a.jpg.gz"]
 )
 def test_file(tmp_path: Path, name: str) -> None:
-    """A file is read byte for byte, whatever its name looks like."""
+    """A file is read byte for byte, whatever characters its name has."""
     (tmp_path / name).write_bytes(BODY)
     assert read_photo(str(tmp_path / name), LIMIT) == BODY
 
 
 def test_file_with_double_colon(tmp_path: Path) -> None:
-    """An id such as urn::1 makes a file name like any other, not a chain of protocols."""
+    """An id such as urn::1 gives an ordinary file name, not a chain of protocols."""
     (tmp_path / "urn::1.jpg").write_bytes(BODY)
     assert read_photo(str(tmp_path / "urn::1.jpg"), LIMIT) == BODY
 
 
 def test_limit(tmp_path: Path) -> None:
-    """A photo of exactly the limit is read, one byte more is too large."""
+    """A photo of exactly the limit is read; one byte more is too large."""
     (tmp_path / "a.jpg").write_bytes(b"x" * 100)
     assert len(read_photo(str(tmp_path / "a.jpg"), 100)) == 100
     assert reason(str(tmp_path / "a.jpg"), 99) == "too_large"
 
 
 def test_unusable_files(tmp_path: Path) -> None:
-    """A missing file, an empty one and a folder are told apart."""
+    """A missing file, an empty file and a folder have different reasons."""
     (tmp_path / "empty.jpg").touch()
     assert reason(str(tmp_path / "none.jpg")) == "missing"
     assert reason(str(tmp_path / "empty.jpg")) == "empty"
@@ -94,7 +94,7 @@ def test_unusable_files(tmp_path: Path) -> None:
 
 
 def test_tag_of_a_file(tmp_path: Path) -> None:
-    """A file's tag changes with its size and with its time, and with nothing else."""
+    """A file's tag changes only with its size and its time."""
     path = tmp_path / "a.jpg"
     tags = []
     for body, changed in [(b"one", 1_000), (b"one", 1_000), (b"three", 1_000), (b"three", 2_000)]:
@@ -108,7 +108,7 @@ def test_tag_of_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("age", [0, -3600])
 def test_tag_of_a_file_that_just_changed(tmp_path: Path, age: int) -> None:
-    """A file of this very moment, or of a clock that is ahead, has no tag: it may change again within the tick."""
+    """A file changed just now, or in the future by its clock, has no tag: it may change again within the tick."""
     path = tmp_path / "a.jpg"
     path.write_bytes(BODY)
     os.utime(path, (time.time() - age, time.time() - age))
@@ -116,14 +116,14 @@ def test_tag_of_a_file_that_just_changed(tmp_path: Path, age: int) -> None:
 
 
 def test_tag_of_nothing(tmp_path: Path) -> None:
-    """Where there is nothing, there is no tag and no error."""
+    """For a missing file or an invalid URI there is no tag and no error."""
     for uri in (str(tmp_path / "none"), "zip://a.jpg::/none.zip", "tar://a::", "zip://", "foo://x", "a\0b"):
         assert source_tag(uri) == ""
 
 
 @pytest.mark.parametrize("kind", ["plain", "no_ranges", "chunked"])
 def test_http(server: str, kind: str) -> None:
-    """A photo comes whole over http, however the server sends it."""
+    """A photo is read completely over http, however the server sends it."""
     assert read_photo(f"{server}/{kind}", LIMIT) == BODY
     assert reason(f"{server}/{kind}", 1_000) == "too_large"
 
@@ -131,16 +131,16 @@ def test_http(server: str, kind: str) -> None:
 @pytest.mark.usefixtures("pauses")
 @pytest.mark.parametrize(("status", "code"), [(404, "missing"), (403, "unreadable"), (500, "unreadable")])
 def test_http_error(server: str, status: int, code: str) -> None:
-    """Only a photo that is not there is missing; a server in trouble is not taken for that."""
+    """Only 404 means missing; other statuses mean unreadable."""
     assert reason(f"{server}/status/{status}") == code
 
 
 @pytest.mark.usefixtures("pauses")
 def test_connection_refused() -> None:
-    """A server that is not there makes its photos unreadable, not missing, and does not end the run."""
-    with socket.socket() as taken:  # bound, not listening: nobody else can take the port meanwhile
-        taken.bind(("127.0.0.1", 0))
-        assert reason(f"http://127.0.0.1:{taken.getsockname()[1]}/a.jpg") == "unreadable"
+    """An unreachable server makes its photos unreadable, not missing, and does not end the run."""
+    with socket.socket() as bound:  # bound but not listening, so no other process can use the port meanwhile
+        bound.bind(("127.0.0.1", 0))
+        assert reason(f"http://127.0.0.1:{bound.getsockname()[1]}/a.jpg") == "unreadable"
 
 
 @pytest.mark.parametrize(
@@ -155,5 +155,5 @@ def test_connection_refused() -> None:
     ],
 )
 def test_other_protocols(uri: str) -> None:
-    """A protocol that is unknown, not installed or wanting arguments costs one photo, not the run."""
+    """A protocol that is unknown, not installed or lacks arguments affects one photo, not the run."""
     assert reason(uri) in {"unreadable", "missing"}

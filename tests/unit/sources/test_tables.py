@@ -46,14 +46,14 @@ def table(folder: Path, data: str | bytes) -> Path:
     ],
 )
 def test_csv(tmp_path: Path, data: str, rows: list[dict[str, str] | None]) -> None:
-    """Tables come as sellers and spreadsheets write them; a row of another width is given as None, not dropped."""
+    """Tables are read as sellers and spreadsheets write them; a row of another width becomes None, and is counted."""
     path = table(tmp_path, data)
     assert [row for _, row in csv_rows(path)] == rows
     assert count_rows(path) == len(rows)
 
 
 def test_place(tmp_path: Path) -> None:
-    """A row's place names the file and its own number, which two rows never share."""
+    """A row's place is the file name and a row number, which is unique."""
     assert [where for where, _ in csv_rows(table(tmp_path, 'a,b\n1,"x\ny"\n2\n3,z\n'))] == [
         "t.csv row 2",
         "t.csv row 3",
@@ -62,7 +62,7 @@ def test_place(tmp_path: Path) -> None:
 
 
 def test_long_field(tmp_path: Path) -> None:
-    """A description of 200,000 characters is read whole."""
+    """A description of 200,000 characters is read completely."""
     rows = list(csv_rows(table(tmp_path, f"a,b\n1,{'x' * 200_000}\n")))
     assert rows == [("t.csv row 2", {"a": "1", "b": "x" * 200_000})]
 
@@ -77,20 +77,20 @@ def test_long_field(tmp_path: Path) -> None:
     ids=["latin-1", "utf-16", "17 MB field"],
 )
 def test_unreadable_csv(tmp_path: Path, data: bytes) -> None:
-    """A table that cannot be read as a whole is an error of the export, with the file named."""
+    """A table that cannot be read completely makes the export unreadable, and the error names the file."""
     with pytest.raises(ExportUnreadable, match=r"t\.csv"):
         list(csv_rows(table(tmp_path, data)))
 
 
 def test_quote_never_closed(tmp_path: Path) -> None:
-    """A quote that is never closed does not quietly swallow the rows after it."""
+    """A quote that is never closed is an error, because it would silently swallow the rows after it."""
     path = table(tmp_path, 'a,b\n1,"x\n2,y\n3,z\n')
     with pytest.raises(ExportUnreadable):
         list(csv_rows(path))
 
 
 def test_parquet(tmp_path: Path) -> None:
-    """Numbers, nulls and NaN of a Parquet file become the texts that a CSV would hold; other columns are left."""
+    """Numbers, nulls and NaN of a Parquet file become the texts of a CSV; other columns are ignored."""
     path = tmp_path / "t.parquet"
     frame = pd.DataFrame({"id": [1, 2, 3], "price": [12.5, np.nan, 0.0], "title": ["Bed 🛏", None, " x "]})
     frame.assign(other=1).to_parquet(path)
@@ -103,14 +103,14 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 def test_parquet_nan_and_null(tmp_path: Path) -> None:
-    """A price may be missing as null and as NaN, both are empty."""
+    """A missing price, null or NaN, becomes an empty text."""
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"price": pa.array([None, float("nan")], pa.float64(), from_pandas=False)}), path)
     assert [row for _, row in parquet_rows(path, ["price"])] == [{"price": ""}, {"price": ""}]
 
 
 def test_no_parquet(tmp_path: Path) -> None:
-    """A file that only calls itself .parquet is an error of the export."""
+    """A .parquet file that is not Parquet makes the export unreadable."""
     path = tmp_path / "t.parquet"
     path.write_text("a,b\n1,2\n")
     for read in (
@@ -124,7 +124,7 @@ def test_no_parquet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at", [100, 2_000, 20_000])
 def test_damaged_parquet(tmp_path: Path, at: int) -> None:
-    """Damage in the middle of a Parquet file is an error of the export as well: its footer may be whole."""
+    """Damage in the middle of a Parquet file makes the export unreadable, even if the footer is intact."""
     path = tmp_path / "t.parquet"
     numbers = np.random.default_rng(0).integers(0, 1 << 60, 2_000)
     pq.write_table(pa.table({"a": [str(number) for number in numbers]}), path)
@@ -137,7 +137,7 @@ def test_damaged_parquet(tmp_path: Path, at: int) -> None:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_missing_columns(tmp_path: Path, name: str) -> None:
-    """Every missing column is named at once, and what is there is not."""
+    """The error names every missing column, and no column that exists."""
     path, frame = tmp_path / name, pd.DataFrame({"id": ["1"], "title": ["x"]})
     frame.to_parquet(path) if name.endswith("parquet") else frame.to_csv(path)
     require_columns(path, ["title", "id"])
@@ -147,7 +147,7 @@ def test_missing_columns(tmp_path: Path, name: str) -> None:
 
 
 def test_no_table(tmp_path: Path) -> None:
-    """A table that is not there, or empty, is an error of the export."""
+    """A missing or empty table makes the export unreadable."""
     for path in (tmp_path / "none.csv", tmp_path / "none.parquet", table(tmp_path, "")):
         with pytest.raises(ExportUnreadable):
             require_columns(path, ["id"])

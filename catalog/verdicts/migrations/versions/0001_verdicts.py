@@ -1,4 +1,4 @@
-"""The table of verdicts."""
+"""Create the table of verdicts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "verdicts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
@@ -27,5 +27,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table, verdicts and all."""
+    """Drop the table with all verdicts."""
     op.drop_table("verdicts")
