@@ -57,12 +57,12 @@ def draw(page: Page, *corners: tuple[float, float]) -> None:
     for dx, dy in corners[1:]:
         page.mouse.move(x + dx, y + dy, steps=5)
     page.mouse.up()
-    page.get_by_role("heading", name="chosen").wait_for()
+    page.get_by_role("heading", name="selected").wait_for()
     settle(page)
 
 
 def chosen(page: Page) -> int:
-    heading = page.get_by_role("heading", name="chosen").inner_text()
+    heading = page.get_by_role("heading", name="selected").inner_text()
     return int(re.match(r"[\d,]+", heading)[0].replace(",", ""))
 
 
@@ -84,7 +84,7 @@ def test_lasso_grid_export(page: Page, browser: Browser) -> None:
     shoot(page, "clusters-chosen")
     assert_accessible(page)
     assert chosen(visit(browser, page.url)) == many
-    page.get_by_role("button", name="Choose nothing").click()
+    page.get_by_role("button", name="Clear selection").click()
     settle(page)
     assert "area=" not in page.url
     assert page.get_by_text("Draw around a part of the map").is_visible()
@@ -122,7 +122,7 @@ def test_hover_shows_the_photo_and_a_click_chooses_it(page: Page) -> None:
     page.screenshot(path=SCREENS / "clusters-hover-1280-light.png")
     page.mouse.down()
     page.mouse.up()
-    page.get_by_role("heading", name="1 photo of 1 listing chosen").wait_for()
+    page.get_by_role("heading", name="1 photo of 1 listing selected").wait_for()
     settle(page)
     assert page.locator('[class*="st-key-title-"]').first.inner_text().strip() == shown.strip()
     page.get_by_role("button", name="More like this").click()

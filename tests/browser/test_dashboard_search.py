@@ -143,7 +143,7 @@ def test_why(page: Page, dashboard_site: DashboardSite) -> None:
     """Query and hit stand side by side, each with its heat map, at every width."""
     upload(page, photo(dashboard_site, 7))
     press(page, "why", tiles(page)[1])
-    page.get_by_text("The warmer a place").wait_for()
+    page.get_by_text("The warmer an area").wait_for()
     settle(page)
     shoot(page, "search-why")
     sides = [page.locator(f".st-key-why-{side} img").bounding_box() for side in ("query", "hit")]
