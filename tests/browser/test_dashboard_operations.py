@@ -65,7 +65,7 @@ def test_a_key_that_was_taken_back_changes_nothing(page: Page, review_site: Revi
     revoke_key(keys, "ann")
     try:
         agree.click()
-        dialog.get_by_text("The live build stays.").wait_for()
+        dialog.get_by_text("The live build was not changed.").wait_for()
     finally:
         keys.write_bytes(kept)
     assert live(review_site) == first

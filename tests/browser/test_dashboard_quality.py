@@ -31,7 +31,7 @@ def test_the_card_and_its_figures(page: Page, review_site: ReviewSite) -> None:
     assert model.model_fingerprint[:12] in card
     labels = page.locator("[data-testid=stVegaLiteChart]").inner_text()
     assert "recall@1, the other photo of the listing" in labels
-    assert page.get_by_text("Of its twin").count() == 1
+    assert page.get_by_text("From its twin").count() == 1
     shoot(page, "quality")
     assert_accessible(page)
 
@@ -79,7 +79,7 @@ def test_a_model_that_names_no_categories() -> None:
 
     app = AppTest.from_function(script, args=(SimpleNamespace(confusion=lambda: confusion),)).run()
     assert not app.exception
-    assert "names no categories" in app.info[0].value
+    assert "no category head" in app.info[0].value
 
 
 def test_live_recall_needs_an_admin_key(page: Page, reader_dashboard: str, browser: Browser) -> None:

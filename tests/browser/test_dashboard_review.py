@@ -95,7 +95,7 @@ def test_skipped_questions_are_asked_again_on_request(page: Page, questions: lis
     """A skipped question is gone, and comes back with the switch, which the URL holds."""
     page.get_by_role("button", name="Skip").click()
     wait_for(page, questions[1].listing_id)
-    page.get_by_text("Ask again what was skipped").click()
+    page.get_by_text("Ask skipped questions again").click()
     wait_for(page, questions[0].listing_id)
     assert "skipped=true" in page.url
 
@@ -119,7 +119,7 @@ def test_a_verdict_that_may_not_be_kept_is_said(
     page = visit(browser, f"{reader_dashboard}/wrong-category")
     before = asked(page)
     page.get_by_role("button", name="Accept").click()
-    page.get_by_text("The verdict was not kept.").wait_for()
+    page.get_by_text("The verdict was not saved.").wait_for()
     assert asked(page) == before
     assert verdicts(review_site) == []
     shoot(page, "wrong-category-refused", widths=[NARROW], themes=["light"])
