@@ -64,7 +64,9 @@ def _by_price(columns: MapColumns) -> Colouring:
     currency = currencies.pop() if len(currencies) == 1 else ""
     bounds = np.quantile(known, np.linspace(0, 1, len(SCALE) + 1)[1:-1]).tolist() if known else []
     return _by_steps(
-        columns.price, sorted({_round(bound) for bound in bounds if bound > 0}), lambda value: _short_price(value, currency)
+        columns.price,
+        sorted({_round(bound) for bound in bounds if bound > 0}),
+        lambda value: _short_price(value, currency),
     )
 
 

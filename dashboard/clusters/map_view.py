@@ -27,12 +27,13 @@ def draw_map(
 ) -> None:
     """Draw the map with its caption and legend."""
     st.caption(
-        f"{len(drawn):,} of {insights.photos:,} photos; photos that look alike are near each other. Point at a photo to "
-        "see it, click to select it, or draw around several. Ctrl + wheel zooms, Shift + drag moves."
+        f"{len(drawn):,} of {insights.photos:,} photos; photos that look alike are near each other. Point at a photo "
+        "to see it, click to select it, or draw around several. Ctrl + wheel zooms, Shift + drag moves."
     )
     if insights.is_stale:
         st.warning(
-            "The catalogue has changed since this map was made. Update it with `marketlens insights`.", icon=":material/update:"
+            "The catalogue has changed since this map was made. Update it with `marketlens insights`.",
+            icon=":material/update:",
         )
     map_component.draw_map(
         {

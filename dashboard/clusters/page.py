@@ -25,9 +25,7 @@ def main() -> None:
         draw_inputs(insights)
         state = save_state_to_url(MapState)
         colouring = colour_by(columns, state.colour)
-        drawn = [
-            point for point, category in enumerate(columns.category) if not state.shown or category in state.shown
-        ]
+        drawn = [point for point, category in enumerate(columns.category) if not state.shown or category in state.shown]
         draw_map(api, state, insights, columns, colouring, drawn)
         draw_section(api, state, insights, columns, colouring, drawn)
 

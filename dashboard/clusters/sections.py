@@ -87,7 +87,12 @@ def draw_distances(insights: InsightsResponse) -> None:
         for distance, name, other in pairs[:MAX_PAIRS]:
             st.text(f"{name} and {other} are near: {distance:.3f}")
     draw_matrix(
-        names, insights.distances, rows="category", columns="other category", value="cosine distance", number_format=".3f"
+        names,
+        insights.distances,
+        rows="category",
+        columns="other category",
+        value="cosine distance",
+        number_format=".3f",
     )
 
 
@@ -98,7 +103,9 @@ def draw_outliers(api: Client, state: MapState, insights: InsightsResponse) -> N
     st.session_state["outliers"] = state.outliers if state.outliers in names else names[0]
     category = st.selectbox("Outliers of", names, key="outliers")
     answer = api.insight_photos(category=category, outliers=True, limit=MAX_OUTLIERS)
-    st.caption("Least like the other photos of their category first. The score is the mean cosine with the nearest of those.")
+    st.caption(
+        "Least like the other photos of their category first. The score is the mean cosine with the nearest of those."
+    )
     draw_csv_button(lambda: [photo.model_dump(exclude={"photo_url"}) for photo in answer.photos], "outliers")
     draw_tiles([_outlier_tile(api, photo) for photo in answer.photos], [MORE_LIKE_THIS])
 

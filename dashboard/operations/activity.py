@@ -102,7 +102,9 @@ def _lines(points: Sequence[ActivityPoint], values: Mapping[str, Sequence[float 
 
 def _columns(points: Sequence[ActivityPoint], values: Mapping[str, Sequence[float | None]], name: str) -> pd.DataFrame:
     """Return a row for each time and series, with the columns at, of and `name`."""
-    rows = [(point.at, series, value) for series, row in values.items() for point, value in zip(points, row, strict=True)]
+    rows = [
+        (point.at, series, value) for series, row in values.items() for point, value in zip(points, row, strict=True)
+    ]
     return pd.DataFrame(rows, columns=["at", "of", name])
 
 

@@ -66,7 +66,9 @@ def confirm(question: str, change: Callable[[], BuildsResponse]) -> None:
         try:
             change()
         except ApiError as error:
-            draw_refusal("This needs an admin key." if error.status == 403 else "The live build was not changed.", error)
+            draw_refusal(
+                "This needs an admin key." if error.status == 403 else "The live build was not changed.", error
+            )
         else:
             st.rerun()
 

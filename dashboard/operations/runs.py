@@ -56,7 +56,9 @@ def choose_run(runs: Sequence[IngestRun]) -> IngestRun:
 def draw_run(api: Client, run: IngestRun) -> None:
     """Draw a run's time by stage, its warnings and its rejected rows."""
     stages = ", ".join(f"{name} {seconds:,.1f} s" for name, seconds in run.stage_seconds.items())
-    st.text(f"{run.state}; {run.export} into {run.collection}. Time per stage, over all threads: {stages or 'unknown'}.")
+    st.text(
+        f"{run.state}; {run.export} into {run.collection}. Time per stage, over all threads: {stages or 'unknown'}."
+    )
     if run.warnings:
         with st.expander(f"{len(run.warnings):,} warnings", icon=":material/warning:"):
             st.text("\n".join(run.warnings))

@@ -46,8 +46,8 @@ def draw_warning(confusion: ConfusionResponse) -> None:
     if confusion.trained_on:
         st.warning(
             f"The model was trained on {confusion.trained_on:,} of these photos ({confusion.trained_on / photos:.0%}) "
-            "and has memorised them, so it looks better here than it is. The Curves tab has the matrix of photos that it "
-            "was not trained on.",
+            "and has memorised them, so it looks better here than it is. The Curves tab has the matrix of photos that "
+            "it was not trained on.",
             icon=":material/school:",
         )
 

@@ -41,7 +41,9 @@ def tested_on(model: ModelResponse) -> str:
     """Return which photos the metrics are from: those of a model that is trained on all photos are its twin's."""
     twin = model.training.get("arguments", {}).get("twin")
     if twin:
-        return f"From its twin {twin[:8]}, trained in the same way without the test photos; this model is trained on all."
+        return (
+            f"From its twin {twin[:8]}, trained in the same way without the test photos; this model is trained on all."
+        )
     return "From photos that were excluded from its training."
 
 

@@ -35,7 +35,9 @@ def draw_categories(suggestion: Suggestion) -> None:
     st.html(_categories_html(suggestion))
     with st.container(key="title-asked"):
         st.text(suggestion.title)
-    place = " · ".join(fact for fact in (price_in_words(suggestion.price, suggestion.currency), suggestion.location) if fact)
+    place = " · ".join(
+        fact for fact in (price_in_words(suggestion.price, suggestion.currency), suggestion.location) if fact
+    )
     st.text(place)
     st.text(f"Listing {suggestion.listing_id}")
 
@@ -65,7 +67,8 @@ def _categories_html(suggestion: Suggestion) -> str:
         <div><dt>Seller's category</dt><dd>{html.escape(suggestion.category)}</dd>
         <dd>{_probability_in_words(suggestion.seller_probability)}.</dd></div>
         <div class="suggested"><dt>Suggested</dt><dd>{html.escape(suggestion.suggested_category)}</dd>
-        <dd>{_probability_in_words(suggestion.head_probability)}; {suggestion.neighbour_share:.0%} of the neighbours are in it.</dd>
+        <dd>{_probability_in_words(suggestion.head_probability)};
+        {suggestion.neighbour_share:.0%} of the neighbours are in it.</dd>
         </div></dl>"""
 
 

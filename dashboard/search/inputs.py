@@ -34,7 +34,9 @@ def draw_inputs() -> list[UploadedFile]:
         on_change=clear_examples_for_new_photo,
     )
     with listing:
-        st.text_input("or a listing ID", key="id_typed", on_change=_add_typed_id, placeholder="Paste an ID and press Enter")
+        st.text_input(
+            "or a listing ID", key="id_typed", on_change=_add_typed_id, placeholder="Paste an ID and press Enter"
+        )
         st.button("Start again", key="clear", icon=":material/close:", on_click=reset_search)
     take_pasted_photos()
     if len(photos) > MAX_UPLOADS:
