@@ -48,7 +48,7 @@ def draw_count(shown: int, total: int) -> None:
     """Draw the number of verdicts, and how to withdraw them."""
     more = f" Only the newest {shown:,} are shown; the export contains all." if shown < total else ""
     st.caption(
-        f"{total:,} in all, newest first.{more} Select rows to withdraw their verdicts: their questions are asked again."
+        f"{total:,} in all, newest first.{more} Select rows to withdraw their verdicts: the questions are asked again."
     )
 
 

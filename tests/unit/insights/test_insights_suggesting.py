@@ -76,7 +76,7 @@ def test_a_catalogue_of_one_category_has_no_suggestions(listings: int) -> None:
 
 
 def test_a_missing_category_is_never_suggested() -> None:
-    """A listing that looks like those without a category is not moved; one without a category can get result."""
+    """A listing that looks like those without a category is not moved; one without a category can get one."""
     names = ["", "Phones", "Sofas"]
     assert suggest(*catalogue((0, 1)), names=names) == []
     (result,) = suggest(*catalogue((1, 0)), names=names)
