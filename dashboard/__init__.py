@@ -1,1 +1,1 @@
-"""The Streamlit dashboard for analysts. It knows the API alone."""
+"""The Streamlit dashboard for analysts. It uses only the API."""

@@ -1,13 +1,13 @@
-"""The dashboard's entry: `streamlit run dashboard/app.py`."""
+"""The dashboard's entry point: `streamlit run dashboard/app.py`."""
 
 import streamlit as st
 
-from dashboard.login import let_in
+from dashboard.login import check_access
 from dashboard.style import STYLE
 
 
 def main() -> None:
-    """Name the pages and draw the one that is asked for."""
+    """Register the pages and draw the current one."""
     st.set_page_config(page_title="marketlens", page_icon="🔎", layout="wide")
     st.html(STYLE)
     page = st.navigation(
@@ -28,7 +28,7 @@ def main() -> None:
         ],
         position="top",
     )
-    if let_in():
+    if check_access():
         page.run()
 
 

@@ -1,6 +1,6 @@
-"""What a page is asked, between the URL and the widgets: a reload, a shared link or going back gives the same page.
+"""Sync a page's state between the URL and the widgets: a reload, a shared link or "back" restores the same page.
 
-A page's question is a frozen dataclass. Its field names are the widgets' keys and the URL's parameters too.
+The state is a frozen dataclass. Its field names are both the widgets' keys and the URL's parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,72 +12,72 @@ import streamlit as st
 Params = dict[str, list[str]]
 
 
-class Linked(Protocol):
-    """What a page is asked."""
+class PageState(Protocol):
+    """The state of a page: a dataclass that URL parameters can hold."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @classmethod
     def from_params(cls, params: Mapping[str, Sequence[str]]) -> Self:
-        """Read a URL's parameters. What makes no sense there counts as not asked."""
+        """Read a URL's parameters. Invalid values are ignored."""
         ...
 
     def to_params(self) -> Params:
-        """Spell it as URL parameters, leaving out what was not asked."""
+        """Return the URL parameters, without defaults."""
         ...
 
 
-Question = TypeVar("Question", bound=Linked)
+State = TypeVar("State", bound=PageState)
 
 
-def take_over_link(kind: type[Question]) -> None:
-    """Set the widgets as the URL says: on arrival, after going back, and where a widget was not drawn last time."""
-    params = _params()
+def load_state_from_url(kind: type[State]) -> None:
+    """Set the widgets from the URL: on arrival, after "back", and for widgets that were not drawn last time."""
+    params = _url_params()
     is_new = (kind.__name__, params) != st.session_state.get("link")
     for name, value in asdict(kind.from_params(params)).items():
         if is_new or name not in st.session_state:
             st.session_state[name] = value
 
 
-def put_in_link(kind: type[Question]) -> Question:
-    """Put what the widgets say into the URL, and return it."""
-    asked = kind(**{field.name: _kept(st.session_state[field.name], field.default) for field in fields(kind)})
-    if asked.to_params() != _params():
-        st.query_params.from_dict(asked.to_params())
-    st.session_state["link"] = (kind.__name__, _params())
-    return asked
+def save_state_to_url(kind: type[State]) -> State:
+    """Write the widgets' values to the URL, and return them."""
+    state = kind(**{field.name: _normalize(st.session_state[field.name], field.default) for field in fields(kind)})
+    if state.to_params() != _url_params():
+        st.query_params.from_dict(state.to_params())
+    st.session_state["link"] = (kind.__name__, _url_params())
+    return state
 
 
-def spell(asked: Linked) -> Params:
-    """Every field that is not as it is by default, as text."""
+def non_default_params(state: PageState) -> Params:
+    """Return every field that differs from its default, as text."""
     params: Params = {}
-    for field in fields(asked):
-        value = getattr(asked, field.name)
+    for field in fields(state):
+        value = getattr(state, field.name)
         if value != field.default:
-            params[field.name] = [_spelt(one) for one in (value if isinstance(value, tuple) else (value,))]
+            params[field.name] = [_as_text(item) for item in (value if isinstance(value, tuple) else (value,))]
     return params
 
 
-def last(params: Mapping[str, Sequence[str]], name: str) -> str:
-    """The value that a parameter was given last."""
+def last_value(params: Mapping[str, Sequence[str]], name: str) -> str:
+    """Return the last value of a parameter, or an empty text."""
     return next(reversed(params.get(name, ())), "")
 
 
-def every(params: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
-    """All values of a parameter, each once."""
+def unique_values(params: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
+    """Return all values of a parameter, without duplicates and empty ones."""
     return tuple(dict.fromkeys(text for text in params.get(name, ()) if text))
 
 
-def _kept(value: object, default: object) -> object:
-    """A widget's value as a dataclass keeps it: hashable, and a text that is not there as an empty one."""
+def _normalize(value: object, default: object) -> object:
+    """Convert a widget's value for the dataclass: lists to tuples (hashable), a missing text to an empty one."""
     if isinstance(value, list):
         return tuple(value)
     return "" if value is None and isinstance(default, str) else value
 
 
-def _spelt(value: object) -> str:
+def _as_text(value: object) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
-def _params() -> Params:
+def _url_params() -> Params:
     return {name: st.query_params.get_all(name) for name in st.query_params}

@@ -1,20 +1,20 @@
-"""Who may see the pages: anybody, unless the API has keys and the settings have none of them."""
+"""The login: everybody may see the pages, unless the API requires a key and none is configured."""
 
 import streamlit as st
 
-from dashboard.api import connect, forget_key, own_key, use_key
+from dashboard.api import clear_session_key, connect, session_key, set_session_key
 from dashboard.widgets.notices import draw_api_error
 from search_api.client import ApiError
 from search_api.schemas import Caller
 
 UNAUTHORIZED = 401
-_LET_IN = "let-in"
+_HAS_ACCESS = "has-access"
 
 
-def let_in() -> bool:
-    """Whether the pages may be drawn; draws the login page, or why nobody can say, where they may not.
+def check_access() -> bool:
+    """Return whether the pages may be drawn; if not, draw the login page, or the error if access cannot be checked.
 
-    A key that is typed lives in this browser session alone.
+    A key that the user enters is kept only for this browser session.
     """
     try:
         caller = connect().whoami()
@@ -22,8 +22,8 @@ def let_in() -> bool:
         if error.status == UNAUTHORIZED:
             _draw_form(refused=error)
             return False
-        # Who was in stays in: the page says itself what it cannot show, and keeps what was uploaded.
-        if not st.session_state.get(_LET_IN):
+        # A user who had access keeps it: the page itself shows the error, and keeps the uploads.
+        if not st.session_state.get(_HAS_ACCESS):
             draw_api_error(error)
             return False
         return True
@@ -32,14 +32,14 @@ def let_in() -> bool:
         return False
     if caller.keys_needed:
         _draw_caller(caller)
-    st.session_state[_LET_IN] = True
+    st.session_state[_HAS_ACCESS] = True
     return True
 
 
 def _draw_form(refused: ApiError | None = None) -> None:
     with st.container(width=480, key="login"):
         st.title("marketlens")
-        st.text("This service needs an API key. Whoever runs it makes one: marketlens keys create NAME")
+        st.text("This service needs an API key. Its operator creates one with: marketlens keys create NAME")
         if refused:
             st.error(refused.detail, icon=":material/key_off:")
         _draw_key_field()
@@ -52,15 +52,15 @@ def _draw_key_field() -> None:
 
 
 def _log_in() -> None:
-    use_key(st.session_state.pop("key_typed", "").strip())
+    set_session_key(st.session_state.pop("key_typed", "").strip())
 
 
 def _draw_caller(caller: Caller) -> None:
     with st.sidebar.container(key="caller"):
         st.text(f"{caller.name} ({caller.scope})")
-        if own_key():
-            st.button("Log out", key="log-out", on_click=forget_key, icon=":material/logout:")
+        if session_key():
+            st.button("Log out", key="log-out", on_click=clear_session_key, icon=":material/logout:")
             return
         with st.popover("Log in", icon=":material/login:"):
-            st.text("This is the dashboard's key. One of your own may allow more, and signs your verdicts.")
+            st.text("You are using the dashboard's key. Your own key may allow more, and your verdicts carry its name.")
             _draw_key_field()

@@ -1,4 +1,4 @@
-"""What the dashboard has to be told: where the API is, for it and for browsers, and a key where the API has keys."""
+"""Settings: the API's URL for the dashboard, its URL for browsers, and a key if the API requires one."""
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict

@@ -1,6 +1,6 @@
-"""The few looks that Streamlit's own options do not give."""
+"""CSS for what Streamlit's own options cannot do."""
 
-# Photos come in every shape: in squares they line up, and none is cropped. Buttons of a row stand level.
+# Photos have different shapes: squares align them without cropping. The buttons of a row are level.
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding: 4.5rem clamp(1rem, 3vw, 2.5rem) 3rem; }
 [class*="st-key-tile-"] > :last-child { margin-top: auto; }
@@ -10,7 +10,7 @@ STYLE = """<style>
 [class*="st-key-tile-"] [data-testid="stText"] { font-size: 0.875rem; line-height: 1.4; }
 [class*="st-key-tile-"] button { min-height: 1.75rem; padding: 0; }
 [class*="st-key-tile-"] button p { font-size: 0.8125rem; text-decoration: underline; text-underline-offset: 0.2em; }
-/* Streamlit's white text cannot be read on the light blue of the dark theme. */
+/* Streamlit's white text is unreadable on the light blue of the dark theme. */
 [data-testid^="stBaseButton-primary"], [data-testid="stMultiSelect"] [data-tag] :is(span, button) {
     color: light-dark(#ffffff, #0e1117);
 }
@@ -23,7 +23,7 @@ STYLE = """<style>
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] :is(p, code) { color: inherit; opacity: 1; }
 .category-counts { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; font-size: 0.875rem; }
 .category-counts i { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.4em; }
-/* Reviewing: what can be decided stays in sight, and the photo does not move it. */
+/* Review pages: the decision buttons stay visible, and the photo does not move them. */
 [class*="st-key-decision-bar"] {
     position: sticky; top: 3.75rem; z-index: 5; padding: 0.5rem 0; backdrop-filter: blur(1rem);
 }
@@ -47,7 +47,7 @@ ul.listing-facts { list-style: none; margin: 0; padding: 0; font-size: 0.875rem;
 [class*="st-key-photos-"] img {
     aspect-ratio: 1; object-fit: contain; background: rgba(128, 128, 128, 0.12); border-radius: 0.5rem;
 }
-/* Narrower than this, the counts in the cells would lie on each other. */
+/* If the chart were narrower, the counts in its cells would overlap. */
 .st-key-confusion-scroll { overflow-x: auto; }
 .st-key-confusion-scroll > * { min-width: 46rem; }
 .st-key-confusion-scroll svg g.mark-text { pointer-events: none; }

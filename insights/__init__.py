@@ -1,1 +1,1 @@
-"""What `marketlens insights` finds in the collection as a whole. Imports catalog and embedding."""
+"""The analysis of the whole collection by `marketlens insights`. Imports catalog and embedding."""

@@ -1,4 +1,4 @@
-"""How categories lie to each other. Pure."""
+"""Overlap of categories, distances between them, and ranks in them. Pure."""
 
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ _BLOCK = 65_536
 
 
 def overlap(graph: Graph, category: NDArray[np.int32], count: int) -> NDArray[np.float64]:
-    """Of the neighbours of each category's photos (row), the share in each of the categories: (count, count)."""
+    """Return the share of the neighbours of each category's photos (row) that are in each category: (count, count)."""
     pairs = np.zeros(count * count, np.int64)
     for start in range(0, len(category), _BLOCK):
         rows = graph.rows[start : start + _BLOCK]
@@ -23,8 +23,8 @@ def overlap(graph: Graph, category: NDArray[np.int32], count: int) -> NDArray[np
 
 
 def distances(embeddings: Embeddings, category: NDArray[np.int32], count: int) -> NDArray[np.float64]:
-    """Cosine distance between the mean embeddings of the categories: (count, count), 0 to 2."""
-    # Rows are sorted by category: sums of slices, no copy of the vectors.
+    """Return cosine distances between the mean embeddings of the categories: (count, count), 0 to 2."""
+    # Rows are sorted by category, so slices can be summed without copying the vectors.
     bounds = np.searchsorted(category, np.arange(count + 1))
     means = np.stack([embeddings[low:high].sum(axis=0, dtype=np.float64) for low, high in pairwise(bounds)])
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
@@ -34,7 +34,7 @@ def distances(embeddings: Embeddings, category: NDArray[np.int32], count: int) -
 
 
 def ranks_within(scores: NDArray[np.float32], category: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Rank of each score in its category, 1 the lowest; NaN comes last."""
+    """Return the rank of each score in its category: 1 is the lowest, NaN comes last."""
     order = np.lexsort((scores, category))
     first = np.searchsorted(category[order], category[order])
     ranks = np.empty(len(scores), np.int32)

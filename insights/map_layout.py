@@ -1,4 +1,4 @@
-"""Embeddings -> positions on a map. Pure."""
+"""Positions of embeddings on a two-dimensional map, and its clusters. Pure."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,10 @@ from insights.neighbours.graph import plain_neighbours
 
 _PERPLEXITY = 10
 _MIN_FOR_TSNE = 30
-# Threads wait for each other at every step: on a busy machine, few photos take longer with them.
+# Threads wait for each other at every step: on a busy machine, they make small maps slower.
 _MIN_FOR_THREADS = 5_000
-# Of many photos, forces come from a grid (FIt-SNE, Linderman et al., 2019), whose time hangs on the width of the map
-# alone: with 10,000, it takes 2.3 times as long as a tree (Barnes and Hut), which openTSNE would choose below those.
+# From this size on, forces are computed on a grid (FIt-SNE, Linderman et al., 2019), whose time depends only on the
+# width of the map. For 10,000 photos it takes 2.3 times as long as a tree (Barnes and Hut), openTSNE's choice there.
 _MIN_FOR_GRID = 20_000
 _SEED = 0
 
@@ -22,22 +22,22 @@ Places = NDArray[np.float32]
 
 
 def even_sample(count: int, limit: int) -> NDArray[np.int64]:
-    """Up to `limit` of `count` rows, evenly spread: of rows in order of category, each has its share."""
+    """Return up to `limit` of `count` rows, evenly spread: of rows sorted by category, each category has its share."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64))
 
 
 def lay_out(embeddings: Embeddings) -> Places:
-    """Lay out embeddings (n, dim) in two dimensions (n, 2), -1 to 1, neighbours near each other; always the same.
+    """Return positions (n, 2), -1 to 1, of embeddings (n, dim), with neighbours near each other. Deterministic.
 
-    t-SNE (van der Maaten and Hinton, 2008) over the exact neighbours, begun with PCA (Kobak and Berens, 2019).
+    t-SNE (van der Maaten and Hinton, 2008) over the exact neighbours, initialised with PCA (Kobak and Berens, 2019).
     """
     count = len(embeddings)
-    if count < 3:  # a line at most
+    if count < 3:  # at most a line
         return _scaled(np.stack([np.arange(count), np.zeros(count)], axis=1))
-    if not np.ptp(embeddings, axis=0).any():  # one photo over and over
+    if not np.ptp(embeddings, axis=0).any():  # all photos are equal
         return np.zeros((count, 2), np.float32)
     flat = PCA(2, random_state=_SEED).fit_transform(embeddings)
-    if count < _MIN_FOR_TSNE:  # too few to have neighbourhoods
+    if count < _MIN_FOR_TSNE:  # too few for neighbourhoods
         return _scaled(flat)
     perplexity = min(_PERPLEXITY, count // 10)
     rows, cosines = plain_neighbours(embeddings, 3 * perplexity)
@@ -53,14 +53,14 @@ def lay_out(embeddings: Embeddings) -> Places:
 
 
 def dense_places(places: Places, limit: int = 60) -> list[NDArray[np.int64]]:
-    """Rows of each dense place of the map, the largest first.
+    """Return the rows of each cluster of the map, the largest first.
 
-    HDBSCAN (Campello et al., 2013), its leaves: what lies between the places belongs to none.
+    Clusters are the leaves of HDBSCAN (Campello et al., 2013); points between them belong to none.
     """
-    least = max(10, len(places) // 200)
-    if len(places) < 2 * least:
+    min_size = max(10, len(places) // 200)
+    if len(places) < 2 * min_size:
         return []
-    labels = HDBSCAN(min_cluster_size=least, min_samples=5, cluster_selection_method="leaf", copy=True).fit_predict(
+    labels = HDBSCAN(min_cluster_size=min_size, min_samples=5, cluster_selection_method="leaf", copy=True).fit_predict(
         places
     )
     groups = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
@@ -68,9 +68,9 @@ def dense_places(places: Places, limit: int = 60) -> list[NDArray[np.int64]]:
 
 
 def densest(places: Places) -> tuple[float, float]:
-    """The middle of the fullest of 16 x 16 fields: where a scattered group can be labelled."""
-    fields = np.clip(((places + 1) * 8).astype(int), 0, 15)
-    number = fields[:, 0] * 16 + fields[:, 1]
+    """Return the mean of the points in the fullest of 16 x 16 cells: the place to label a scattered group."""
+    cells = np.clip(((places + 1) * 8).astype(int), 0, 15)
+    number = cells[:, 0] * 16 + cells[:, 1]
     x, y = places[number == np.bincount(number).argmax()].mean(axis=0)
     return float(x), float(y)
 

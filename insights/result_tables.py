@@ -1,4 +1,4 @@
-"""What was found, by row and number -> tables with ids and names, as `insights.store` keeps them."""
+"""Conversion of results, which use row numbers, to the tables of `insights.store`, which use ids and names."""
 
 from operator import attrgetter
 from typing import Any
@@ -17,72 +17,73 @@ from insights.store import DUPLICATE_SCHEMA, PHOTO_SCHEMA, SUGGESTION_SCHEMA
 from insights.suggestions import Suggestion
 
 Predicted = tuple[NDArray[np.int32], NDArray[np.float32]]
-"""Number of the model's category and its probability, for each photo."""
+"""The index of the model's category and its probability, for each photo."""
 
 
 def photos_table(
-    seen: Snapshot,
+    snapshot: Snapshot,
     graph: Graph,
     predicted: Predicted | None,
     head_categories: list[str],
-    learned: NDArray[np.bool_],
+    in_training: NDArray[np.bool_],
     on_map: NDArray[np.int64],
     places: Places,
 ) -> pa.Table:
-    """One row per photo. `places` are those of the rows `on_map`."""
-    count = len(seen.listing)
+    """Return a row for each photo. `places` (m, 2) are the positions of the rows `on_map` (m,)."""
+    count = len(snapshot.listing)
     names, confidence = pa.nulls(count, pa.string()), pa.nulls(count, pa.float32())
     if predicted:
         names = pa.DictionaryArray.from_arrays(pa.array(predicted[0]), pa.array(head_categories)).cast(pa.string())
         confidence = pa.array(predicted[1])
-    spread = np.full((count, 2), np.nan, np.float32)
-    spread[on_map] = places
+    positions = np.full((count, 2), np.nan, np.float32)
+    positions[on_map] = places
     columns = {
         "predicted_category": names,
         "confidence": confidence,
         "outlier_score": pa.array(graph.own, from_pandas=True),
-        "outlier_rank": pa.array(category_overlap.ranks_within(graph.own, seen.category), mask=np.isnan(graph.own)),
-        "trained_on": pa.array(learned),
-        "x": pa.array(spread[:, 0], from_pandas=True),
-        "y": pa.array(spread[:, 1], from_pandas=True),
+        "outlier_rank": pa.array(category_overlap.ranks_within(graph.own, snapshot.category), mask=np.isnan(graph.own)),
+        "trained_on": pa.array(in_training),
+        "x": pa.array(positions[:, 0], from_pandas=True),
+        "y": pa.array(positions[:, 1], from_pandas=True),
     }
     return pa.table(
-        [columns[name] if name in columns else seen.photos[name] for name in PHOTO_SCHEMA.names], schema=PHOTO_SCHEMA
+        [columns[name] if name in columns else snapshot.photos[name] for name in PHOTO_SCHEMA.names],
+        schema=PHOTO_SCHEMA,
     )
 
 
-def suggestions_table(seen: Snapshot, found: list[Suggestion]) -> pa.Table:
-    """One row per suspected listing, in the order of `found`."""
-    photo_ids, listing_ids = _texts(seen, "photo_id"), _texts(seen, "listing_id")
+def suggestions_table(snapshot: Snapshot, suggestions: list[Suggestion]) -> pa.Table:
+    """Return a row for each suggestion, in the same order."""
+    photo_ids, listing_ids = _column(snapshot, "photo_id"), _column(snapshot, "listing_id")
     rows = [
         {
             "rank": rank,
-            "listing_id": listing_ids[one.listing_row].as_py(),
-            "photo_id": photo_ids[one.photo_row].as_py(),
-            "category": seen.categories[one.category],
-            "suggested_category": seen.categories[one.suggested],
-            "certainty": one.certainty,
-            "head_probability": one.head_probability,
-            "seller_probability": one.seller_probability,
-            "neighbour_share": one.neighbour_share,
+            "listing_id": listing_ids[suggestion.listing_row].as_py(),
+            "photo_id": photo_ids[suggestion.photo_row].as_py(),
+            "category": snapshot.categories[suggestion.category],
+            "suggested_category": snapshot.categories[suggestion.suggested],
+            "certainty": suggestion.certainty,
+            "head_probability": suggestion.head_probability,
+            "seller_probability": suggestion.seller_probability,
+            "neighbour_share": suggestion.neighbour_share,
             "neighbours": [
                 {"photo_id": photo_ids[row].as_py(), "similarity": cosine}
-                for row, cosine in zip(one.neighbours.tolist(), one.similarities.tolist(), strict=True)
+                for row, cosine in zip(suggestion.neighbours.tolist(), suggestion.similarities.tolist(), strict=True)
             ],
         }
-        for rank, one in enumerate(found, 1)
+        for rank, suggestion in enumerate(suggestions, 1)
     ]
     return pa.Table.from_pylist(rows, SUGGESTION_SCHEMA)
 
 
-def groups_table(seen: Snapshot, groups: list[Group], curve: Calibration | None) -> pa.Table:
-    """One row per group: same file, then same picture, then same item; of these the most probable, then the largest."""
-    photo_ids, listing_ids = _texts(seen, "photo_id"), _texts(seen, "listing_id")
+def groups_table(snapshot: Snapshot, groups: list[Group], curve: Calibration | None) -> pa.Table:
+    """Return a row for each group: same files, same pictures, same items; each by probability, then by size."""
+    photo_ids, listing_ids = _column(snapshot, "photo_id"), _column(snapshot, "listing_id")
     rows: list[dict[str, Any]] = []
     for group in groups:
-        last, probability = weakest(group, seen.listing), None
-        if curve is not None and last is not None:
-            probability = float(curve.probability(np.array([last], np.float32))[0])
+        cosine, probability = weakest(group, snapshot.listing), None
+        if curve is not None and cosine is not None:
+            probability = float(curve.probability(np.array([cosine], np.float32))[0])
         photos = sorted({row for link in group.links for row in (link.a, link.b)})
         rows.append(
             {
@@ -101,14 +102,14 @@ def groups_table(seen: Snapshot, groups: list[Group], curve: Calibration | None)
                 "photo_ids": [photo_ids[row].as_py() for row in photos],
             }
         )
-    rows.sort(key=_order)
+    rows.sort(key=_sort_key)
     return pa.Table.from_pylist([{"rank": rank} | row for rank, row in enumerate(rows, 1)], DUPLICATE_SCHEMA)
 
 
-def _order(row: dict[str, Any]) -> tuple[int, float, int, list[str]]:
+def _sort_key(row: dict[str, Any]) -> tuple[int, float, int, list[str]]:
     probability = 1.0 if row["probability"] is None else row["probability"]
     return KINDS.index(row["kind"]), -probability, -len(row["listing_ids"]), row["listing_ids"]
 
 
-def _texts(seen: Snapshot, column: str) -> pa.Array:
-    return seen.photos[column].combine_chunks()
+def _column(snapshot: Snapshot, column: str) -> pa.Array:
+    return snapshot.photos[column].combine_chunks()

@@ -1,4 +1,4 @@
-"""The job: read the live collection, look at it as a whole, write what was found."""
+"""The insights job: read the live collection, analyse it as a whole, write the results."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ def run(
     read: Read,
     progress: Progress,
 ) -> tuple[Summary, Path]:
-    """Look at the live collection; returns what was found, and where it was written.
+    """Analyse the live collection; return the summary, and the path that it was written to.
 
     Raises CollectionMissing, ModelMismatch, OutputFailed, ModelBroken.
     """
@@ -42,34 +42,36 @@ def run(
     changed_at = build.notes.changed_at()
     stages = StageTimer()
     with stages.time("reading"):
-        seen = read_snapshot(build, progress)
+        snapshot = read_snapshot(build, progress)
     with stages.time("neighbours"):
-        graph = neighbour_graph(seen.embeddings, seen.category, seen.listing, progress)
+        graph = neighbour_graph(snapshot.embeddings, snapshot.category, snapshot.listing, progress)
     with stages.time("map"):
-        on_map, places, clusters = _map(seen, settings.map_photos)
+        on_map, places, clusters = _map(snapshot, settings.map_photos)
     with stages.time("categories"):
-        predicted = suggestions.predict(seen.embeddings, embedder.classify)
-        suspects = suggestions.suggestions(
-            seen.embeddings,
-            seen.category,
-            seen.listing,
+        predicted = suggestions.predict(snapshot.embeddings, embedder.classify)
+        suggested = suggestions.suggestions(
+            snapshot.embeddings,
+            snapshot.category,
+            snapshot.listing,
             graph,
-            seen.categories,
+            snapshot.categories,
             embedder.classify,
             embedder.card.categories,
         )
     with stages.time("duplicates"):
-        linked, unreadable = links.find_links(seen, graph, embedder.card.calibration, read, progress)
-        groups, too_large = group_listings(linked, seen.listing)
+        photo_links, unreadable = links.find_links(snapshot, graph, embedder.card.calibration, read, progress)
+        groups, too_large = group_listings(photo_links, snapshot.listing)
     with stages.time("words"):
-        words = TitleWords(seen.photos["title"].take(pa.array(seen.first_rows())).to_pylist())
-        categories = descriptions.categories(seen, words, on_map, places)
-        described = [descriptions.cluster(seen, words, on_map, places, rows) for rows in clusters]
+        words = TitleWords(snapshot.photos["title"].take(pa.array(snapshot.first_rows())).to_pylist())
+        categories = descriptions.categories(snapshot, words, on_map, places)
+        cluster_summaries = [descriptions.cluster(snapshot, words, on_map, places, rows) for rows in clusters]
     with stages.time("overlap"):
-        shares = category_overlap.overlap(graph, seen.category, len(seen.categories))
-        distances = category_overlap.distances(seen.embeddings, seen.category, len(seen.categories))
-    learned = _learned(seen, embedder.folder)
-    table = result_tables.photos_table(seen, graph, predicted, embedder.card.categories, learned, on_map, places)
+        shares = category_overlap.overlap(graph, snapshot.category, len(snapshot.categories))
+        distances = category_overlap.distances(snapshot.embeddings, snapshot.category, len(snapshot.categories))
+    in_training = _in_training(snapshot, embedder.folder)
+    table = result_tables.photos_table(
+        snapshot, graph, predicted, embedder.card.categories, in_training, on_map, places
+    )
     now = datetime.now(UTC)
     summary = Summary(
         files=now.strftime("%Y%m%dT%H%M%S%fZ"),
@@ -78,16 +80,16 @@ def run(
         made_at=now,
         changed_at=changed_at,
         photos=len(table),
-        listings=len(seen.first_rows()),
+        listings=len(snapshot.first_rows()),
         mapped_photos=len(on_map),
         categories=categories,
-        clusters=described,
+        clusters=cluster_summaries,
         overlap=shares.round(4).tolist(),
         distances=distances.round(4).tolist(),
         predicted_categories=embedder.card.categories if predicted else [],
-        confusion=descriptions.confusion(seen, predicted, len(embedder.card.categories)),
-        trained_on=int(learned.sum()),
-        suggestions=len(suspects),
+        confusion=descriptions.confusion(snapshot, predicted, len(embedder.card.categories)),
+        trained_on=int(in_training.sum()),
+        suggestions=len(suggested),
         duplicates={kind: sum(group.kind == kind for group in groups) for kind in KINDS},
         too_large_groups=too_large,
         unreadable_photos=unreadable,
@@ -99,24 +101,25 @@ def run(
         settings.folder,
         summary,
         table,
-        result_tables.suggestions_table(seen, suspects),
-        result_tables.groups_table(seen, groups, embedder.card.calibration),
+        result_tables.suggestions_table(snapshot, suggested),
+        result_tables.groups_table(snapshot, groups, embedder.card.calibration),
     )
 
 
-def _map(seen: Snapshot, limit: int) -> tuple[NDArray[np.int64], map_layout.Places, list[NDArray[np.int64]]]:
-    on_map = map_layout.even_sample(len(seen.listing), limit)
-    whole = len(on_map) == len(seen.listing)
-    places = map_layout.lay_out(seen.embeddings if whole else seen.embeddings[on_map])
+def _map(snapshot: Snapshot, limit: int) -> tuple[NDArray[np.int64], map_layout.Places, list[NDArray[np.int64]]]:
+    on_map = map_layout.even_sample(len(snapshot.listing), limit)
+    is_whole = len(on_map) == len(snapshot.listing)
+    places = map_layout.lay_out(snapshot.embeddings if is_whole else snapshot.embeddings[on_map])
     return on_map, places, map_layout.dense_places(places)
 
 
-def _learned(seen: Snapshot, folder: Path | None) -> NDArray[np.bool_]:
-    known = trained_on(folder) if folder else frozenset[str]()
-    firsts = seen.first_rows()
-    ids = seen.photos["listing_id"].take(pa.array(firsts)).to_pylist()
-    learned = np.array([listing_hash(one) in known for one in ids], bool)
-    return np.repeat(learned, np.diff(firsts, append=len(seen.listing)))
+def _in_training(snapshot: Snapshot, folder: Path | None) -> NDArray[np.bool_]:
+    """Return for each photo whether the model was trained on its listing."""
+    hashes = trained_on(folder) if folder else frozenset[str]()
+    firsts = snapshot.first_rows()
+    ids = snapshot.photos["listing_id"].take(pa.array(firsts)).to_pylist()
+    in_training = np.array([listing_hash(listing_id) in hashes for listing_id in ids], bool)
+    return np.repeat(in_training, np.diff(firsts, append=len(snapshot.listing)))
 
 
 def _used(settings: InsightsSettings, curve: Calibration | None) -> Used:

@@ -1,4 +1,4 @@
-"""The live collection -> columns and vectors in one order: by category, listing, photo."""
+"""A snapshot of the live collection: columns and vectors, sorted by category, listing and photo."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The photos of one moment. Rows are sorted by category, then listing: each has its rows side by side.
+    """The photos at one time. Rows are sorted by category, then listing, so that the rows of each are contiguous.
 
-    `photos` has the columns above; `embeddings` (n, dim); `category` and `listing` (n,) number what they name, the
-    former by its place in `categories`.
+    `photos` has the columns above; `embeddings` is (n, dim). `category` (n,) has indices in `categories`;
+    `listing` (n,) numbers the listings.
     """
 
     photos: pa.Table
@@ -45,19 +45,19 @@ class Snapshot:
     listing: NDArray[np.int32]
 
     def first_rows(self) -> NDArray[np.int64]:
-        """The first row of each listing (listings,)."""
+        """Return the first row of each listing (listings,)."""
         return first_rows(self.listing)
 
 
 def first_rows(numbers: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Where each run of equal numbers begins."""
+    """Return the start of each run of equal numbers."""
     return np.flatnonzero(np.diff(numbers, prepend=-1))
 
 
 def read_snapshot(photos: PhotoCollection, progress: Progress) -> Snapshot:
-    """Read every photo. What is written or removed meanwhile may be in it or not. Raises CollectionMissing.
+    """Read every photo. Photos written or removed during the read may be included or not. Raises CollectionMissing.
 
-    Vectors go straight to their places: at no time are there two copies of them.
+    Vectors are written directly to their rows, so that there is never a second copy of them.
     """
     count = photos.reader.count()
     with progress("Reading records", count) as advance:
@@ -68,7 +68,7 @@ def read_snapshot(photos: PhotoCollection, progress: Progress) -> Snapshot:
     table = pa.Table.from_batches(batches, schema=_SCHEMA)
     if not len(table):
         raise CollectionMissing("There is no photo in the collection.", hint="marketlens ingest EXPORT")
-    # A Milvus that compacts during a scan may give a row twice.
+    # Milvus may return a row twice if it compacts during a scan.
     table = _sorted(_unique(table))
     ids = pc.cast(table["photo_id"], pa.large_string()).combine_chunks()
     embeddings = np.zeros((len(table), photos.info().dim), np.float32)
@@ -88,7 +88,7 @@ def read_snapshot(photos: PhotoCollection, progress: Progress) -> Snapshot:
 
 
 def snapshot(table: pa.Table, embeddings: Embeddings) -> Snapshot:
-    """Number the categories and listings of rows that are sorted already."""
+    """Return a snapshot of sorted rows: number their categories and listings."""
     names = pc.unique(table["category"]).to_pylist()  # sorted, as the rows are
     category = pc.index_in(table["category"], pa.array(names, pa.string())).to_numpy().astype(np.int32)
     listing = table["listing_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int32)
@@ -96,7 +96,7 @@ def snapshot(table: pa.Table, embeddings: Embeddings) -> Snapshot:
 
 
 def blocks(starts: NDArray[np.int64], count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut rows 0 to `count` into blocks of about `size` that end where one of the runs does that begin at `starts`."""
+    """Split rows 0 to `count` into blocks of about `size`, without splitting the runs that begin at `starts`."""
     begin = 0
     for end in (*starts[1:].tolist(), count):
         if end - begin >= size or end == count:
@@ -105,13 +105,13 @@ def blocks(starts: NDArray[np.int64], count: int, size: int) -> Iterator[tuple[i
 
 
 def _columns(batch: list[StoredPhoto]) -> dict[str, list[object]]:
-    listings = [one.photo.listing for one in batch]
-    of_listing = ("listing_id", "title", "category", "subcategory", "price", "currency", "location", "listed_at")
+    listings = [stored.photo.listing for stored in batch]
+    listing_columns = ("listing_id", "title", "category", "subcategory", "price", "currency", "location", "listed_at")
     return {
-        "photo_id": [one.photo.photo_id for one in batch],
-        **{name: [getattr(listing, name) for listing in listings] for name in of_listing},
-        "uri": [one.photo.uri for one in batch],
-        "sha256": [one.sha256 for one in batch],
+        "photo_id": [stored.photo.photo_id for stored in batch],
+        **{name: [getattr(listing, name) for listing in listings] for name in listing_columns},
+        "uri": [stored.photo.uri for stored in batch],
+        "sha256": [stored.sha256 for stored in batch],
     }
 
 
@@ -123,5 +123,5 @@ def _unique(table: pa.Table) -> pa.Table:
     if pc.count_distinct(table["photo_id"]).as_py() == len(table):
         return table
     numbered = table.append_column("row", pa.array(np.arange(len(table))))
-    kept = numbered.group_by("photo_id").aggregate([("row", "max")])["row_max"]
-    return table.take(kept)
+    last_rows = numbered.group_by("photo_id").aggregate([("row", "max")])["row_max"]
+    return table.take(last_rows)

@@ -1,9 +1,9 @@
-"""Insights on disk: written whole or not at all, read by the API.
+"""Insights on disk: written completely or not at all, and read by the API.
 
-    <folder>/<collection>/insights.json            what the run found; names the folder of its tables
+    <folder>/<collection>/insights.json            the summary of a run; names the folder of its tables
     <folder>/<collection>/<run>/photos.parquet     and suggestions.parquet, duplicates.parquet
 
-`insights.json` is replaced last and in one step, so a reader sees one run or the other, never parts of both.
+`insights.json` is replaced last and in one step, so a reader sees either run, never parts of both.
 """
 
 import shutil
@@ -29,7 +29,7 @@ SUMMARY, PHOTOS, SUGGESTIONS, DUPLICATES = (
     "duplicates.parquet",
 )
 FORMAT = 1
-_RUN_AGAIN = "marketlens insights"
+_HINT = "marketlens insights"
 _ABANDONED_SECONDS = 86_400
 
 PHOTO_SCHEMA = pa.schema(
@@ -85,7 +85,7 @@ DUPLICATE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Insights:
-    """What the last run found in a collection. Read only; safe for threads.
+    """The results of the last run for a collection. Read-only and thread-safe.
 
     `photos` is sorted by category, listing, photo; `suggestions` and `duplicates` by rank. Columns: the schemas above.
     """
@@ -99,18 +99,18 @@ class Insights:
 
     @classmethod
     def open(cls, folder: Path, collection: str) -> "Insights":
-        """Read what was found in this collection. Raises InsightsMissing."""
+        """Read the insights of a collection. Raises InsightsMissing."""
         path = folder / collection / SUMMARY
-        read = None
+        previous = None
         try:
-            # A run that ends while its predecessors' tables are read may remove them; then there is another to read.
-            while (named := _files_of(path)) != read:
-                read = named
+            # A run that ends during this read may remove the older tables; then read the tables of that run.
+            while (files := _files_of(path)) != previous:
+                previous = files
                 with suppress(FileNotFoundError):
                     return cls._read(path)
         except (OSError, pa.ArrowException, ValidationError, UnicodeDecodeError) as error:
-            raise InsightsMissing(f"{path} and its tables cannot be read: {error}", hint=_RUN_AGAIN) from error
-        raise InsightsMissing(f"Nobody has looked at the collection {collection} as a whole yet.", hint=_RUN_AGAIN)
+            raise InsightsMissing(f"{path} and its tables cannot be read: {error}", hint=_HINT) from error
+        raise InsightsMissing(f"There are no insights for the collection {collection} yet.", hint=_HINT)
 
     @classmethod
     def _read(cls, path: Path) -> "Insights":
@@ -122,23 +122,23 @@ class Insights:
         return cls(summary, photos, suggestions, duplicates, path, stamp)
 
     def is_current(self) -> bool:
-        """Whether no other run has ended since this was read; a question to the file system alone."""
+        """Return whether these are still the insights of the last run. Only checks the file's inode and time."""
         try:
             return _stamp(self.path) == self.stamp
         except OSError:
             return False
 
     def on_map(self, limit: int) -> pa.Table:
-        """Photos with a place on the map, or an even sample of `limit` of them."""
+        """Return the photos with a position on the map, or an even sample of `limit` of them."""
         rows = np.flatnonzero(pc.is_valid(self.photos["x"]).to_numpy())
         if len(rows) > limit:
             rows = rows[np.linspace(0, len(rows) - 1, limit).round().astype(np.int64)]
         return self.photos.take(pa.array(rows))
 
     def select(self, *, category: str | None = None, predicted: str | None = None, outliers: bool = False) -> pa.Table:
-        """Photos of the seller's category, of the model's, or both; in an order that stays.
+        """Return photos by the seller's category, the model's category, or both; in a stable order.
 
-        `outliers`: the least typical of their category first, those without a score left out.
+        `outliers`: the least typical of their category first, without those that have no score.
         """
         chosen = self.photos
         if category is not None:
@@ -151,11 +151,11 @@ class Insights:
         return chosen
 
     def photos_by_id(self, photo_ids: list[str]) -> dict[str, dict[str, object]]:
-        """Rows of these photos by id; those that were not there are left out."""
+        """Return the rows of these photos by id; missing ones are left out."""
         return {str(row["photo_id"]): row for row in self._rows(self._photo_rows, photo_ids)}
 
     def listings(self, listing_ids: list[str]) -> dict[str, list[dict[str, object]]]:
-        """Rows of the photos of these listings, by listing id."""
+        """Return the rows of these listings' photos, by listing id."""
         found: dict[str, list[dict[str, object]]] = {}
         for row in self._rows(self._listing_rows, listing_ids):
             found.setdefault(str(row["listing_id"]), []).append(row)
@@ -175,62 +175,63 @@ class Insights:
 
 
 class _Index:
-    """Rows by id: 8 bytes a row beside the ids, where a dict of a million would take hundreds of MB."""
+    """Row numbers by id. Takes 8 bytes per row beside the ids; a dict of a million rows would take hundreds of MB."""
 
     def __init__(self, ids: pa.ChunkedArray) -> None:
         self._ids = ids
         self._order = pc.sort_indices(ids).to_numpy()
 
-    def rows(self, wanted: list[str]) -> list[int]:
-        """Rows that have one of these ids, in the order of `wanted`."""
+    def rows(self, ids: list[str]) -> list[int]:
+        """Return the rows that have one of these ids, in the order of `ids`."""
         found: list[int] = []
-        for one in wanted:
-            at = self._first(one)
-            while at < len(self._order) and self._id(at) == one:
-                found.append(int(self._order[at]))
-                at += 1
+        for wanted_id in ids:
+            position = self._first(wanted_id)
+            while position < len(self._order) and self._id(position) == wanted_id:
+                found.append(int(self._order[position]))
+                position += 1
         return found
 
-    def _first(self, one: str) -> int:
+    def _first(self, wanted_id: str) -> int:
+        """Return the first sorted position whose id is not smaller (binary search)."""
         low, high = 0, len(self._order)
         while low < high:
             middle = (low + high) // 2
-            if self._id(middle).encode() < one.encode():
+            if self._id(middle).encode() < wanted_id.encode():
                 low = middle + 1
             else:
                 high = middle
         return low
 
-    def _id(self, at: int) -> str:
-        return str(self._ids[int(self._order[at])].as_py())
+    def _id(self, position: int) -> str:
+        return str(self._ids[int(self._order[position])].as_py())
 
 
 def save(folder: Path, summary: Summary, photos: pa.Table, suggestions: pa.Table, duplicates: pa.Table) -> Path:
-    """Write the tables to a folder of their own, then replace `insights.json`.
+    """Write the tables to a new folder, then replace `insights.json`. Return its path.
 
-    The tables of the run before stay for those who are reading them; older ones go. Returns where `insights.json` is.
-    Raises OutputFailed; what was there then stays.
+    The tables of the previous run stay for their current readers; older ones are removed. Raises OutputFailed; the
+    previous insights then stay.
     """
-    place = folder / summary.collection
-    draft, run = place / f".{summary.files}", place / summary.files
+    directory = folder / summary.collection
+    draft, run = directory / f".{summary.files}", directory / summary.files
     try:
         draft.mkdir(parents=True)
         for name, table in ((PHOTOS, photos), (SUGGESTIONS, suggestions), (DUPLICATES, duplicates)):
             pq.write_table(table, draft / name, compression="zstd")
         (draft / SUMMARY).write_text(summary.model_dump_json(indent=1) + "\n")
-        before = _files_of(place / SUMMARY)
+        previous = _files_of(directory / SUMMARY)
         draft.rename(run)
-        (run / SUMMARY).replace(place / SUMMARY)
+        (run / SUMMARY).replace(directory / SUMMARY)
     except OSError as error:
         raise OutputFailed(f"{run} could not be written: {error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    for other in place.iterdir():
-        # Another run may be writing its draft now; a killed one will not go on.
-        drafted = other.name.startswith(".") and time.time() - other.stat().st_mtime < _ABANDONED_SECONDS
-        if other.is_dir() and other.name not in (run.name, before) and not drafted:
+    for other in directory.iterdir():
+        # A recent draft may be of a run in progress; an old one is of a killed run.
+        is_in_progress = other.name.startswith(".") and time.time() - other.stat().st_mtime < _ABANDONED_SECONDS
+        if other.is_dir() and other.name not in (run.name, previous) and not is_in_progress:
             shutil.rmtree(other, ignore_errors=True)
-    return place / SUMMARY
+    return directory / SUMMARY
 
 
 def _files_of(path: Path) -> str:

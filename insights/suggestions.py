@@ -1,4 +1,4 @@
-"""Listings whose category is probably wrong: what the category head and the neighbours say against the seller. Pure."""
+"""Listings whose category is probably wrong, according to the category head and the neighbours. Pure."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ EVIDENCE = 6
 _BLOCK = 4_096
 
 Classify = Callable[[Embeddings], Embeddings | None]
-"""Embeddings (n, dim) -> probabilities (n, categories of the model), None without a category head."""
+"""Embeddings (n, dim) -> probabilities (n, categories of the model); None without a category head."""
 Shares = NDArray[np.float64]
 """A share for each of the collection's categories: (n, categories)."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A listing by its first row, the row that disagrees most, and two categories by number.
+    """A listing by its first row, its photo that disagrees most by row, and two categories by index.
 
-    Probabilities are None where the head does not know the category.
+    Probabilities are None if the head does not know the category.
     """
 
     listing_row: int
@@ -42,32 +42,35 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class _Voices:
-    """What is said of some photos, or of some listings. `known` (categories,): which ones the head has."""
+class _CategoryShares:
+    """Shares by the category head and by the neighbours, of photos or of listings.
+
+    `known` (categories,) marks the categories that the head knows.
+    """
 
     head: Shares
     near: Shares
     known: NDArray[np.bool_]
 
     def mean(self, own: NDArray[np.int32]) -> Shares:
-        """Of both voices; of the neighbours alone where the head does not know the seller's category, or another."""
+        """Return the mean of both, or the neighbours' share if the head does not know that category or the seller's."""
         both = np.where(self.known, (self.head + self.near) / 2, self.near)
         return np.where(self.known[own, None], both, self.near)
 
-    def by_listing(self, starts: NDArray[np.int64]) -> "_Voices":
-        """Averaged over the photos of each listing."""
+    def by_listing(self, starts: NDArray[np.int64]) -> "_CategoryShares":
+        """Return the averages over the photos of each listing."""
         sizes = np.diff(starts, append=len(self.near))[:, None]
-        return _Voices(
+        return _CategoryShares(
             np.add.reduceat(self.head, starts) / sizes, np.add.reduceat(self.near, starts) / sizes, self.known
         )
 
-    def told(self, row: int, category: int) -> float | None:
-        """The head's probability."""
+    def head_probability(self, row: int, category: int) -> float | None:
+        """Return the head's probability, None if it does not know the category."""
         return float(self.head[row, category]) if self.known[category] else None
 
 
 def predict(embeddings: Embeddings, classify: Classify) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
-    """Number of the most probable category of the model, and its probability, for each photo; None without a head."""
+    """Return the index of each photo's most probable category and its probability; None without a category head."""
     names = np.empty(len(embeddings), np.int32)
     confidence = np.empty(len(embeddings), np.float32)
     for start in range(0, len(embeddings), _BLOCK):
@@ -89,17 +92,17 @@ def suggestions(
     classify: Classify,
     head_categories: list[str],
 ) -> list[Suggestion]:
-    """Suspected listings, the most certain first.
+    """Return the listings that are probably in a wrong category, the most certain first.
 
-    Two voices, each a share for every category, averaged over the listing's photos: the category head, and the
-    neighbours. `certainty` is what their mean gives the suggested category, of what it gives that and the seller's
-    together; a little is added to both, so that a share of nothing at all is no certainty. Listings without a category
-    have the name '', which is never suggested.
+    The category head and the neighbours each give every category a share, averaged over the listing's photos.
+    `certainty` is the suggested category's mean share, divided by the sum of that and the seller's. SMOOTHING is added
+    to both, so that a tiny share against zero is no certainty. Listings without a category have the name '', which is
+    never suggested.
     """
     places = {name: number for number, name in enumerate(head_categories)}
     known = np.array([name in places for name in categories])
     columns = [places[name] for name in categories if name in places]
-    named = np.array([name != "" for name in categories])
+    has_name = np.array([name != "" for name in categories])
     found: list[Suggestion] = []
     for begin, end in blocks(first_rows(listing), len(listing), _BLOCK):
         near = _neighbour_shares(graph, category, slice(begin, end), len(categories))
@@ -107,55 +110,57 @@ def suggestions(
         probabilities = classify(embeddings[begin:end]) if columns else None
         if probabilities is not None:
             head[:, known] = probabilities[:, columns]
-        voices = _Voices(head, near, known if probabilities is not None else np.zeros_like(known))
-        found += _suspects(begin, category[begin:end], listing[begin:end], voices, category, graph, named)
-    return sorted(found, key=lambda one: (-one.certainty, one.listing_row))
+        shares = _CategoryShares(head, near, known if probabilities is not None else np.zeros_like(known))
+        found += _suggest(begin, category[begin:end], listing[begin:end], shares, category, graph, has_name)
+    return sorted(found, key=lambda suggestion: (-suggestion.certainty, suggestion.listing_row))
 
 
 def _neighbour_shares(graph: Graph, category: NDArray[np.int32], rows: slice, count: int) -> Shares:
     near = graph.rows[rows]
-    there = near >= 0
-    photo = np.broadcast_to(np.arange(len(near))[:, None], near.shape)[there]
-    votes = np.bincount(photo * count + category[near[there]], minlength=len(near) * count).reshape(len(near), count)
-    return np.asarray(votes / np.maximum(there.sum(axis=1, keepdims=True), 1))
+    is_present = near >= 0
+    photo = np.broadcast_to(np.arange(len(near))[:, None], near.shape)[is_present]
+    votes = np.bincount(photo * count + category[near[is_present]], minlength=len(near) * count).reshape(
+        len(near), count
+    )
+    return np.asarray(votes / np.maximum(is_present.sum(axis=1, keepdims=True), 1))
 
 
-def _suspects(
+def _suggest(
     begin: int,
     own: NDArray[np.int32],
     listing: NDArray[np.int32],
-    photos: _Voices,
+    photos: _CategoryShares,
     category: NDArray[np.int32],
     graph: Graph,
-    named: NDArray[np.bool_],
+    has_name: NDArray[np.bool_],
 ) -> Iterator[Suggestion]:
     starts = first_rows(listing)
     listings = photos.by_listing(starts)
     mean, by_photo = listings.mean(own[starts]), photos.mean(own)
-    at = np.arange(len(starts))
-    sellers = mean[at, own[starts]]
-    # Nobody is told to file a listing nowhere.
-    others = np.where(named, mean, 0)
-    others[at, own[starts]] = 0
-    # Where nothing speaks for another category, the best one may be the seller's: with a certainty of a half at most.
+    all_rows = np.arange(len(starts))
+    sellers = mean[all_rows, own[starts]]
+    # Never suggest the missing category.
+    others = np.where(has_name, mean, 0)
+    others[all_rows, own[starts]] = 0
+    # If no other category has a share, the best one may be the seller's own; its certainty is then at most one half.
     best = others.argmax(axis=1)
-    certainty = (others[at, best] + SMOOTHING) / (others[at, best] + sellers + 2 * SMOOTHING)
+    certainty = (others[all_rows, best] + SMOOTHING) / (others[all_rows, best] + sellers + 2 * SMOOTHING)
     ends = np.append(starts[1:], len(own))
-    for one in np.flatnonzero(certainty >= MIN_CERTAINTY).tolist():
-        suggested, seller = int(best[one]), int(own[starts[one]])
-        photo = int(begin + starts[one] + by_photo[starts[one] : ends[one], suggested].argmax())
-        there = graph.rows[photo] >= 0
-        rows, cosines = graph.rows[photo][there], graph.cosines[photo][there]
+    for number in np.flatnonzero(certainty >= MIN_CERTAINTY).tolist():
+        suggested, seller = int(best[number]), int(own[starts[number]])
+        photo = int(begin + starts[number] + by_photo[starts[number] : ends[number], suggested].argmax())
+        is_present = graph.rows[photo] >= 0
+        rows, cosines = graph.rows[photo][is_present], graph.cosines[photo][is_present]
         order = np.lexsort((-cosines, category[rows] != suggested))[:EVIDENCE]
         yield Suggestion(
-            listing_row=int(begin + starts[one]),
+            listing_row=int(begin + starts[number]),
             photo_row=photo,
             category=seller,
             suggested=suggested,
-            certainty=float(certainty[one]),
-            head_probability=listings.told(one, suggested),
-            seller_probability=listings.told(one, seller),
-            neighbour_share=float(listings.near[one, suggested]),
+            certainty=float(certainty[number]),
+            head_probability=listings.head_probability(number, suggested),
+            seller_probability=listings.head_probability(number, seller),
+            neighbour_share=float(listings.near[number, suggested]),
             neighbours=rows[order],
             similarities=cosines[order],
         )

@@ -1,4 +1,4 @@
-"""What `insights.json` says: the collection as a whole, and how it was looked at."""
+"""The contents of `insights.json`: the summary of the collection, and the parameters of the run."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class CategorySummary(BaseModel):
-    """A root category: its size, the words of its titles, where it lies on the map."""
+    """A root category: its size, the words of its titles, its position on the map."""
 
     category: str
     listings: int
@@ -17,7 +17,7 @@ class CategorySummary(BaseModel):
 
 
 class Cluster(BaseModel):
-    """A dense place of the map."""
+    """A cluster of the map."""
 
     x: float
     y: float
@@ -27,7 +27,7 @@ class Cluster(BaseModel):
 
 
 class Used(BaseModel):
-    """By which numbers the lists were made."""
+    """The parameters of the run."""
 
     neighbours: int
     outlier_neighbours: int
@@ -40,7 +40,7 @@ class Used(BaseModel):
 
 
 class Summary(BaseModel):
-    """The collection as a whole. Matrices have a row, and `overlap` and `distances` a column, for each category."""
+    """The summary of a collection. Matrices have a row for each category, `overlap` and `distances` also a column."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,7 +49,7 @@ class Summary(BaseModel):
     collection: str
     model_fingerprint: str
     made_at: datetime
-    changed_at: int = Field(description="PhotoCollection.changed_at() when it was read, in Unix seconds")
+    changed_at: int = Field(description="time of the collection's last change when it was read, in Unix seconds")
     photos: int
     listings: int
     mapped_photos: int
@@ -62,7 +62,9 @@ class Summary(BaseModel):
     trained_on: int = Field(description="photos whose listings the model was trained or chosen on")
     suggestions: int
     duplicates: dict[str, int] = Field(description="groups by kind")
-    too_large_groups: int = Field(description="left out: more than 200 listings with one picture, a placeholder")
+    too_large_groups: int = Field(
+        description="groups that were left out: more than 200 listings share a picture, a placeholder"
+    )
     unreadable_photos: int = Field(description="photos that could not be compared by their pixels")
     used: Used
     seconds: dict[str, float] = Field(description="by stage")

@@ -1,16 +1,16 @@
-// The photo, and the part of it that counts: drag to draw it, arrow keys to move it, Shift + arrow keys to size it.
+// A photo and a selected part of it: drag to draw the part, arrow keys to move it, Shift + arrow keys to resize it.
 export default function ({ data, parentElement, setStateValue }) {
   const frame = parentElement.querySelector(".frame")
   const photo = parentElement.querySelector("img")
   const part = parentElement.querySelector(".part")
   const whole = parentElement.querySelector("button")
-  const LEAST = 0.08
+  const MIN_SIZE = 0.08
   const STEP = 0.02
   let box = data.box
 
   photo.src = data.source
   photo.alt = data.alt
-  frame.setAttribute("aria-label", `${data.alt}. Arrow keys mark a part of it, with Shift they size it, Escape takes all of it.`)
+  frame.setAttribute("aria-label", `${data.alt}. Arrow keys select and move a part of it, Shift + arrow keys resize the part, Escape selects the whole photo.`)
 
   const round = (share) => Math.round(share * 1000) / 1000
   const within = (share, low, high) => Math.min(Math.max(share, low), high)
@@ -22,7 +22,7 @@ export default function ({ data, parentElement, setStateValue }) {
       part.style[name] = `${share * 100}%`
   }
 
-  function tell() {
+  function report() {
     draw()
     setStateValue("box", box)
   }
@@ -59,14 +59,14 @@ export default function ({ data, parentElement, setStateValue }) {
   frame.onpointerup = frame.onpointercancel = (event) => {
     if (!start) return
     start = null
-    // A mere click, or a part too small to show anything, changes nothing.
-    const drawn = box !== before && box.width >= LEAST && box.height >= LEAST && event.type === "pointerup"
-    if (drawn) return tell()
+    // A click, or a part that is too small to search by, changes nothing.
+    const drawn = box !== before && box.width >= MIN_SIZE && box.height >= MIN_SIZE && event.type === "pointerup"
+    if (drawn) return report()
     box = before
     draw()
   }
 
-  let waiting = null
+  let timer = null
   frame.onkeydown = (event) => {
     const [right, down] = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key] ?? []
     if (event.key === "Escape" && box) box = null
@@ -75,8 +75,8 @@ export default function ({ data, parentElement, setStateValue }) {
     else if (event.shiftKey)
       box = {
         ...box,
-        width: round(within(box.width + right * STEP, LEAST, 1 - box.x)),
-        height: round(within(box.height + down * STEP, LEAST, 1 - box.y)),
+        width: round(within(box.width + right * STEP, MIN_SIZE, 1 - box.x)),
+        height: round(within(box.height + down * STEP, MIN_SIZE, 1 - box.y)),
       }
     else
       box = {
@@ -86,16 +86,16 @@ export default function ({ data, parentElement, setStateValue }) {
       }
     event.preventDefault()
     draw()
-    clearTimeout(waiting)
-    waiting = setTimeout(tell, 500)
+    clearTimeout(timer)
+    timer = setTimeout(report, 500)
   }
 
   whole.onclick = () => {
     box = null
-    tell()
+    report()
     frame.focus()
   }
 
   draw()
-  return () => clearTimeout(waiting)
+  return () => clearTimeout(timer)
 }

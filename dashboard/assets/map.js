@@ -1,23 +1,23 @@
-// A map of many points: dots written straight into pixels, so that tens of thousands are drawn anew in each frame.
-const NEAR = 9 // pixels within which a point counts as pointed at
-const CLICK = 4 // pixels that a hand may move while it clicks
-const MOST_ZOOM = 60
-const MOST_CORNERS = 60
+// A map of many points: dots are written directly to pixels, so that each frame can redraw tens of thousands.
+const NEAR = 9 // the pointer selects the nearest point within this many pixels
+const CLICK = 4 // the pointer may move this many pixels during a click
+const MAX_ZOOM = 60
+const MAX_CORNERS = 60
 
 export default function ({ data, parentElement, setStateValue }) {
   const find = (selector) => parentElement.querySelector(selector)
   const [map, canvas, shape, labels, card] = [".map", "canvas", "polygon", ".labels", ".card"].map(find)
   const { x, y, colour } = data
-  // What the user has done to the view outlives a change of the data.
+  // The user's view survives a change of the data.
   const view = (parentElement.view ??= { zoom: 1, x: 0, y: 0, mode: "lasso" })
   const palette = new Uint32Array(data.palette.map(asPixel))
   let chosen = data.chosen
   let isChosen = chosenPoints(chosen)
-  let drawn = null // the corners of what is being drawn, in pixels
+  let drawn = null // the corners of the shape that the user is drawing, in pixels
   let width, height, ratio, pixels, image
-  let due = 0
+  let frameRequest = 0
 
-  // From the map, -1 to 1, to the window, and back.
+  // Convert map coordinates (-1 to 1) to pixels, and back.
   const across = (value) => width / 2 + (value - view.x) * view.zoom * width * 0.48
   const down = (value) => height / 2 - (value - view.y) * view.zoom * height * 0.47
   const mapX = (px) => view.x + (px - width / 2) / (view.zoom * width * 0.48)
@@ -40,8 +40,8 @@ export default function ({ data, parentElement, setStateValue }) {
   }
 
   function redraw() {
-    due ||= requestAnimationFrame(() => {
-      due = 0
+    frameRequest ||= requestAnimationFrame(() => {
+      frameRequest = 0
       if (!width) return
       drawDots()
       drawShape()
@@ -49,14 +49,14 @@ export default function ({ data, parentElement, setStateValue }) {
     })
   }
 
-  // A disc as offsets, its rim apart: the rim never covers another dot, which keeps crowded dots apart.
+  // A disc as pixel offsets, with a separate rim: the rim never covers another dot, so that crowded dots stay distinct.
   function disc(radius) {
     const [inner, rim] = [[], []]
     for (let v = -Math.ceil(radius); v <= radius; v++)
       for (let u = -Math.ceil(radius); u <= radius; u++) {
-        const far = Math.hypot(u, v)
-        if (far <= radius - 0.7) inner.push(v * canvas.width + u)
-        else if (far <= radius) rim.push(v * canvas.width + u)
+        const distance = Math.hypot(u, v)
+        if (distance <= radius - 0.7) inner.push(v * canvas.width + u)
+        else if (distance <= radius) rim.push(v * canvas.width + u)
       }
     return { inner, rim, reach: Math.ceil(radius) }
   }
@@ -94,7 +94,7 @@ export default function ({ data, parentElement, setStateValue }) {
       const span = labels.children[i]
       const [wide, high] = (span.extent ??= [span.offsetWidth, span.offsetHeight])
       const [px, py] = [across(label.x), down(label.y)]
-      // At the edge of the map a label stays within it.
+      // Keep labels at the edge inside the map.
       const left = Math.min(Math.max(px - wide / 2, 2), width - wide - 2)
       const top = Math.min(Math.max(py - high / 2, 2), height - high - 2)
       const free =
@@ -113,13 +113,13 @@ export default function ({ data, parentElement, setStateValue }) {
   }
 
   function inside(area, px, py) {
-    let isIn = false
+    let isInside = false
     for (let i = 0, j = area.length - 1; i < area.length; j = i++) {
       const [ax, ay] = area[i]
       const [bx, by] = area[j]
-      if (ay > py !== by > py && px < ((bx - ax) * (py - ay)) / (by - ay) + ax) isIn = !isIn
+      if (ay > py !== by > py && px < ((bx - ax) * (py - ay)) / (by - ay) + ax) isInside = !isInside
     }
-    return isIn
+    return isInside
   }
 
   function chosenPoints(choice) {
@@ -136,11 +136,11 @@ export default function ({ data, parentElement, setStateValue }) {
   }
 
   function nearest(px, py) {
-    let [best, least] = [-1, NEAR ** 2]
+    let [best, shortest] = [-1, NEAR ** 2]
     for (let i = 0; i < x.length; i++) {
       if (colour[i] < 0) continue
-      const far = (across(x[i]) - px) ** 2 + (down(y[i]) - py) ** 2
-      if (far < least) [best, least] = [i, far]
+      const distance = (across(x[i]) - px) ** 2 + (down(y[i]) - py) ** 2
+      if (distance < shortest) [best, shortest] = [i, distance]
     }
     return best
   }
@@ -163,7 +163,7 @@ export default function ({ data, parentElement, setStateValue }) {
 
   function zoom(factor, px = width / 2, py = height / 2) {
     const [cx, cy] = [mapX(px), mapY(py)]
-    view.zoom = Math.min(Math.max(view.zoom * factor, 1), MOST_ZOOM)
+    view.zoom = Math.min(Math.max(view.zoom * factor, 1), MAX_ZOOM)
     view.x += cx - mapX(px)
     view.y += cy - mapY(py)
     keepInSight()
@@ -191,9 +191,9 @@ export default function ({ data, parentElement, setStateValue }) {
     return [[left, top], [right, top], [right, bottom], [left, bottom]]
   }
 
-  // The area in the map's own measure, short enough for an address.
+  // The area in map coordinates, short enough for a URL.
   function asArea(outline) {
-    const step = Math.ceil(outline.length / MOST_CORNERS)
+    const step = Math.ceil(outline.length / MAX_CORNERS)
     const round = (value) => Math.round(value * 1000) / 1000
     return outline.filter((_, i) => i % step === 0).map(([px, py]) => [round(mapX(px)), round(mapY(py))])
   }
@@ -214,8 +214,8 @@ export default function ({ data, parentElement, setStateValue }) {
     if (!last) return showCard(event.pointerType === "mouse" ? nearest(...at) : -1, ...at)
     if (fingers.size === 2) {
       const other = [...fingers].find(([id]) => id !== event.pointerId)[1]
-      const apart = (one) => Math.hypot(one[0] - other[0], one[1] - other[1]) || 1
-      zoom(apart(at) / apart(last), (at[0] + other[0]) / 2, (at[1] + other[1]) / 2)
+      const distance = (finger) => Math.hypot(finger[0] - other[0], finger[1] - other[1]) || 1
+      zoom(distance(at) / distance(last), (at[0] + other[0]) / 2, (at[1] + other[1]) / 2)
       move((at[0] - last[0]) / 2, (at[1] - last[1]) / 2)
       start = drawn = null
     } else if (start) {
@@ -242,7 +242,7 @@ export default function ({ data, parentElement, setStateValue }) {
   }
   map.onpointerleave = () => showCard(-1)
   const wheel = (event) => {
-    if (!event.ctrlKey && !event.metaKey) return // the page scrolls
+    if (!event.ctrlKey && !event.metaKey) return // let the page scroll
     event.preventDefault()
     zoom(Math.exp(-event.deltaY / 300), ...corners(event))
   }
@@ -273,7 +273,7 @@ export default function ({ data, parentElement, setStateValue }) {
   }
   for (const button of parentElement.querySelectorAll("[data-act]")) button.onclick = acts[button.dataset.act]
 
-  map.setAttribute("aria-label", `${data.alt} Arrow keys move, + and - zoom, Enter chooses what is in sight, Escape nothing.`)
+  map.setAttribute("aria-label", `${data.alt} Arrow keys move, + and - zoom, Enter selects everything in view, Escape clears the selection.`)
   setMode(view.mode)
   writeLabels()
   showCard(-1)
@@ -283,6 +283,6 @@ export default function ({ data, parentElement, setStateValue }) {
   return () => {
     watch.disconnect()
     map.removeEventListener("wheel", wheel)
-    cancelAnimationFrame(due)
+    cancelAnimationFrame(frameRequest)
   }
 }

@@ -1,4 +1,4 @@
-"""How the points of the map are coloured, and the legend that says so."""
+"""The colours of the points of the map, and their legend."""
 
 import itertools
 import math
@@ -12,23 +12,23 @@ from dashboard.widgets.categories import COLOURS
 from dashboard.widgets.tiles import price_in_words
 from search_api.schemas import MapColumns
 
-# Low to high; each is told from white and from black.
+# Low to high; each is visible on white and on black.
 SCALE = ("#3b6fd4", "#3a97c9", "#2fae9b", "#4bb062", "#9ab02f", "#d9a022", "#e0702c", "#d1362f")
 UNKNOWN = "#8a8f98"
 
 
 @dataclass(frozen=True)
 class Colouring:
-    """For each point its place in `labels` and `colours`."""
+    """Labels with their colours. `label_indices` has the index of each point's label."""
 
-    places: list[int]
+    label_indices: list[int]
     labels: list[str]
     colours: list[str]
 
     def counts(self, among: Sequence[int]) -> dict[str, int]:
-        """How many of these points each label has, in the order of the labels."""
-        counts = Counter(self.places[point] for point in among)
-        return {label: counts[place] for place, label in enumerate(self.labels) if counts[place]}
+        """Count the points `among` that have each label, in the order of the labels; without zeros."""
+        counts = Counter(self.label_indices[point] for point in among)
+        return {label: counts[index] for index, label in enumerate(self.labels) if counts[index]}
 
     @property
     def by_label(self) -> dict[str, str]:
@@ -37,7 +37,7 @@ class Colouring:
 
 
 def colour_by(columns: MapColumns, by: str) -> Colouring:
-    """Colour the points by what is known of them."""
+    """Colour the points by category, subcategory, price or confidence."""
     if by == "price":
         return _by_price(columns)
     if by == "confidence":
@@ -46,45 +46,49 @@ def colour_by(columns: MapColumns, by: str) -> Colouring:
 
 
 def _by_name(names: Sequence[str]) -> Colouring:
-    """Each of the most frequent names has its own colour; the rest share one."""
+    """Give each of the most frequent names its own colour; the rest share one."""
     frequent = [name for name, _ in Counter(names).most_common()]
-    own = frequent if len(frequent) <= len(COLOURS) else frequent[: len(COLOURS) - 1]
-    place = {name: number for number, name in enumerate(own)}
-    places = [place.get(name, len(own)) for name in names]
-    labels, colours = [name or "none" for name in own], COLOURS[: len(own)]
-    if len(own) < len(frequent):
-        labels, colours = [*labels, f"{len(frequent) - len(own)} others"], [*colours, UNKNOWN]
-    return Colouring(places, labels, colours)
+    shown = frequent if len(frequent) <= len(COLOURS) else frequent[: len(COLOURS) - 1]
+    index = {name: number for number, name in enumerate(shown)}
+    label_indices = [index.get(name, len(shown)) for name in names]
+    labels, colours = [name or "none" for name in shown], COLOURS[: len(shown)]
+    if len(shown) < len(frequent):
+        labels, colours = [*labels, f"{len(frequent) - len(shown)} others"], [*colours, UNKNOWN]
+    return Colouring(label_indices, labels, colours)
 
 
 def _by_price(columns: MapColumns) -> Colouring:
-    """Steps that hold about equally many; their bounds are round."""
+    """Colour by price, in steps with round bounds and about equally many points each."""
     known = [price for price in columns.price if price is not None]
     currencies = set(columns.currency) - {""}
     currency = currencies.pop() if len(currencies) == 1 else ""
     bounds = np.quantile(known, np.linspace(0, 1, len(SCALE) + 1)[1:-1]).tolist() if known else []
     return _by_steps(
-        columns.price, sorted({_round(bound) for bound in bounds if bound > 0}), lambda value: _short(value, currency)
+        columns.price,
+        sorted({_round(bound) for bound in bounds if bound > 0}),
+        lambda value: _short_price(value, currency),
     )
 
 
-def _by_steps(values: Sequence[float | None], bounds: Sequence[float], spell: Callable[[float], str]) -> Colouring:
+def _by_steps(values: Sequence[float | None], bounds: Sequence[float], to_text: Callable[[float], str]) -> Colouring:
     steps = len(bounds) + 1
     unknown = steps
-    places = [unknown if value is None else int(np.searchsorted(bounds, value, side="right")) for value in values]
+    label_indices = [
+        unknown if value is None else int(np.searchsorted(bounds, value, side="right")) for value in values
+    ]
     labels = [
-        *([f"below {spell(bounds[0])}"] if bounds else ["any"]),
-        *(f"{spell(low)} to {spell(high)}" for low, high in itertools.pairwise(bounds)),
-        *([f"{spell(bounds[-1])} or more"] if bounds else []),
+        *([f"below {to_text(bounds[0])}"] if bounds else ["any"]),
+        *(f"{to_text(low)} to {to_text(high)}" for low, high in itertools.pairwise(bounds)),
+        *([f"{to_text(bounds[-1])} or more"] if bounds else []),
     ]
     colours = [SCALE[round(step * (len(SCALE) - 1) / max(steps - 1, 1))] for step in range(steps)]
-    return Colouring(places, [*labels, "unknown"], [*colours, UNKNOWN])
+    return Colouring(label_indices, [*labels, "unknown"], [*colours, UNKNOWN])
 
 
 def _round(value: float) -> float:
-    """To two digits that matter."""
+    """Round to two significant digits."""
     return round(value, 1 - math.floor(math.log10(value)))
 
 
-def _short(value: float, currency: str) -> str:
+def _short_price(value: float, currency: str) -> str:
     return price_in_words(value, currency).removesuffix(".00")

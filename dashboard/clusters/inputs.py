@@ -1,4 +1,4 @@
-"""How the map is to be drawn."""
+"""The display options of the map."""
 
 import streamlit as st
 
@@ -8,7 +8,7 @@ from search_api.schemas import InsightsResponse
 
 
 def draw_inputs(insights: InsightsResponse) -> None:
-    """Draw the choices in the side bar."""
+    """Draw the options in the side bar."""
     with st.sidebar:
         st.header("Map")
         st.selectbox("Colour by", COLOURINGS, key="colour", format_func=str.capitalize)

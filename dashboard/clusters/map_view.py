@@ -1,4 +1,4 @@
-"""The map itself: what it is given to draw, what is said about it, and what was chosen on it."""
+"""The map with its data, caption, legend and selection."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,52 +7,53 @@ import streamlit as st
 
 from dashboard.clusters import map_component
 from dashboard.clusters.colouring import Colouring
-from dashboard.clusters.state import PARTS, MapState, state_of
+from dashboard.clusters.state import SECTIONS, MapState, selection_params
 from dashboard.widgets.categories import category_counts_html
 from dashboard.widgets.tiles import price_in_words
 from search_api.client import Client
 from search_api.schemas import InsightsResponse, MapColumns
 
 HOVER_PIXELS = 320
-NOT_DRAWN = -1
+HIDDEN = -1
 
 
 def draw_map(
     api: Client,
-    looked: MapState,
+    state: MapState,
     insights: InsightsResponse,
     columns: MapColumns,
     colouring: Colouring,
     drawn: Sequence[int],
 ) -> None:
-    """Draw the map with its explanation and legend."""
+    """Draw the map with its caption and legend."""
     st.caption(
-        f"{len(drawn):,} of {insights.photos:,} photos; those near each other look alike. Point at one to see it, "
-        "click to choose it, draw around many. Ctrl + wheel zooms, Shift + drag moves."
+        f"{len(drawn):,} of {insights.photos:,} photos; photos that look alike are near each other. Point at a photo "
+        "to see it, click to select it, or draw around several. Ctrl + wheel zooms, Shift + drag moves."
     )
     if insights.is_stale:
         st.warning(
-            "The catalogue has changed since this map was made. Anew: `marketlens insights`", icon=":material/update:"
+            "The catalogue has changed since this map was made. Update it with `marketlens insights`.",
+            icon=":material/update:",
         )
     map_component.draw_map(
         {
-            **points(columns, colouring, drawn),
-            "labels": labels(looked, insights),
-            "chosen": as_data(looked),
+            **point_data(columns, colouring, drawn),
+            "labels": label_data(state, insights),
+            "chosen": selection_data(state),
             "api": api.public_url,
             "photo_pixels": HOVER_PIXELS,
-            "alt": f"Map of {len(drawn):,} photos, coloured by {looked.colour}.",
+            "alt": f"Map of {len(drawn):,} photos, coloured by {state.colour}.",
         },
-        _keep_chosen,
+        _store_selection,
     )
     st.html(category_counts_html(colouring.counts(drawn), colouring.by_label))
 
 
-def points(columns: MapColumns, colouring: Colouring, drawn: Sequence[int]) -> dict[str, Any]:
-    """What is drawn of each photo, and what its card says."""
-    colour = [NOT_DRAWN] * len(columns.x)
+def point_data(columns: MapColumns, colouring: Colouring, drawn: Sequence[int]) -> dict[str, Any]:
+    """Return the points and the texts of their cards, as the map component needs them."""
+    colour = [HIDDEN] * len(columns.x)
     for point in drawn:
-        colour[point] = colouring.places[point]
+        colour[point] = colouring.label_indices[point]
     prices = zip(columns.price, columns.currency, strict=True)
     predicted = zip(columns.predicted_category, columns.confidence, strict=True)
     return {
@@ -71,34 +72,34 @@ def points(columns: MapColumns, colouring: Colouring, drawn: Sequence[int]) -> d
     }
 
 
-def labels(looked: MapState, insights: InsightsResponse) -> list[dict[str, Any]]:
-    """The labels that were asked for, those of most photos first."""
-    if looked.labels == "title words":
-        found = [
+def label_data(state: MapState, insights: InsightsResponse) -> list[dict[str, Any]]:
+    """Return the labels of the selected kind, those with most photos first."""
+    if state.labels == "title words":
+        sized_labels = [
             (cluster.photos, cluster.x, cluster.y, " · ".join(cluster.words[:3]))
             for cluster in insights.clusters
-            if not looked.shown or cluster.category in looked.shown
+            if not state.shown or cluster.category in state.shown
         ]
-    elif looked.labels == "categories":
-        found = [
+    elif state.labels == "categories":
+        sized_labels = [
             (category.photos, category.x, category.y, category.category)
             for category in insights.categories
-            if not looked.shown or category.category in looked.shown
+            if not state.shown or category.category in state.shown
         ]
     else:
-        found = []
-    return [{"x": x, "y": y, "text": text} for _, x, y, text in sorted(found, reverse=True) if text]
+        sized_labels = []
+    return [{"x": x, "y": y, "text": text} for _, x, y, text in sorted(sized_labels, reverse=True) if text]
 
 
-def as_data(looked: MapState) -> dict[str, Any] | None:
-    """What is chosen, as the map takes it."""
-    chosen = looked.chosen
-    if chosen.area:
-        return {"area": [list(corner) for corner in chosen.area]}
-    return {"photo": chosen.photo} if chosen.photo else None
+def selection_data(state: MapState) -> dict[str, Any] | None:
+    """Return the selection as the map component needs it."""
+    selection = state.selection
+    if selection.area:
+        return {"area": [list(corner) for corner in selection.area]}
+    return {"photo": selection.photo} if selection.photo else None
 
 
-def _keep_chosen(chosen: dict[str, Any] | None) -> None:
-    st.session_state.update(state_of(chosen))
-    if chosen:
-        st.session_state["part"] = PARTS[0]
+def _store_selection(selection: dict[str, Any] | None) -> None:
+    st.session_state.update(selection_params(selection))
+    if selection:
+        st.session_state["part"] = SECTIONS[0]

@@ -1,59 +1,59 @@
-"""What the Clusters page is asked, and how a shared link spells it."""
+"""The state of the Clusters page, and its URL parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dashboard.clusters.selection import MapSelection
-from dashboard.link import Params, every, last, spell
+from dashboard.link import Params, last_value, non_default_params, unique_values
 
 COLOURINGS = ("category", "subcategory", "price", "confidence")
 LABELS = ("categories", "title words", "none")
-PARTS = ("chosen photos", "overlap", "distance", "outliers")
+SECTIONS = ("selected photos", "overlap", "distance", "outliers")
 
 
 @dataclass(frozen=True)
 class MapState:
-    """The field names are the widgets' keys and the URL's parameters too."""
+    """The field names are both the widgets' keys and the URL's parameters."""
 
     colour: str = COLOURINGS[0]
     labels: str = LABELS[0]
-    shown: tuple[str, ...] = ()  # categories; none is all
-    part: str = PARTS[0]
-    outliers: str = ""  # of this category
+    shown: tuple[str, ...] = ()  # categories; all if empty
+    part: str = SECTIONS[0]
+    outliers: str = ""  # the category of the outliers
     area: str = ""
     photo: str = ""
 
     @classmethod
     def from_params(cls, params: Mapping[str, Sequence[str]]) -> "MapState":
-        """Read a URL's parameters. What makes no sense there counts as not asked."""
+        """Read a URL's parameters. Invalid values are ignored."""
 
-        def one_of(name: str, choices: Sequence[str]) -> str:
-            given = last(params, name)
-            return given if given in choices else choices[0]
+        def valid_or_default(name: str, choices: Sequence[str]) -> str:
+            value = last_value(params, name)
+            return value if value in choices else choices[0]
 
         return cls(
-            colour=one_of("colour", COLOURINGS),
-            labels=one_of("labels", LABELS),
-            shown=every(params, "shown"),
-            part=one_of("part", PARTS),
-            outliers=last(params, "outliers"),
-            area=last(params, "area"),
-            photo=last(params, "photo"),
+            colour=valid_or_default("colour", COLOURINGS),
+            labels=valid_or_default("labels", LABELS),
+            shown=unique_values(params, "shown"),
+            part=valid_or_default("part", SECTIONS),
+            outliers=last_value(params, "outliers"),
+            area=last_value(params, "area"),
+            photo=last_value(params, "photo"),
         )
 
     def to_params(self) -> Params:
-        """Spell it as URL parameters, leaving out what was not asked."""
-        return spell(self)
+        """Return the URL parameters, without defaults."""
+        return non_default_params(self)
 
     @property
-    def chosen(self) -> MapSelection:
-        """What is chosen on the map."""
-        return MapSelection.read(self.area, self.photo)
+    def selection(self) -> MapSelection:
+        """The selection on the map."""
+        return MapSelection.from_params(self.area, self.photo)
 
 
-def state_of(chosen: dict[str, Any] | None) -> dict[str, str]:
-    """What the map says is chosen, as the fields of MapState."""
-    given = chosen or {}
-    area = tuple((float(x), float(y)) for x, y in given.get("area") or ())
-    return {"area": "", "photo": ""} | MapSelection(area=area, photo=str(given.get("photo") or "")).spell()
+def selection_params(selection: dict[str, Any] | None) -> dict[str, str]:
+    """Convert the map component's selection to fields of MapState."""
+    data = selection or {}
+    area = tuple((float(x), float(y)) for x, y in data.get("area") or ())
+    return {"area": "", "photo": ""} | MapSelection(area=area, photo=str(data.get("photo") or "")).to_params()

@@ -1,4 +1,4 @@
-"""How the API does: requests, errors and times of the last hours, drawn anew by itself."""
+"""The API's activity: requests, errors and response times of the last hours, refreshed automatically."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,31 +18,31 @@ LEGEND = alt.Legend(orient="top", title=None)
 
 
 def draw_activity(api: Client) -> None:
-    """Draw the charts, again every ten seconds unless that is switched off."""
+    """Draw the charts, every ten seconds unless auto-refresh is off."""
     with st.container(horizontal=True, vertical_alignment="center"):
         span = st.segmented_control(
             "The last", list(SPANS), default="1 hour", required=True, key="span", bind="query-params"
         )
-        live = st.toggle("Refresh by itself", value=True, key="refresh")
+        live = st.toggle("Auto-refresh", value=True, key="refresh")
     st.fragment(draw_charts, run_every=REFRESH_SECONDS if live else None)(api, SPANS[span or "1 hour"])
 
 
 def draw_charts(api: Client, minutes: int) -> None:
-    """Draw what was asked, what failed, how long it took, and in which stage."""
+    """Draw the requests, the errors, the response times and the time per stage."""
     with api_errors_shown():
         activity = api.activity()
         points = [point for point in activity.points if _age(point, activity.points) <= minutes * 60]
         if not any(point.requests for point in points):
-            st.info("Nothing was asked of the API in this time.", icon=":material/bedtime:")
+            st.info("The API received no requests in this period.", icon=":material/bedtime:")
             return
         draw_totals(points)
         grid = st.grid(columns=2, min_column_width=330, gap="medium")
         charts = {
-            f"Requests in {activity.seconds:g} s": requests_chart(points),
-            "Milliseconds for an answer": times_chart(points),
+            f"Requests per {activity.seconds:g} s": requests_chart(points),
+            "Response time in milliseconds": times_chart(points),
         }
         if any(point.stage_ms for point in points):
-            charts["Milliseconds in each stage of a search"] = stages_chart(points)
+            charts["Milliseconds per search stage"] = stages_chart(points)
         for title, chart in charts.items():
             with grid.container():
                 st.subheader(title, anchor=False)
@@ -50,11 +50,11 @@ def draw_charts(api: Client, minutes: int) -> None:
 
 
 def draw_totals(points: Sequence[ActivityPoint]) -> None:
-    """Draw the sums over the time that is shown."""
-    asked = sum(point.requests for point in points)
+    """Draw the totals of the period."""
+    requests = sum(point.requests for point in points)
     grid = st.grid(columns=4, min_column_width=150)
     for name, value in (
-        ("Requests", f"{asked:,}"),
+        ("Requests", f"{requests:,}"),
         ("Refused, 4xx", f"{sum(point.client_errors for point in points):,}"),
         ("Failed, 5xx", f"{sum(point.server_errors for point in points):,}"),
         ("Slowest p99", f"{max(point.p99_ms or 0 for point in points):,.0f} ms"),
@@ -63,17 +63,17 @@ def draw_totals(points: Sequence[ActivityPoint]) -> None:
 
 
 def requests_chart(points: Sequence[ActivityPoint]) -> alt.Chart:
-    """Answers by their kind."""
-    kinds = {
-        "answered": [point.requests - point.client_errors - point.server_errors for point in points],
+    """Draw the requests by outcome."""
+    outcomes = {
+        "successful": [point.requests - point.client_errors - point.server_errors for point in points],
         "4xx": [point.client_errors for point in points],
         "5xx": [point.server_errors for point in points],
     }
     chart: alt.Chart = (
-        _over_time(_columns(points, kinds, "requests"), "requests")
+        _over_time(_columns(points, outcomes, "requests"), "requests")
         .mark_area(interpolate="step")
         .encode(
-            color=alt.Color("of:N", scale=alt.Scale(domain=list(kinds), range=COLOURS), legend=LEGEND),
+            color=alt.Color("of:N", scale=alt.Scale(domain=list(outcomes), range=COLOURS), legend=LEGEND),
             order=alt.Order("of:N", sort="descending"),
         )
     )
@@ -81,12 +81,12 @@ def requests_chart(points: Sequence[ActivityPoint]) -> alt.Chart:
 
 
 def times_chart(points: Sequence[ActivityPoint]) -> alt.Chart:
-    """The median, and what one answer of a hundred takes longer than."""
+    """Draw the median and the 99th percentile of the response times."""
     return _lines(points, {"p50": [point.p50_ms for point in points], "p99": [point.p99_ms for point in points]})
 
 
 def stages_chart(points: Sequence[ActivityPoint]) -> alt.Chart:
-    """Means by stage."""
+    """Draw the mean time of each stage."""
     stages = dict.fromkeys(stage for point in points for stage in point.stage_ms)
     return _lines(points, {stage: [point.stage_ms.get(stage) for point in points] for stage in stages})
 
@@ -101,8 +101,10 @@ def _lines(points: Sequence[ActivityPoint], values: Mapping[str, Sequence[float 
 
 
 def _columns(points: Sequence[ActivityPoint], values: Mapping[str, Sequence[float | None]], name: str) -> pd.DataFrame:
-    """A row for each moment and name."""
-    rows = [(point.at, of, value) for of, row in values.items() for point, value in zip(points, row, strict=True)]
+    """Return a row for each time and series, with the columns at, of and `name`."""
+    rows = [
+        (point.at, series, value) for series, row in values.items() for point, value in zip(points, row, strict=True)
+    ]
     return pd.DataFrame(rows, columns=["at", "of", name])
 
 

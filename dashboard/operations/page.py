@@ -1,4 +1,4 @@
-"""Operations: which build answers, what was ingested, and how the API does."""
+"""The Operations page: the builds, the ingest runs, and the activity of the API."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from dashboard.api import connect
 from dashboard.operations.activity import draw_activity
 from dashboard.operations.builds import draw_builds
 from dashboard.operations.runs import draw_runs
-from dashboard.widgets.admin import admin_answer
+from dashboard.widgets.admin import fetch_as_admin
 from dashboard.widgets.notices import api_errors_shown
 
 RUNS = 50
@@ -17,7 +17,7 @@ def main() -> None:
     api = connect()
     st.title("Operations")
     with api_errors_shown():
-        builds = admin_answer(api.builds, "This page")
+        builds = fetch_as_admin(api.builds, "This page")
         if builds is None:
             return
         builds_tab, runs_tab, activity_tab = st.tabs(

@@ -1,4 +1,4 @@
-"""Ingest runs, and the rows that each could not use."""
+"""The ingest runs, and their rejected rows."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,11 +27,11 @@ COLUMNS: dict[str, Any] = {
 
 
 def draw_runs(api: Client, runs: Sequence[IngestRun]) -> None:
-    """Draw every run, and the rejected rows of one of them."""
+    """Draw all runs, and the details of one of them."""
     if not runs:
         st.info(
-            "There is no run in the ledger that the API sees. `marketlens ingest` writes it; "
-            "`MARKETLENS_INGEST__LEDGER` says where.",
+            "The ledger that the API reads contains no runs. `marketlens ingest` writes it; "
+            "`MARKETLENS_INGEST__LEDGER` sets its location.",
             icon=":material/receipt_long:",
         )
         return
@@ -47,31 +47,33 @@ def draw_runs(api: Client, runs: Sequence[IngestRun]) -> None:
 
 
 def choose_run(runs: Sequence[IngestRun]) -> IngestRun:
-    """The run to look into: the newest with rejected rows, or the one chosen. It is in the URL."""
+    """Return the selected run, by default the newest with rejected rows. It is in the URL."""
     by_id = {run.run_id: run for run in runs}
-    place = next((place for place, run in enumerate(runs) if run.rejected), 0)
-    return by_id[st.selectbox("Look into a run", list(by_id), place, key="run", bind="query-params")]
+    default = next((position for position, run in enumerate(runs) if run.rejected), 0)
+    return by_id[st.selectbox("Details of run", list(by_id), default, key="run", bind="query-params")]
 
 
 def draw_run(api: Client, run: IngestRun) -> None:
-    """Draw where a run's time went, its warnings, and its rejected rows."""
+    """Draw a run's time by stage, its warnings and its rejected rows."""
     stages = ", ".join(f"{name} {seconds:,.1f} s" for name, seconds in run.stage_seconds.items())
-    st.text(f"{run.state}; {run.export} into {run.collection}. Time of all threads: {stages or 'unknown'}.")
+    st.text(
+        f"{run.state}; {run.export} into {run.collection}. Time per stage, over all threads: {stages or 'unknown'}."
+    )
     if run.warnings:
         with st.expander(f"{len(run.warnings):,} warnings", icon=":material/warning:"):
             st.text("\n".join(run.warnings))
     if run.rejected:
         draw_rejected(api, run.run_id)
     else:
-        st.success("This run could use every row.", icon=":material/task_alt:")
+        st.success("All rows were ingested.", icon=":material/task_alt:")
 
 
 def draw_rejected(api: Client, run_id: str) -> None:
-    """Draw the rows that a run could not use, why, and a file of them."""
+    """Draw the rejected rows of a run with their reasons, and their export."""
     answer = api.rejected(run_id, limit=ROWS)
     st.subheader(f"{answer.total:,} rejected {'row' if answer.total == 1 else 'rows'}", anchor=False)
     if len(answer.rows) < answer.total:
-        st.caption(f"The first {len(answer.rows):,} are shown; the file holds all.")
+        st.caption(f"Only the first {len(answer.rows):,} are shown; the export contains all.")
     reasons = Counter(row.reason for row in answer.rows).most_common()
     st.text(", ".join(f"{reason}: {count:,}" for reason, count in reasons))
     st.dataframe(
@@ -92,7 +94,7 @@ def draw_rejected(api: Client, run_id: str) -> None:
 
 
 def every_rejected_row(api: Client, run_id: str) -> Iterator[RejectedRow]:
-    """All rejected rows of a run, page by page."""
+    """Yield all rejected rows of a run, page by page."""
     after: int | None = 0
     while after is not None:
         answer = api.rejected(run_id, after=after, limit=ROWS)

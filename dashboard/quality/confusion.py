@@ -1,4 +1,4 @@
-"""Seller's category against the model's: a matrix whose cells open the photos behind them."""
+"""The confusion matrix of the seller's category and the model's, with the photos of a cell."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ PHOTOS = 24
 
 
 def draw_confusion(api: Client) -> None:
-    """Draw the matrix, and the photos of the cell that is chosen."""
+    """Draw the matrix, and the photos of the selected cell."""
     confusion = api.confusion()
     if not confusion.predicted_categories:
-        st.info("The live model names no categories, so there is nothing to compare.", icon=":material/category:")
+        st.info("The live model has no category head, so there is nothing to compare.", icon=":material/category:")
         return
     draw_warning(confusion)
     with st.container(key="confusion-scroll"):
@@ -25,7 +25,7 @@ def draw_confusion(api: Client) -> None:
             confusion_chart(confusion_frame(confusion)),
             width="stretch",
             key="confusion",
-            on_select=choose_cell,
+            on_select=select_clicked_cell,
             selection_mode="cell",
             alt="Photos by the seller's category, in rows, and the model's, in columns",
         )
@@ -33,27 +33,27 @@ def draw_confusion(api: Client) -> None:
     if category and predicted:
         draw_photos(api, category, predicted)
     else:
-        st.info("Click a cell, or choose its row and column here, to see its photos.", icon=":material/select:")
+        st.info("Click a cell, or select its row and column here, to see its photos.", icon=":material/select:")
 
 
 def draw_warning(confusion: ConfusionResponse) -> None:
-    """Say for how many of the photos the model is no judge."""
+    """Draw how to read the matrix, and how many of the photos the model was trained on."""
     photos = sum(map(sum, confusion.counts))
     st.text(
-        f"{photos:,} photos of the live collection. Rows: where the seller filed them. Columns: where the model would. "
+        f"{photos:,} photos of the live collection. Rows: the seller's category. Columns: the model's category. "
         "The darker a cell, the larger its share of the row."
     )
     if confusion.trained_on:
         st.warning(
             f"The model was trained on {confusion.trained_on:,} of these photos ({confusion.trained_on / photos:.0%}) "
-            "and knows those by heart: it looks better here than it is. Curves has the matrix of photos that were new "
-            "to it.",
+            "and has memorised them, so it looks better here than it is. The Curves tab has the matrix of photos that "
+            "it was not trained on.",
             icon=":material/school:",
         )
 
 
-def choose_cell() -> None:
-    """Take over the cell that was clicked; a click beside the cells changes nothing."""
+def select_clicked_cell() -> None:
+    """Select the clicked cell. A click outside the cells changes nothing."""
     clicked: list[dict[str, Any]] = st.session_state["confusion"]["selection"].get("cell") or []
     if clicked:
         st.session_state["seller"] = clicked[0]["category"]
@@ -61,7 +61,7 @@ def choose_cell() -> None:
 
 
 def draw_cell_choice(confusion: ConfusionResponse) -> tuple[str | None, str | None]:
-    """Row and column by list: for the keyboard, for small screens, and for the URL."""
+    """Draw lists of rows and columns, for the keyboard, small screens and the URL; return the selection."""
     row, column = st.columns(2)
     category = row.selectbox(
         "Seller's category", confusion.categories, None, key="seller", placeholder="Row", bind="query-params"
@@ -78,7 +78,7 @@ def draw_cell_choice(confusion: ConfusionResponse) -> tuple[str | None, str | No
 
 
 def draw_photos(api: Client, category: str, predicted: str) -> None:
-    """Draw the cell's photos, a page more with each press."""
+    """Draw the photos of a cell; each press shows another page."""
     answer = api.insight_photos(category=category, predicted=predicted, limit=PHOTOS)
     photos = answer.photos
     for _ in range(st.session_state.setdefault(f"more-{category}-{predicted}", 0)):
@@ -87,7 +87,7 @@ def draw_photos(api: Client, category: str, predicted: str) -> None:
         answer = api.insight_photos(category=category, predicted=predicted, after=answer.next_after, limit=PHOTOS)
         photos += answer.photos
     st.subheader(f"{answer.total:,} photos" if answer.total != 1 else "1 photo", anchor=False)
-    st.text(f"Filed in {category}, taken for {predicted} by the model.")
+    st.text(f"Seller's category: {category}. Model's category: {predicted}.")
     draw_tiles([_tile(api, photo) for photo in photos], [MORE_LIKE_THIS])
     if answer.next_after is not None:
         st.button("Show more", key="more-photos", on_click=_show_more, args=(category, predicted))
@@ -98,6 +98,6 @@ def _show_more(category: str, predicted: str) -> None:
 
 
 def _tile(api: Client, photo: InsightPhoto) -> Tile:
-    sure = () if photo.confidence is None else (f"Model {photo.confidence:.0%} sure",)
+    confidence = () if photo.confidence is None else (f"Model {photo.confidence:.0%} sure",)
     address = api.photo_address(photo.photo_url, PHOTO_PIXELS)
-    return Tile(photo.photo_id, photo.listing_id, address, photo.title, (*sure, *listing_facts(photo)))
+    return Tile(photo.photo_id, photo.listing_id, address, photo.title, (*confidence, *listing_facts(photo)))

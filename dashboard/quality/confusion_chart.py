@@ -12,7 +12,7 @@ LABEL_PIXELS = 150
 
 
 def confusion_frame(confusion: ConfusionResponse) -> pd.DataFrame:
-    """A row for each cell: both categories, how many photos, and their share of the matrix's row."""
+    """Return a row for each cell: both categories, the number of photos, and their share of the matrix's row."""
     return pd.DataFrame(
         [
             {"category": category, "predicted": predicted, "photos": count, "share": count / max(sum(counts), 1)}
@@ -23,7 +23,7 @@ def confusion_frame(confusion: ConfusionResponse) -> pd.DataFrame:
 
 
 def confusion_chart(frame: pd.DataFrame) -> alt.LayerChart:
-    """Draw the cells with their counts; a click on one chooses it."""
+    """Draw the cells with their counts; a click selects a cell."""
     cell = alt.selection_point(name="cell", fields=["category", "predicted"], empty=False)
     base = alt.Chart(frame).encode(
         x=alt.X("predicted:N", sort=None, title="Model's category", axis=_axis(orient="top", labelAngle=-60)),
@@ -40,7 +40,7 @@ def confusion_chart(frame: pd.DataFrame) -> alt.LayerChart:
         stroke=alt.condition(cell, alt.value("#d97706"), alt.value("transparent")),
         strokeWidth=alt.value(3),
     )
-    # A nought says nothing, and would hide what does.
+    # Zeros are left out, because they would distract from the other counts.
     counts = (
         base.transform_filter("datum.photos > 0")
         .mark_text(fontSize=11)

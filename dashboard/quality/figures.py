@@ -1,4 +1,4 @@
-"""A model's figures with their intervals, as a chart and as a table, for one model or several."""
+"""The metrics of one or several models with their intervals, as a chart and as a table."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ import streamlit as st
 from dashboard.quality.model_card import name_of
 from search_api.schemas import ModelResponse
 
-# In the words of the model's README, in this order.
-WORDS = {
+# The names and the order are those of the model's README.
+LABELS = {
     "recall_at_1": "recall@1, the other photo of the listing",
     "recall_at_5": "recall@5",
     "recall_at_10": "recall@10",
@@ -26,42 +26,44 @@ ROW_PIXELS = 52
 
 
 def draw_figures(models: Sequence[ModelResponse], model: ModelResponse) -> None:
-    """Draw the figures of a model, and beside them those of the others where there are several."""
+    """Draw the metrics of a model, beside those of the other models if there are any."""
     frame = figures_frame(models)
     if not (frame["model"] == name_of(model)).any():
-        st.info("This model was not tested: its card holds no figures.", icon=":material/query_stats:")
+        st.info("This model was not evaluated: its card has no metrics.", icon=":material/query_stats:")
         return
-    st.caption(f"{tested_on(model)} The line is the 95 % interval, the dot the mean.")
+    st.caption(f"{tested_on(model)} The line is the 95 % interval; the dot is the mean.")
     st.altair_chart(figures_chart(frame), width="stretch", alt="Each figure with its 95 % interval")
     st.subheader("As a table" if len(models) == 1 else "Side by side", anchor=False)
     st.dataframe(figures_table(frame), width="stretch", key="figures-table", height="content")
 
 
 def tested_on(model: ModelResponse) -> str:
-    """Whose figures they are: of a model trained on everything, those of a twin that was not."""
+    """Return which photos the metrics are from: those of a model that is trained on all photos are its twin's."""
     twin = model.training.get("arguments", {}).get("twin")
     if twin:
-        return f"Of its twin {twin[:8]}, trained in the same way without the test photos: this model learned from all."
-    return "On photos that were kept from its training."
+        return (
+            f"From its twin {twin[:8]}, trained in the same way without the test photos; this model is trained on all."
+        )
+    return "From photos that were excluded from its training."
 
 
 def figures_frame(models: Sequence[ModelResponse]) -> pd.DataFrame:
-    """A row for each model and figure."""
+    """Return a row for each model and metric."""
     return pd.DataFrame(
         [
-            {"model": name_of(model), "figure": _words(name), **figure.model_dump()}
+            {"model": name_of(model), "figure": _label(name), **figure.model_dump()}
             for model in models
-            for name, figure in sorted(model.metrics.items(), key=lambda item: _place(item[0]))
+            for name, figure in sorted(model.metrics.items(), key=lambda item: _position(item[0]))
         ],
         columns=["model", "figure", "mean", "low", "high", "queries"],
     )
 
 
 def figures_chart(frame: pd.DataFrame) -> alt.LayerChart:
-    """Draw intervals, one row for each figure, its name above the lines."""
+    """Draw the intervals: one row for each metric, its name above the lines."""
     models = list(frame["model"].unique())
     legend = alt.Legend(orient="top", labelLimit=0, title=None)
-    # Inside the chart and above the lines: beside them the names would take half of a telephone's screen.
+    # Names are inside the chart, above the lines: beside them they would take half of a phone's screen.
     names = alt.Axis(
         ticks=False, domain=False, labelAlign="left", labelPadding=0, labelOffset=-ROW_PIXELS / 2, labelLimit=0
     )
@@ -87,18 +89,18 @@ def figures_chart(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def figures_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each figure, a column for each model: mean and interval as percentages."""
-    words = frame.apply(lambda row: f"{row['mean']:.1%} ({row['low']:.1%} to {row['high']:.1%})", axis=1)
-    table = frame.assign(words=words).pivot_table(
-        index="figure", columns="model", values="words", aggfunc="first", sort=False
+    """Return a row for each metric and a column for each model: mean and interval as percentages."""
+    texts = frame.apply(lambda row: f"{row['mean']:.1%} ({row['low']:.1%} to {row['high']:.1%})", axis=1)
+    table = frame.assign(text=texts).pivot_table(
+        index="figure", columns="model", values="text", aggfunc="first", sort=False
     )
     table.columns.name = None
     return table.rename_axis("Figure")
 
 
-def _words(name: str) -> str:
-    return WORDS.get(name, name.replace("_", " "))
+def _label(name: str) -> str:
+    return LABELS.get(name, name.replace("_", " "))
 
 
-def _place(name: str) -> int:
-    return list(WORDS).index(name) if name in WORDS else len(WORDS)
+def _position(name: str) -> int:
+    return list(LABELS).index(name) if name in LABELS else len(LABELS)

@@ -1,4 +1,4 @@
-"""What a model is: its card, and the pictures that its training left."""
+"""A model's card, and the plots of its training."""
 
 from collections.abc import Sequence
 
@@ -8,27 +8,27 @@ from search_api.client import Client
 from search_api.schemas import ModelResponse
 
 PLOTS = {
-    "loss.png": "Loss and recall while it was trained",
-    "reliability.png": "Probability that was said, against how often it was the same item",
-    "confusion.png": "Confusion on photos that it had not seen",
+    "loss.png": "Loss and recall during training",
+    "reliability.png": "Predicted probability against the observed share of same items",
+    "confusion.png": "Confusion on photos that it was not trained on",
 }
-PARTS = {"train": "for training", "val": "for validation", "test": "for the test"}
+PARTS = {"train": "for training", "val": "for validation", "test": "for testing"}
 
 
 def draw_unreadable(reasons: Sequence[str]) -> None:
-    """Say which builds' models cannot be shown."""
+    """Draw why the models of some builds cannot be shown."""
     if not reasons:
         return
     with st.container(border=True, key="unreadable"):
-        st.warning("Not every build's model can be shown.", icon=":material/folder_off:")
+        st.warning("The models of some builds cannot be shown.", icon=":material/folder_off:")
         for reason in reasons:
             st.text(reason)
 
 
 def choose_model(models: Sequence[ModelResponse]) -> ModelResponse | None:
-    """The live model, or the one chosen where there are several; None where there is none."""
+    """Return the model, or the selected one if there are several; None if there is none."""
     if not models:
-        st.info("No build's model can be read on the machine of the API.", icon=":material/folder_off:")
+        st.info("The API can read no build's model on its machine.", icon=":material/folder_off:")
         return None
     by_name = {name_of(model): model for model in models}
     if len(by_name) == 1:
@@ -38,19 +38,19 @@ def choose_model(models: Sequence[ModelResponse]) -> ModelResponse | None:
 
 
 def name_of(model: ModelResponse) -> str:
-    """Name and fingerprint: two models may have the same name."""
+    """Return name and fingerprint, because two models may have the same name."""
     return f"{model.name} {model.model_fingerprint[:8]}"
 
 
 def draw_card(model: ModelResponse) -> None:
-    """Draw what it is, in a few lines; the rest folded away."""
+    """Draw the main facts; the full card can be expanded."""
     facts = {
         "Model": f"{model.name}{', live' if model.is_live else ', not live'}",
         "Fingerprint": model.model_fingerprint[:12],
-        "Calculates in": model.arithmetic,
+        "Precision": model.arithmetic,
         "Categories": f"{len(model.categories)}",
         "Photos": _photos_in_words(model),
-        "Began as": model.parent,
+        "Base model": model.parent,
     }
     with st.container(border=True, key="card"):
         grid = st.grid(columns=3, min_column_width=160, gap="small")
@@ -58,31 +58,31 @@ def draw_card(model: ModelResponse) -> None:
             with grid.container(gap=None):
                 st.caption(name)
                 st.text(fact)
-        with st.expander("The whole card", key="whole-card"):
+        with st.expander("Full card", key="whole-card"):
             st.text(f"Folder: {model.folder}\nLicence: {model.licence}\nCategories: {', '.join(model.categories)}")
             st.json(model.model_dump(include={"training", "architecture", "calibration"}), expanded=1)
 
 
 def draw_plots(api: Client, model: ModelResponse) -> None:
-    """Draw the pictures of its training."""
+    """Draw the plots of a model's training."""
     if not model.plots:
-        st.info("This model's folder holds no pictures of its training.", icon=":material/image_not_supported:")
+        st.info("This model's folder contains no training plots.", icon=":material/image_not_supported:")
         return
     grid = st.grid(columns=2, min_column_width=330, gap="medium")
     for name in sorted(model.plots, key=[*PLOTS, *model.plots].index):
         with grid.container(key=f"plot-{name}"):
-            words = PLOTS.get(name, name)
-            st.subheader(words, anchor=False)
-            st.image(_plot(api.url, model.model_fingerprint, name, api), width="stretch", alt=f"{words}, as a chart")
+            title = PLOTS.get(name, name)
+            st.subheader(title, anchor=False)
+            st.image(_plot(api.url, model.model_fingerprint, name, api), width="stretch", alt=f"Chart: {title}")
 
 
 def _photos_in_words(model: ModelResponse) -> str:
     parts = model.training.get("data", {})
-    counted = [f"{parts[part]['photos']:,} {words}" for part, words in PARTS.items() if part in parts]
-    return ", ".join(counted) or "unknown"
+    counts = [f"{parts[part]['photos']:,} {purpose}" for part, purpose in PARTS.items() if part in parts]
+    return ", ".join(counts) or "unknown"
 
 
-# What begins with _ does not tell one answer from another.
+# Parameters that begin with _ are not part of the cache key.
 @st.cache_data(ttl="1h", max_entries=50, show_spinner=False)
-def _plot(url: str, fingerprint: str, name: str, _api: Client) -> bytes:  # noqa: ARG001 - another API, other models
+def _plot(url: str, fingerprint: str, name: str, _api: Client) -> bytes:  # noqa: ARG001 - part of the cache key
     return _api.plot(fingerprint, name)

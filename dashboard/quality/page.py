@@ -1,4 +1,4 @@
-"""Quality: what the model is, how good it was when it was tested, and how good it is now."""
+"""The Quality page: the model, its metrics, its confusion matrix and its live recall."""
 
 import streamlit as st
 
@@ -8,12 +8,12 @@ from dashboard.quality.figures import draw_figures
 from dashboard.quality.model_card import choose_model, draw_card, draw_plots, draw_unreadable
 from dashboard.quality.recall import draw_recall
 from dashboard.widgets.notices import api_errors_shown
-from dashboard.widgets.search_links import go_on
+from dashboard.widgets.search_links import follow_search_link
 
 
 def main() -> None:
     """Draw the page."""
-    go_on()
+    follow_search_link()
     api = connect()
     st.title("Quality")
     with api_errors_shown():

@@ -1,10 +1,10 @@
-"""How many of the truly nearest photos the live search finds, by category."""
+"""The live recall: how many of the nearest photos the search finds, by category."""
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.widgets.admin import admin_answer
+from dashboard.widgets.admin import fetch_as_admin
 from search_api.client import Client
 
 GOOD = 0.95
@@ -12,16 +12,16 @@ BAR_PIXELS = 26
 
 
 def draw_recall(api: Client) -> None:
-    """Draw the probe's figures, the worst first."""
+    """Draw the probe's results, the worst first."""
     st.caption(
-        "The API's probe searches for stored photos, and compares each answer with an exact search: recall@10 is the "
-        f"share of the ten truly nearest that were found. The line is at {GOOD:.0%}."
+        "The API's probe searches for stored photos and compares the hits with an exact search: recall@10 is the share "
+        f"of the ten nearest photos that were found. The line is at {GOOD:.0%}."
     )
-    activity = admin_answer(api.activity, "Live recall")
+    activity = fetch_as_admin(api.activity, "Live recall")
     if activity is None:
         return
     if not activity.recall:
-        st.info("The probe has not measured yet; it begins some minutes after the API.", icon=":material/hourglass:")
+        st.info("The probe has no results yet. It starts some minutes after the API.", icon=":material/hourglass:")
         return
     frame = pd.DataFrame(list(activity.recall.items()), columns=["category", "recall"]).sort_values("recall")
     st.altair_chart(recall_chart(frame), width="stretch", alt="Live recall for each category")
@@ -37,7 +37,7 @@ def draw_recall(api: Client) -> None:
 
 
 def recall_chart(frame: pd.DataFrame) -> alt.LayerChart:
-    """Draw a bar for each category, and the line that none should be below."""
+    """Draw a bar for each category, and a line at the lowest acceptable recall."""
     bars = (
         alt.Chart(frame)
         .mark_bar()

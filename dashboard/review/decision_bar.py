@@ -1,4 +1,4 @@
-"""Accept, reject, skip and undo: by click, and by key."""
+"""Buttons and keys to accept, reject, skip and undo."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from dashboard.review.question_queue import Queue
 from search_api.client import ApiError
 from search_api.schemas import Decision, DuplicateGroup, Suggestion
 
-# C and R are Streamlit's own.
+# Streamlit itself uses C and R.
 DECISIONS: dict[Decision, tuple[str, str, str]] = {
     "accept": ("Accept", "A", ":material/check:"),
     "reject": ("Reject", "X", ":material/close:"),
@@ -17,36 +17,36 @@ DECISIONS: dict[Decision, tuple[str, str, str]] = {
 IN_WORDS: dict[Decision, str] = {"accept": "Accepted", "reject": "Rejected", "skip": "Skipped"}
 
 
-def draw_decisions(queue: Queue[Any], asked: Suggestion | DuplicateGroup, *, by_key: bool = True) -> None:
-    """Draw a button for each decision on `asked`. Only one question of a page can have the keys."""
+def draw_decisions(queue: Queue[Any], item: Suggestion | DuplicateGroup, *, by_key: bool = True) -> None:
+    """Draw a button for each decision on `item`. Only one item of a page can have the keys."""
     for decision, (label, key, icon) in DECISIONS.items():
         st.button(
             label,
-            # Another question, another button: a second press never decides what had not been seen.
-            key=f"{decision}-{asked.rank}",
+            # Each item has its own buttons, so that a second press never decides an item that the analyst has not seen.
+            key=f"{decision}-{item.rank}",
             icon=icon,
             type="primary" if decision == "accept" and by_key else "secondary",
             shortcut=key if by_key else None,
             on_click=queue.decide,
-            args=(asked, decision),
+            args=(item, decision),
         )
 
 
 def draw_undo(queue: Queue[Any]) -> None:
-    """Draw the way back."""
+    """Draw the button that withdraws the last verdict."""
     st.button(
         "Undo",
         key="undo",
         icon=":material/undo:",
         type="tertiary",
         shortcut="Z",
-        disabled=not queue.decided,
+        disabled=not queue.undo_stack,
         on_click=queue.undo,
     )
 
 
-def draw_problem(problem: ApiError | None, sentence: str = "The verdict was not kept.") -> None:
-    """Say why what was pressed last was not done, if so."""
+def draw_problem(problem: ApiError | None, sentence: str = "The verdict was not saved.") -> None:
+    """Draw why the last action failed, if it did."""
     if problem is None:
         return
     with st.container(border=True, key="verdict-problem"):

@@ -1,4 +1,4 @@
-"""A group of duplicates: its listings side by side, and in what they differ."""
+"""A group of duplicates: its listings side by side, with their differences."""
 
 import html
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from dashboard.widgets.tiles import PHOTO_PIXELS, price_in_words
 from search_api.client import Client
 from search_api.schemas import DuplicateGroup, DuplicateKind, DuplicateListing
 
-MOST_PHOTOS = 4
-MOST_COLUMNS = 4
+MAX_PHOTOS = 4
+MAX_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -25,39 +25,39 @@ class Kind:
 KINDS: dict[DuplicateKind, Kind] = {
     "same_bytes": Kind("Same file", "the photos are the same file, byte for byte."),
     "same_photo": Kind("Same picture", "one picture, but scaled, cropped, edited or saved again."),
-    "same_item": Kind("Same thing", "different pictures that, says the model, show one and the same thing."),
+    "same_item": Kind("Same thing", "different pictures that show the same thing, according to the model."),
 }
 
 
 def draw_group(api: Client, group: DuplicateGroup, draw_decisions: Callable[[], None]) -> None:
-    """Draw what kind it is, the decisions, in what its listings differ, and the listings."""
+    """Draw the kind of a group, the decisions, the differences and the listings."""
     with st.container(border=True, key=f"group-{group.rank}"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader(kind_in_words(group), anchor=False, width="stretch")
             draw_decisions()
         st.html(_differences_html(group))
-        grid = st.grid(columns=min(len(group.listings), MOST_COLUMNS), min_column_width=140)
+        grid = st.grid(columns=min(len(group.listings), MAX_COLUMNS), min_column_width=140)
         for listing in group.listings:
             with grid.container(key=f"listing-{group.rank}-{listing.listing_id}", gap="xsmall"):
                 _draw_listing(api, listing, group)
 
 
 def kind_in_words(group: DuplicateGroup) -> str:
-    """Name the kind, how many listings there are, and how sure it is where that is known."""
+    """Return the kind, the number of listings, and the probability if it is known."""
     name = f"{KINDS[group.kind].name}, {len(group.listings)} listings"
     return name if group.probability is None else f"{name}, {group.probability:.0%} sure"
 
 
 def differences(group: DuplicateGroup) -> list[tuple[bool, str]]:
-    """Each fact that may differ: whether it does, and how."""
+    """Return for price, place and category whether they differ, and a text."""
     return [
-        _prices(group),
+        _compare_prices(group),
         (not group.same_place, "Same place" if group.same_place else "Different places"),
         (not group.same_category, "Same category" if group.same_category else "Different categories"),
     ]
 
 
-def _prices(group: DuplicateGroup) -> tuple[bool, str]:
+def _compare_prices(group: DuplicateGroup) -> tuple[bool, str]:
     prices = {(listing.price, listing.currency) for listing in group.listings if listing.price is not None}
     unknown = sum(listing.price is None for listing in group.listings)
     if not prices:
@@ -82,9 +82,9 @@ def _differences_html(group: DuplicateGroup) -> str:
 
 
 def _draw_listing(api: Client, listing: DuplicateListing, group: DuplicateGroup) -> None:
-    # Two columns even for one photo, so that the photos of all listings are equally large.
+    # Two columns even for one photo, so that all photos have the same size.
     with st.grid(columns=2, min_column_width=110, gap="xsmall", key=f"photos-{group.rank}-{listing.listing_id}"):
-        for photo in listing.photos[:MOST_PHOTOS]:
+        for photo in listing.photos[:MAX_PHOTOS]:
             st.image(api.photo_address(photo.photo_url, PHOTO_PIXELS), width="stretch", alt=listing.title)
     with st.container(key=f"title-{group.rank}-{listing.listing_id}"):
         st.text(listing.title)
@@ -92,9 +92,9 @@ def _draw_listing(api: Client, listing: DuplicateListing, group: DuplicateGroup)
 
 
 def _facts_html(listing: DuplicateListing, group: DuplicateGroup) -> str:
-    """Price, place and category; what the listings do not have in common is marked. Sellers' words are escaped."""
+    """Return price, place and category, with differences marked. Sellers' texts are escaped."""
     facts = [
-        (_prices(group)[0], price_in_words(listing.price, listing.currency)),
+        (_compare_prices(group)[0], price_in_words(listing.price, listing.currency)),
         (not group.same_place, listing.location or "place unknown"),
         (not group.same_category, listing.category or "no category"),
     ]

@@ -1,4 +1,4 @@
-"""Duplicates: listings that show the same, in groups, the surest first."""
+"""The Duplicates page: groups of listings that show the same, the most certain first."""
 
 from contextlib import suppress
 from functools import partial
@@ -10,7 +10,7 @@ from dashboard.review.decision_bar import draw_decisions, draw_problem, draw_und
 from dashboard.review.duplicate_group import KINDS, draw_group
 from dashboard.review.freshness import draw_freshness
 from dashboard.review.question_queue import Fetch, Queue, groups_of
-from dashboard.review.verdicts import draw_decided
+from dashboard.review.verdicts import draw_verdicts
 from dashboard.widgets.notices import api_errors_shown
 from search_api.client import ApiError, Client
 from search_api.schemas import DuplicateGroup, DuplicateKind
@@ -28,16 +28,16 @@ def main() -> None:
         review, decided = st.tabs(["Review", "Decided"], key="view", on_change="rerun", bind="query-params")
         with review:
             if review.open:
-                queue = Queue(api, fetch, st.session_state.setdefault("decided-groups", []), after=page_in_link())
+                queue = Queue(api, fetch, st.session_state.setdefault("decided-groups", []), after=page_start())
                 draw_review(api, queue)
                 draw_pager(queue)
         with decided:
             if decided.open:
-                draw_decided(api, "duplicate")
+                draw_verdicts(api, "duplicate")
 
 
 def draw_filters(api: Client) -> Fetch[DuplicateGroup]:
-    """Let the analyst limit the groups; return what fetches those that are left."""
+    """Draw the filters; return a function that fetches the groups that pass them."""
     with st.sidebar:
         st.header("Filters")
         words: str | None = st.selectbox(
@@ -47,19 +47,19 @@ def draw_filters(api: Client) -> Fetch[DuplicateGroup]:
             key="same",
             placeholder="Anything",
             bind="query-params",
-            on_change=go_to,
+            on_change=set_page_start,
             args=(None,),
         )
-        skipped = st.toggle("Ask again what was skipped", key="skipped", bind="query-params")
+        skipped = st.toggle("Ask skipped questions again", key="skipped", bind="query-params")
         for kind in KINDS.values():
             st.caption(f"**{kind.name}**: {kind.explanation}")
-    chosen: DuplicateKind | None = next((key for key, kind in KINDS.items() if kind.name == words), None)
-    return lambda after: groups_of(api.duplicates(kind=chosen, after=after, limit=2 * GROUPS, skipped=skipped))
+    selected: DuplicateKind | None = next((key for key, kind in KINDS.items() if kind.name == words), None)
+    return lambda after: groups_of(api.duplicates(kind=selected, after=after, limit=2 * GROUPS, skipped=skipped))
 
 
 @st.fragment
 def draw_review(api: Client, queue: Queue[DuplicateGroup]) -> None:
-    """Draw a page of groups. A verdict draws this alone anew, and the groups below move up."""
+    """Draw a page of groups. A verdict redraws only this, and the groups below move up."""
     with api_errors_shown():
         groups = queue.first(GROUPS)
         with st.container(horizontal=True, key="decision-bar", vertical_alignment="center", gap="small"):
@@ -67,15 +67,15 @@ def draw_review(api: Client, queue: Queue[DuplicateGroup]) -> None:
             st.text(f"{queue.remaining:,} left. Accept: these listings are duplicates.")
         draw_problem(queue.problem)
         if not groups:
-            draw_end()
-        for place, group in enumerate(groups):
-            draw_group(api, group, partial(draw_decisions, queue, group, by_key=place == 0))
+            draw_nothing_left()
+        for position, group in enumerate(groups):
+            draw_group(api, group, partial(draw_decisions, queue, group, by_key=position == 0))
 
 
 def draw_pager(queue: Queue[DuplicateGroup]) -> None:
-    """Draw the ways to other pages. Where this page begins is in the URL."""
+    """Draw the buttons for other pages. The start of the page is in the URL."""
     with st.container(horizontal=True, key="pager"):
-        st.button("First page", key="first", disabled=page_in_link() is None, on_click=go_to, args=(None,))
+        st.button("First page", key="first", disabled=page_start() is None, on_click=set_page_start, args=(None,))
         st.button(
             "Next page",
             key="next",
@@ -87,31 +87,31 @@ def draw_pager(queue: Queue[DuplicateGroup]) -> None:
 
 
 def turn_page(queue: Queue[DuplicateGroup]) -> None:
-    """Begin after the groups in sight. Verdicts draw those anew, not the pager: perhaps none is left by now."""
-    with suppress(ApiError):  # the page asks again, and says what is wrong
+    """Start the page after the groups on screen. There may be none: verdicts redraw the groups, but not the pager."""
+    with suppress(ApiError):  # the page fetches again, and shows the error
         groups = queue.first(GROUPS)
         if groups:
-            go_to(groups[-1].rank)
+            set_page_start(groups[-1].rank)
 
 
-def page_in_link() -> int | None:
-    """The rank after which the page begins, as the URL has it."""
+def page_start() -> int | None:
+    """Return the rank after which the page starts, from the URL."""
     text = st.query_params.get("after", "")
     return int(text) if text.isdecimal() else None
 
 
-def go_to(after: int | None) -> None:
-    """Begin the page elsewhere."""
+def set_page_start(after: int | None) -> None:
+    """Start the page after this rank, or at the first group."""
     st.query_params.pop("after", None)
     if after is not None:
         st.query_params["after"] = str(after)
 
 
-def draw_end() -> None:
-    """Say that nothing is left to decide."""
+def draw_nothing_left() -> None:
+    """Draw that no group is left to decide."""
     st.success(
-        "Nothing is left to decide here. Filters in the side bar or an earlier page may hide some; "
-        "`marketlens insights` looks again after the next ingest.",
+        "There is nothing left to decide here. There may be more groups on earlier pages or without the filters in the "
+        "side bar. After the next ingest, run `marketlens insights` again.",
         icon=":material/task_alt:",
     )
 

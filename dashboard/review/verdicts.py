@@ -1,4 +1,4 @@
-"""Verdicts that were given: a table, the export, and a way to withdraw them."""
+"""The saved verdicts: a table, an export, and a button to withdraw them."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -27,7 +27,7 @@ COLUMNS: dict[str, Any] = {
 }
 
 
-def draw_decided(api: Client, kind: Kind) -> None:
+def draw_verdicts(api: Client, kind: Kind) -> None:
     """Draw the verdicts of a kind, newest first."""
     draw_problem(st.session_state.pop(_PROBLEM, None), "Not every verdict was withdrawn.")
     decision = st.segmented_control(
@@ -35,27 +35,27 @@ def draw_decided(api: Client, kind: Kind) -> None:
     )
     answer = api.verdicts(kind=kind, decision=decision, limit=SHOWN)
     if not answer.verdicts:
-        st.info("No verdict of this sort was given yet.", icon=":material/gavel:")
+        st.info("There are no such verdicts yet.", icon=":material/gavel:")
         return
     draw_count(len(answer.verdicts), answer.total)
-    chosen = draw_table(answer.verdicts)
+    selected = draw_table(answer.verdicts)
     with st.container(horizontal=True):
         draw_export(api, kind, decision)
-        draw_withdrawal(api, chosen)
+        draw_withdrawal(api, selected)
 
 
 def draw_count(shown: int, total: int) -> None:
-    """Say how many there are, and what can be done with them."""
-    more = f" The newest {shown:,} are shown; the export holds all." if shown < total else ""
+    """Draw the number of verdicts, and how to withdraw them."""
+    more = f" Only the newest {shown:,} are shown; the export contains all." if shown < total else ""
     st.caption(
-        f"{total:,} in all, newest first.{more} Choose rows to withdraw their verdicts: the questions are asked again."
+        f"{total:,} in all, newest first.{more} Select rows to withdraw their verdicts: the questions are asked again."
     )
 
 
 def draw_table(verdicts: Sequence[Verdict]) -> list[int]:
-    """Draw a row for each listing of each verdict; return the ids of the verdicts chosen."""
+    """Draw a row for each listing of each verdict; return the IDs of the selected verdicts."""
     frame = verdicts_frame(verdicts)
-    # Streamlit keeps the places of the rows chosen: another list is another table, on which nothing is chosen yet.
+    # Streamlit stores the positions of selected rows: a different list needs a different key, to start without any.
     key = f"verdicts-{hash(tuple(verdict.verdict_id for verdict in verdicts))}"
     event = st.dataframe(
         frame, hide_index=True, column_config=COLUMNS, key=key, on_select="rerun", selection_mode="multi-row"
@@ -64,7 +64,7 @@ def draw_table(verdicts: Sequence[Verdict]) -> list[int]:
 
 
 def draw_export(api: Client, kind: Kind, decision: Decision | None) -> None:
-    """Offer all verdicts as a file; they are fetched when it is asked for."""
+    """Draw a button that downloads all verdicts. They are fetched when it is pressed."""
     st.download_button(
         "Export as CSV",
         lambda: as_csv([row for verdict in every_verdict(api, kind, decision) for row in rows_of(verdict)]),
@@ -77,7 +77,7 @@ def draw_export(api: Client, kind: Kind, decision: Decision | None) -> None:
 
 
 def draw_withdrawal(api: Client, verdict_ids: Sequence[int]) -> None:
-    """Offer to take verdicts back: those that were chosen when the button was drawn, whatever is listed since."""
+    """Draw a button that withdraws the verdicts that are selected when it is drawn, even if the list changes."""
     st.button(
         f"Withdraw {len(verdict_ids)}" if verdict_ids else "Withdraw",
         key="withdraw",
@@ -89,7 +89,7 @@ def draw_withdrawal(api: Client, verdict_ids: Sequence[int]) -> None:
 
 
 def withdraw(api: Client, verdict_ids: Sequence[int]) -> None:
-    """Take verdicts back. One that is gone already, by a second press or by somebody else, is no problem."""
+    """Withdraw verdicts. Ignore those that a second press or somebody else has already withdrawn."""
     for verdict_id in verdict_ids:
         try:
             api.withdraw(verdict_id)
@@ -100,27 +100,27 @@ def withdraw(api: Client, verdict_ids: Sequence[int]) -> None:
 
 
 def every_verdict(api: Client, kind: Kind, decision: Decision | None) -> Iterator[Verdict]:
-    """All verdicts, newest first, page by page."""
-    page = partial(api.verdicts, kind=kind, decision=decision, limit=SHOWN)
-    answer = page()
+    """Yield all verdicts, newest first, page by page."""
+    fetch_page = partial(api.verdicts, kind=kind, decision=decision, limit=SHOWN)
+    answer = fetch_page()
     yield from answer.verdicts
     while answer.next_before is not None:
-        answer = page(before=answer.next_before)
+        answer = fetch_page(before=answer.next_before)
         yield from answer.verdicts
 
 
 def verdicts_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """A row for each listing of each verdict."""
+    """Return a row for each listing of each verdict."""
     return pd.DataFrame([row for verdict in verdicts for row in rows_of(verdict)])
 
 
 def rows_of(verdict: Verdict) -> Iterator[dict[str, object]]:
-    """A row for each listing; the listings of a duplicate have its `verdict_id` in common."""
-    about = verdict.question
-    if isinstance(about, WrongCategory):
-        listings = [about.model_dump(include={"listing_id", "category", "suggested_category"})]
+    """Yield a row for each listing; the listings of a duplicate share its `verdict_id`."""
+    question = verdict.question
+    if isinstance(question, WrongCategory):
+        listings = [question.model_dump(include={"listing_id", "category", "suggested_category"})]
     else:
-        listings = [{"listing_id": listing_id} for listing_id in about.listing_ids]
-    said = verdict.model_dump(include={"verdict_id", "decided_at", "decision", "decided_by", "note"})
+        listings = [{"listing_id": listing_id} for listing_id in question.listing_ids]
+    common = verdict.model_dump(include={"verdict_id", "decided_at", "decision", "decided_by", "note"})
     for listing in listings:
-        yield {name: (said | listing)[name] for name in COLUMNS if name in said | listing}
+        yield {name: (common | listing)[name] for name in COLUMNS if name in common | listing}

@@ -1,4 +1,4 @@
-"""Wrong category: listings that the model and their neighbours would file elsewhere, the most certain first."""
+"""The Wrong category page: listings that the model and their neighbours put elsewhere, the most certain first."""
 
 import streamlit as st
 
@@ -6,8 +6,8 @@ from dashboard.api import connect
 from dashboard.review.decision_bar import draw_decisions, draw_problem, draw_undo
 from dashboard.review.evidence import draw_categories, draw_listing_photos, draw_neighbours, preload
 from dashboard.review.freshness import draw_freshness
-from dashboard.review.question_queue import AHEAD, Fetch, Queue, suggestions_of
-from dashboard.review.verdicts import draw_decided
+from dashboard.review.question_queue import PREFETCH, Fetch, Queue, suggestions_of
+from dashboard.review.verdicts import draw_verdicts
 from dashboard.widgets.notices import api_errors_shown
 from search_api.client import Client
 from search_api.schemas import InsightsResponse, Suggestion
@@ -27,39 +27,39 @@ def main() -> None:
                 draw_review(api, Queue(api, fetch, st.session_state.setdefault("decided-suggestions", [])))
         with decided:
             if decided.open:
-                draw_decided(api, "wrong_category")
+                draw_verdicts(api, "wrong_category")
 
 
 def draw_filters(api: Client, insights: InsightsResponse) -> Fetch[Suggestion]:
-    """Let the analyst limit the questions; return what fetches those that are left."""
+    """Draw the filters; return a function that fetches the suggestions that pass them."""
     names = [category.category for category in insights.categories]
     with st.sidebar:
         st.header("Filters")
         seller = st.selectbox("Seller's category", names, None, key="seller", placeholder="Any", bind="query-params")
-        other = st.selectbox("Suggested", names, None, key="suggested", placeholder="Any", bind="query-params")
-        skipped = st.toggle("Ask again what was skipped", key="skipped", bind="query-params")
+        suggested = st.selectbox("Suggested", names, None, key="suggested", placeholder="Any", bind="query-params")
+        skipped = st.toggle("Ask skipped questions again", key="skipped", bind="query-params")
     return lambda after: suggestions_of(
-        api.suggestions(category=seller, suggested=other, after=after, limit=AHEAD, skipped=skipped)
+        api.suggestions(category=seller, suggested=suggested, after=after, limit=PREFETCH, skipped=skipped)
     )
 
 
 @st.fragment
 def draw_review(api: Client, queue: Queue[Suggestion]) -> None:
-    """Draw one question. A verdict draws this alone anew."""
+    """Draw one suggestion. A verdict redraws only this."""
     with api_errors_shown():
         upcoming = queue.first(2)
         draw_bar(queue, upcoming)
         draw_problem(queue.problem)
         if not upcoming:
-            draw_end()
+            draw_nothing_left()
             return
-        draw_question(api, upcoming[0])
+        draw_suggestion(api, upcoming[0])
         draw_neighbours(api, upcoming[0])
         preload(api, upcoming[1:])
 
 
 def draw_bar(queue: Queue[Suggestion], upcoming: list[Suggestion]) -> None:
-    """Draw what can be decided, always in the same place."""
+    """Draw the decision buttons, always in the same place."""
     with st.container(horizontal=True, key="decision-bar", vertical_alignment="center", gap="small"):
         if upcoming:
             draw_decisions(queue, upcoming[0])
@@ -67,20 +67,20 @@ def draw_bar(queue: Queue[Suggestion], upcoming: list[Suggestion]) -> None:
         st.text(f"{queue.remaining:,} left. Accept: the suggested category is right.")
 
 
-def draw_question(api: Client, asked: Suggestion) -> None:
-    """Draw the listing, and what speaks for which category."""
+def draw_suggestion(api: Client, suggestion: Suggestion) -> None:
+    """Draw the listing, and the evidence for both categories."""
     photos, facts = st.columns([3, 2], gap="medium")
     with photos:
-        draw_listing_photos(api, asked)
+        draw_listing_photos(api, suggestion)
     with facts:
-        draw_categories(asked)
+        draw_categories(suggestion)
 
 
-def draw_end() -> None:
-    """Say that nothing is left to decide."""
+def draw_nothing_left() -> None:
+    """Draw that no suggestion is left to decide."""
     st.success(
-        "Nothing is left to decide here. Filters in the side bar may hide some; `marketlens insights` looks again "
-        "after the next ingest.",
+        "There is nothing left to decide here. There may be more suggestions without the filters in the side bar. "
+        "After the next ingest, run `marketlens insights` again.",
         icon=":material/task_alt:",
     )
 

@@ -1,4 +1,4 @@
-"""The answer to the question of this session, page after page, asked for once."""
+"""The result pages of this session's question: each is fetched once."""
 
 from collections.abc import Sequence
 
@@ -13,44 +13,44 @@ REFUSED = 422
 
 
 def fetch_answer(api: Client, question: Question) -> list[SearchResponse]:
-    """The pages so far, none where nothing can be asked: the first is fetched when the question is new.
+    """Return the pages so far, or none if there is nothing to search by. Fetch the first page of a new question.
 
     Raises ApiError.
     """
-    if question.is_empty or question.asked.prices_crossed:
+    if question.is_empty or question.state.prices_crossed:
         return []
-    kept = st.session_state.get("answer")
-    if not kept or kept[0] != question.key:
+    cached = st.session_state.get("answer")
+    if not cached or cached[0] != question.key:
         with st.spinner("Searching …"):
-            kept = (question.key, [api.search(_first(question), question.contents)])
-        st.session_state["answer"] = kept
-    pages: list[SearchResponse] = kept[1]
+            cached = (question.key, [api.search(_first_request(question), question.contents)])
+        st.session_state["answer"] = cached
+    pages: list[SearchResponse] = cached[1]
     if st.session_state.pop("next-page", False):
-        pages.append(api.search(_next(question, pages[-1])))
+        pages.append(api.search(_next_request(question, pages[-1])))
     return pages
 
 
-def want_next_page() -> None:
-    """Have the page after the last one fetched."""
+def request_next_page() -> None:
+    """Fetch another page at the next run."""
     st.session_state["next-page"] = True
 
 
-def every_hit(pages: Sequence[SearchResponse]) -> list[SearchHit]:
-    """The hits of all pages."""
+def all_hits(pages: Sequence[SearchResponse]) -> list[SearchHit]:
+    """Return the hits of all pages."""
     return [hit for page in pages for hit in page.hits]
 
 
-def _first(question: Question) -> SearchRequest:
-    """The search. Raises ApiError for what the API would refuse, such as a place of more letters than it takes."""
+def _first_request(question: Question) -> SearchRequest:
+    """Return the search request. Raises ApiError if the API would refuse it, for example if a location is too long."""
     try:
         return question.search()
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ApiError(f"The search cannot be asked: {wrong}.", "Change that filter.", status=REFUSED) from error
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise ApiError(f"The search is invalid: {problems}.", "Change that filter.", status=REFUSED) from error
 
 
-def _next(question: Question, last: SearchResponse) -> SearchRequest:
-    # The query_id stands for photos, examples and all; the facets of the first page are those of every page.
+def _next_request(question: Question, last: SearchResponse) -> SearchRequest:
+    # The query_id stands for the photos and examples. All pages have the facets of the first page.
     return SearchRequest(
-        query_id=last.query_id, cursor=last.cursor, filter=question.asked.filter(), limit=question.asked.limit
+        query_id=last.query_id, cursor=last.cursor, filter=question.state.filter(), limit=question.state.limit
     )

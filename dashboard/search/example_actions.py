@@ -1,4 +1,4 @@
-"""What the Search page is asked by changes with a click: called back by its buttons."""
+"""Callbacks of the Search page's buttons, which change its examples and filters."""
 
 from dataclasses import asdict, replace
 
@@ -8,44 +8,44 @@ from dashboard.search.state import SearchState
 
 
 def uploader_key() -> str:
-    """Key of the uploader: it is emptied by drawing another in its place."""
+    """Return the key of the uploader. A new key draws an empty uploader in its place."""
     return f"photos-{st.session_state.setdefault('upload', 0)}"
 
 
-def want(listing_id: str) -> None:
-    """Look for more like this listing as well."""
-    _set_examples("listing_id", listing_id, taken_from="unlike")
+def add_positive(listing_id: str) -> None:
+    """Make a listing a positive example."""
+    _move_example(listing_id, "unlike", "listing_id")
 
 
-def do_not_want(listing_id: str) -> None:
-    """Look for less like this listing."""
-    _set_examples("unlike", listing_id, taken_from="listing_id")
+def add_negative(listing_id: str) -> None:
+    """Make a listing a negative example."""
+    _move_example(listing_id, "listing_id", "unlike")
 
 
-def forget_example(listing_id: str) -> None:
-    """Let a listing count no more, wanted or not."""
+def remove_example(listing_id: str) -> None:
+    """Remove a listing from the examples, positive or negative."""
     for name in ("listing_id", "unlike"):
-        st.session_state[name] = tuple(one for one in st.session_state[name] if one != listing_id)
+        st.session_state[name] = tuple(example for example in st.session_state[name] if example != listing_id)
 
 
-def forget_examples_of_before() -> None:
-    """Begin anew with the first photo; photos after it join it."""
+def clear_examples_for_new_photo() -> None:
+    """Remove all examples when the first photo is uploaded; later photos are added to it."""
     if len(st.session_state[uploader_key()]) == 1:
         st.session_state.update({"listing_id": (), "unlike": ()})
 
 
-def drop_filters() -> None:
-    """Take every filter off."""
-    kept = {"listing_id": st.session_state["listing_id"], "unlike": st.session_state["unlike"]}
-    st.session_state.update(asdict(replace(SearchState(), **kept)))
+def clear_filters() -> None:
+    """Clear all filters, but keep the examples."""
+    examples = {"listing_id": st.session_state["listing_id"], "unlike": st.session_state["unlike"]}
+    st.session_state.update(asdict(replace(SearchState(), **examples)))
 
 
-def start_again() -> None:
-    """Ask nothing, as on arrival."""
+def reset_search() -> None:
+    """Clear examples, filters and uploads."""
     st.session_state.update(asdict(SearchState()))
     st.session_state["upload"] += 1
 
 
-def _set_examples(name: str, listing_id: str, taken_from: str) -> None:
-    st.session_state[taken_from] = tuple(one for one in st.session_state[taken_from] if one != listing_id)
-    st.session_state[name] = tuple(dict.fromkeys((*st.session_state[name], listing_id)))
+def _move_example(listing_id: str, source: str, target: str) -> None:
+    st.session_state[source] = tuple(example for example in st.session_state[source] if example != listing_id)
+    st.session_state[target] = tuple(dict.fromkeys((*st.session_state[target], listing_id)))

@@ -1,11 +1,11 @@
-"""Why a listing was found: query and hit side by side, each with the heat map of what matched."""
+"""The explanation of a hit: query and hit side by side, each with a heat map of what matched."""
 
 import base64
 from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard.search.answer_pages import every_hit
+from dashboard.search.answer_pages import all_hits
 from dashboard.search.question import Question
 from dashboard.widgets.notices import api_errors_shown
 from dashboard.widgets.tiles import listing_facts
@@ -13,41 +13,41 @@ from search_api.client import Client
 from search_api.schemas import HeatMap, SearchHit, SearchResponse
 
 
-def ask_why(listing_id: str) -> None:
-    """Have the hit explained when the page is drawn."""
+def request_explanation(listing_id: str) -> None:
+    """Explain a hit at the next run."""
     st.session_state["why"] = listing_id
 
 
-def draw_why(api: Client, question: Question, pages: Sequence[SearchResponse]) -> None:
-    """Open the explanation that was asked for, if any."""
+def draw_explanation(api: Client, question: Question, pages: Sequence[SearchResponse]) -> None:
+    """Open the requested explanation, if any."""
     listing_id = st.session_state.pop("why", None)
-    hit = next((hit for hit in every_hit(pages) if hit.listing_id == listing_id), None)
+    hit = next((hit for hit in all_hits(pages) if hit.listing_id == listing_id), None)
     if hit:
-        _dialog(api, question, hit)
+        _draw_dialog(api, question, hit)
 
 
 @st.dialog("Why this listing?", width="medium")
-def _dialog(api: Client, question: Question, hit: SearchHit) -> None:
+def _draw_dialog(api: Client, question: Question, hit: SearchHit) -> None:
     with api_errors_shown():
-        with st.spinner("Looking at both photos …"):
-            explained = api.explain(question.explain(hit.photo_id), question.contents)
+        with st.spinner("Comparing both photos …"):
+            explanation = api.explain(question.explain(hit.photo_id), question.contents)
         sides = st.grid(columns=2, min_column_width=130)
         with sides.container(key="why-query"):
-            st.text("What was asked")
-            _draw_heat(explained.query, "What was asked, with the heat map of what matched")
+            st.text("Query")
+            _draw_heat(explanation.query, "The query, with a heat map of what matched")
         with sides.container(key="why-hit"):
-            st.text("What was found")
-            _draw_heat(explained.hit, "The listing found, with the heat map of what matched")
-        st.caption("The warmer a place, the more it gave to the score.")
+            st.text("Hit")
+            _draw_heat(explanation.hit, "The hit, with a heat map of what matched")
+        st.caption("The warmer an area, the more it contributed to the score.")
         with st.container(key="title-why"):
             st.text(hit.title)
         st.text(" · ".join(listing_facts(hit)))
-        st.text(_match_in_words(explained.score, hit))
+        st.text(_match_in_words(explanation.score, hit))
 
 
 def _draw_heat(heat: HeatMap | None, alt: str) -> None:
     if heat is None or heat.overlay_png is None:
-        st.info("Several examples have no one photo that could be shown.", icon=":material/info:")
+        st.info("No heat map: the query combines several examples.", icon=":material/info:")
         return
     st.image(base64.b64decode(heat.overlay_png), width="stretch", alt=alt)
 

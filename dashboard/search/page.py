@@ -1,17 +1,17 @@
-"""Search: photos, or listings, find the listings that look like them."""
+"""The Search page: find listings that look like photos or other listings."""
 
 import streamlit as st
 
 from dashboard.api import connect
-from dashboard.link import put_in_link, take_over_link
+from dashboard.link import load_state_from_url, save_state_to_url
 from dashboard.search.answer_pages import fetch_answer
 from dashboard.search.filters import draw_filters
-from dashboard.search.inputs import draw_examples, draw_inputs, draw_left_out
-from dashboard.search.match_explanation import draw_why
+from dashboard.search.inputs import draw_examples, draw_inputs, draw_left_out_warning
+from dashboard.search.match_explanation import draw_explanation
 from dashboard.search.question import Question
-from dashboard.search.results import draw_answer, draw_invitation
+from dashboard.search.results import draw_hits, draw_instructions
 from dashboard.search.state import SearchState
-from dashboard.widgets.notices import AWAY, api_errors_shown
+from dashboard.widgets.notices import UNAVAILABLE, api_errors_shown
 from search_api.client import ApiError
 
 
@@ -19,25 +19,25 @@ def main() -> None:
     """Draw the page."""
     api = connect()
     st.title("Search by photo")
-    take_over_link(SearchState)
+    load_state_from_url(SearchState)
     uploads = draw_inputs()
     with api_errors_shown():
-        asked = put_in_link(SearchState)
-        question = Question(asked, draw_examples(api, asked, uploads))
-        draw_left_out(question)
+        state = save_state_to_url(SearchState)
+        question = Question(state, draw_examples(api, state, uploads))
+        draw_left_out_warning(question)
         try:
             pages = fetch_answer(api, question)
         except ApiError as error:
-            # What is refused for a filter can be mended by that filter alone.
-            if error.status not in AWAY:
-                draw_filters(api, asked, [])
+            # If the API refuses a filter, the user needs the filters to change it.
+            if error.status not in UNAVAILABLE:
+                draw_filters(api, state, [])
             raise
-        draw_filters(api, asked, pages)
+        draw_filters(api, state, pages)
         if not pages:
-            draw_invitation(asked)
+            draw_instructions(state)
             return
-        draw_answer(api, asked, pages)
-        draw_why(api, question, pages)
+        draw_hits(api, state, pages)
+        draw_explanation(api, question, pages)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Components for uploaded photos: mark a part of one, paste one."""
+"""Components for uploaded photos: select a part of a photo, paste a photo."""
 
 import base64
 
@@ -15,15 +15,15 @@ _paste = st.components.v2.component("marketlens_paste", js=asset("paste.js"))
 
 
 def draw_crop(photo: Photo, alt: str) -> Box | None:
-    """Draw a photo on which a part can be marked; return that part."""
+    """Draw a photo on which the user can select a part; return that part."""
     key = f"crop-{photo.key}"
     box = component_state(key).get("box")
-    # A data URL hands the browser the original bytes, so it applies the EXIF rotation itself.
+    # A data URL contains the original bytes, so the browser applies the EXIF rotation.
     source = f"data:{photo.content_type};base64,{base64.b64encode(photo.content).decode()}"
     _crop(key=key, data={"source": source, "alt": alt, "box": box}, on_box_change=no_callback)
     return Box(**box) if box else None
 
 
 def take_pasted_photos() -> None:
-    """Add a photo that is pasted anywhere on the page to its uploader."""
+    """Add photos that are pasted anywhere on the page to its uploader."""
     _paste(key="paste", height=1)

@@ -1,4 +1,4 @@
-"""A question to the API: uploaded photos, perhaps parts of them, beside what the link says."""
+"""A question to the API: uploaded photos, or parts of them, and the state in the URL."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from search_api.schemas import MAX_EXAMPLES, Box, ExplainRequest, SearchRequest
 
 @dataclass(frozen=True)
 class Photo:
-    """An uploaded photo. `key` tells it from the others of this session; without a box all of it counts."""
+    """An uploaded photo. `key` is unique in this session; without a box, the whole photo is searched by."""
 
     key: str
     name: str
@@ -20,69 +20,69 @@ class Photo:
 
 @dataclass(frozen=True)
 class Question:
-    """What is searched by and for."""
+    """The examples and filters of a search."""
 
-    asked: SearchState
+    state: SearchState
     photos: tuple[Photo, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to search by; what is not wanted is no beginning."""
-        return not self.photos and not self.asked.listing_id
+        """Whether there is nothing to search by: negative examples alone are not enough."""
+        return not self.photos and not self.state.listing_id
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for questions with the same answer."""
-        return (self.asked, *((photo.key, repr(photo.box)) for photo in self.photos))
+        """A key that is equal for questions with the same answer."""
+        return (self.state, *((photo.key, repr(photo.box)) for photo in self.photos))
 
     @property
-    def liked(self) -> tuple[str, ...]:
-        """The listings wanted that count: no more than a search takes, the last ones."""
-        return self.asked.listing_id[-MAX_EXAMPLES:]
+    def positive_ids(self) -> tuple[str, ...]:
+        """The positive example listings to send: the last ones, up to the limit of a search."""
+        return self.state.listing_id[-MAX_EXAMPLES:]
 
     @property
-    def unliked(self) -> tuple[str, ...]:
-        """The listings not wanted that count, likewise."""
-        return self.asked.unlike[-MAX_EXAMPLES:]
+    def negative_ids(self) -> tuple[str, ...]:
+        """The negative example listings to send: likewise."""
+        return self.state.unlike[-MAX_EXAMPLES:]
 
     @property
-    def used(self) -> tuple[Photo, ...]:
-        """The photos that count: all, or as examples, beside listings or by their parts, what there is room for."""
-        are_examples = self.liked or any(photo.box for photo in self.photos)
-        return self.photos[: MAX_EXAMPLES - len(self.liked)] if are_examples else self.photos
+    def used_photos(self) -> tuple[Photo, ...]:
+        """The photos to send: all of them, or up to the limit of examples if there are listings or marked parts."""
+        are_examples = self.positive_ids or any(photo.box for photo in self.photos)
+        return self.photos[: MAX_EXAMPLES - len(self.positive_ids)] if are_examples else self.photos
 
     @property
-    def left_out(self) -> int:
-        """How many photos and listings do not count."""
-        given = (self.photos, self.asked.listing_id, self.asked.unlike)
-        return sum(map(len, given)) - sum(map(len, (self.used, self.liked, self.unliked)))
+    def left_out_count(self) -> int:
+        """The number of photos and listings that are not sent."""
+        inputs = (self.photos, self.state.listing_id, self.state.unlike)
+        return sum(map(len, inputs)) - sum(map(len, (self.used_photos, self.positive_ids, self.negative_ids)))
 
     @property
     def contents(self) -> list[bytes]:
-        """The photos to send along."""
-        return [photo.content for photo in self.used]
+        """The bytes of the photos to send."""
+        return [photo.content for photo in self.used_photos]
 
     def search(self) -> SearchRequest:
-        """Put it as a search, with counts per category."""
-        return SearchRequest(**self._source(), filter=self.asked.filter(), limit=self.asked.limit, facets=True)
+        """Return the search request, with counts per category."""
+        return SearchRequest(**self._source(), filter=self.state.filter(), limit=self.state.limit, facets=True)
 
     def explain(self, photo_id: str) -> ExplainRequest:
-        """Ask why a photo was found, with pictures."""
+        """Return a request that explains why a photo was found, with heat maps."""
         return ExplainRequest(**self._source(), hit_photo_id=photo_id, overlays=True)
 
     def _source(self) -> dict[str, Any]:
         return self._positives() | (
-            {"negatives": [{"listing_id": listing_id} for listing_id in self.unliked]} if self.unliked else {}
+            {"negatives": [{"listing_id": listing_id} for listing_id in self.negative_ids]} if self.negative_ids else {}
         )
 
     def _positives(self) -> dict[str, Any]:
-        """One photo, photos of one thing or one listing where it can be: those have a probability."""
-        liked, boxes = self.liked, [photo.box for photo in self.used]
-        if not liked and not any(boxes):
+        """Return a photo, photos of one item or a single listing as such if possible: these have a probability."""
+        listing_ids, boxes = self.positive_ids, [photo.box for photo in self.used_photos]
+        if not listing_ids and not any(boxes):
             return {}
-        if not liked and len(boxes) == 1:
+        if not listing_ids and len(boxes) == 1:
             return {"box": boxes[0]}
-        if len(liked) == 1 and not boxes:
-            return {"listing_id": liked[0]}
-        uploads = [{"upload": place} | ({"box": box} if box else {}) for place, box in enumerate(boxes)]
-        return {"positives": [*uploads, *({"listing_id": listing_id} for listing_id in liked)]}
+        if len(listing_ids) == 1 and not boxes:
+            return {"listing_id": listing_ids[0]}
+        uploads = [{"upload": number} | ({"box": box} if box else {}) for number, box in enumerate(boxes)]
+        return {"positives": [*uploads, *({"listing_id": listing_id} for listing_id in listing_ids)]}

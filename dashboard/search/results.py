@@ -1,12 +1,12 @@
-"""The answer: what the photo shows, the grid of hits, and what can be taken along."""
+"""The results: the predicted categories, the grid of hits, and their CSV export."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard.search.answer_pages import every_hit, want_next_page
-from dashboard.search.example_actions import do_not_want, drop_filters, want
-from dashboard.search.match_explanation import ask_why
+from dashboard.search.answer_pages import all_hits, request_next_page
+from dashboard.search.example_actions import add_negative, add_positive, clear_filters
+from dashboard.search.match_explanation import request_explanation
 from dashboard.search.state import SearchState
 from dashboard.widgets.csv_export import draw_csv_button
 from dashboard.widgets.tiles import PHOTO_PIXELS, Action, Tile, draw_tiles, listing_facts
@@ -14,44 +14,44 @@ from search_api.client import Client
 from search_api.schemas import SearchHit, SearchResponse, Timings
 
 ACTIONS = (
-    Action("more", "More like this", lambda tile: want(tile.listing_id)),
-    Action("less", "Not this", lambda tile: do_not_want(tile.listing_id)),
-    Action("why", "Why?", lambda tile: ask_why(tile.listing_id)),
+    Action("more", "More like this", lambda tile: add_positive(tile.listing_id)),
+    Action("less", "Not this", lambda tile: add_negative(tile.listing_id)),
+    Action("why", "Why?", lambda tile: request_explanation(tile.listing_id)),
 )
-MOST_PREDICTED = 3
+MAX_PREDICTED = 3
 
 
-def draw_invitation(asked: SearchState) -> None:
-    """Say what can be done here."""
-    if asked.prices_crossed:
-        st.info("No price is above the lowest and below the highest: mend the filters.", icon=":material/search_off:")
+def draw_instructions(state: SearchState) -> None:
+    """Draw how to use the page, or that no price can pass the filters."""
+    if state.prices_crossed:
+        st.info("The lowest price is above the highest: change the filters.", icon=":material/search_off:")
         return
     st.info(
-        "Give a photo to find the listings that look like it, or the id of a listing to find others like it. Each hit "
-        "can then be asked for more like it, or for less. The filters narrow the answer; the address of this page "
-        "keeps listings and filters, so it can be shared.",
+        "Upload a photo to find listings that look like it, or enter a listing ID to find similar ones. Then use the "
+        "buttons below a hit to get more listings like it, or fewer. Filters narrow the results. The address of this "
+        "page contains the listings and filters, so you can share it.",
         icon=":material/image_search:",
     )
 
 
-def draw_answer(api: Client, asked: SearchState, pages: Sequence[SearchResponse]) -> None:
-    """Draw the hits, or why there may be none."""
-    first, last, hits = pages[0], pages[-1], every_hit(pages)
+def draw_hits(api: Client, state: SearchState, pages: Sequence[SearchResponse]) -> None:
+    """Draw the hits, or the filters that may exclude all listings."""
+    first, last, hits = pages[0], pages[-1], all_hits(pages)
     _draw_predicted(first)
     if not hits:
-        _draw_no_hits(asked)
+        _draw_no_hits(state)
         return
     _draw_heading(hits, last)
     if first.no_good_match:
         st.warning(
-            "No good match: none of these is likely to be the same item. They are merely the nearest.",
+            "No good match: none of these is likely to be the same item. They are only the most similar ones.",
             icon=":material/help:",
         )
     draw_tiles([_tile(api, hit) for hit in hits], ACTIONS)
     if last.cursor:
-        st.button("Next page", key="next", icon=":material/expand_more:", on_click=want_next_page)
+        st.button("Next page", key="next", icon=":material/expand_more:", on_click=request_next_page)
     else:
-        st.caption("These are all that pass the filters.")
+        st.caption("These are all the listings that pass the filters.")
 
 
 def _draw_predicted(answer: SearchResponse) -> None:
@@ -59,33 +59,33 @@ def _draw_predicted(answer: SearchResponse) -> None:
         return
     with st.container(horizontal=True, gap="xsmall", key="predicted", vertical_alignment="center"):
         st.text("Looks like")
-        for predicted in answer.predicted_categories[:MOST_PREDICTED]:
-            st.badge(f"{_plain(predicted.category)} {predicted.probability:.0%}", color="gray")
+        for predicted in answer.predicted_categories[:MAX_PREDICTED]:
+            st.badge(f"{_escape_markdown(predicted.category)} {predicted.probability:.0%}", color="gray")
 
 
 def _draw_heading(hits: Sequence[SearchHit], answer: SearchResponse) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="heading"):
-        many = "1 listing" if len(hits) == 1 else f"{len(hits):,} listings, nearest first"
-        st.caption(f"{many} · {_timings_in_words(answer.timings_ms)}")
+        count = "1 listing" if len(hits) == 1 else f"{len(hits):,} listings, nearest first"
+        st.caption(f"{count} · {_timings_in_words(answer.timings_ms)}")
         draw_csv_button(lambda: [_row(rank, hit) for rank, hit in enumerate(hits, start=1)], "hits")
 
 
 def _timings_in_words(timings: Timings) -> str:
     stages = {name: getattr(timings, name) for name in ("read", "decode", "embed", "search")}
-    spent = ", ".join(f"{name} {value:.0f}" for name, value in stages.items() if value >= 0.5)
-    return f"{timings.total:.0f} ms" + (f" ({spent})" if spent else "")
+    by_stage = ", ".join(f"{name} {value:.0f}" for name, value in stages.items() if value >= 0.5)
+    return f"{timings.total:.0f} ms" + (f" ({by_stage})" if by_stage else "")
 
 
-def _draw_no_hits(asked: SearchState) -> None:
-    """Say which filters may have left nothing."""
-    filters = asked.filters_in_words()
+def _draw_no_hits(state: SearchState) -> None:
+    """Draw the filters that may exclude all listings."""
+    filters = state.filters_in_words()
     if not filters:
-        st.info("No listing was found: the collection holds no other.", icon=":material/search_off:")
+        st.info("No listing was found: the collection contains no others.", icon=":material/search_off:")
         return
-    st.info("No listing passes these filters. Loosen one of them:", icon=":material/search_off:")
+    st.info("No listing passes these filters. Relax one of them:", icon=":material/search_off:")
     for phrase in filters:
         st.text(phrase)
-    st.button("Drop the filters", key="drop-filters", on_click=drop_filters)
+    st.button("Clear filters", key="clear-filters", on_click=clear_filters)
 
 
 def _tile(api: Client, hit: SearchHit) -> Tile:
@@ -117,6 +117,6 @@ def _row(rank: int, hit: SearchHit) -> dict[str, object]:
     }
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
+def _escape_markdown(text: str) -> str:
+    """Escape a text so that Markdown shows it unchanged."""
     return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>~:$" else letter for letter in text)

@@ -1,11 +1,11 @@
-"""What is asked of the Search page apart from uploaded photos, and how a shared link spells it."""
+"""The state of the Search page without uploaded photos, and its URL parameters."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from dashboard.link import Params, every, last, spell
+from dashboard.link import Params, last_value, non_default_params, unique_values
 from search_api.schemas import MAX_LIMIT, Filter, SearchRequest
 
 DEFAULT_LIMIT: int = SearchRequest.model_fields["limit"].default
@@ -13,10 +13,10 @@ DEFAULT_LIMIT: int = SearchRequest.model_fields["limit"].default
 
 @dataclass(frozen=True)
 class SearchState:
-    """Listings and the filters. The field names are the widgets' keys and the URL's parameters too."""
+    """Example listings and filters. The field names are both the widgets' keys and the URL's parameters."""
 
-    listing_id: tuple[str, ...] = ()  # more like these
-    unlike: tuple[str, ...] = ()  # and less like these
+    listing_id: tuple[str, ...] = ()  # positive examples
+    unlike: tuple[str, ...] = ()  # negative examples
     category: tuple[str, ...] = ()
     subcategory: str = ""
     price_min: float | None = None
@@ -27,31 +27,31 @@ class SearchState:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Sequence[str]]) -> "SearchState":
-        """Read a URL's parameters. What makes no sense there counts as not asked."""
-        limit = _number(last(params, "limit"))
+        """Read a URL's parameters. Invalid values are ignored."""
+        limit = _number(last_value(params, "limit"))
         return cls(
-            listing_id=every(params, "listing_id"),
-            unlike=every(params, "unlike"),
-            category=every(params, "category"),
-            subcategory=last(params, "subcategory"),
-            price_min=_number(last(params, "price_min")),
-            price_max=_number(last(params, "price_max")),
-            location=last(params, "location"),
-            listed_after=_date(last(params, "listed_after")),
+            listing_id=unique_values(params, "listing_id"),
+            unlike=unique_values(params, "unlike"),
+            category=unique_values(params, "category"),
+            subcategory=last_value(params, "subcategory"),
+            price_min=_number(last_value(params, "price_min")),
+            price_max=_number(last_value(params, "price_max")),
+            location=last_value(params, "location"),
+            listed_after=_date(last_value(params, "listed_after")),
             limit=DEFAULT_LIMIT if limit is None else min(max(int(limit), 1), MAX_LIMIT),
         )
 
     def to_params(self) -> Params:
-        """Spell it as URL parameters, leaving out what was not asked."""
-        return spell(self)
+        """Return the URL parameters, without defaults."""
+        return non_default_params(self)
 
     @property
     def prices_crossed(self) -> bool:
-        """Whether no price could satisfy both bounds."""
+        """Whether the lowest price is above the highest, so that no price passes."""
         return self.price_min is not None and self.price_max is not None and self.price_min > self.price_max
 
     def filters_in_words(self) -> list[str]:
-        """Name the filters that are on, one phrase each."""
+        """Return a phrase for each active filter."""
         phrases = []
         if self.category:
             phrases.append(f"Category: {' or '.join(self.category)}")
@@ -68,7 +68,7 @@ class SearchState:
         return phrases
 
     def filter(self) -> Filter:
-        """The filters as the API wants them. The listings that serve as examples are no answer."""
+        """Return the filters for the API. They exclude the example listings."""
         return Filter(
             categories=list(self.category),
             subcategory=self.subcategory or None,

@@ -1,4 +1,4 @@
-"""What only an admin key may see."""
+"""Data that needs an admin key."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,10 +10,13 @@ from search_api.client import ApiError
 Answer = TypeVar("Answer")
 
 
-def admin_answer(ask: Callable[[], Answer], what: str) -> Answer | None:
-    """The answer, or None after saying that the key may not see it. Raises every other ApiError."""
+def fetch_as_admin(fetch: Callable[[], Answer], what: str) -> Answer | None:
+    """Return what `fetch` returns, or draw a refusal and return None if the key is no admin key.
+
+    Raises every other ApiError.
+    """
     try:
-        return ask()
+        return fetch()
     except ApiError as error:
         if error.status != 403:
             raise
@@ -22,7 +25,7 @@ def admin_answer(ask: Callable[[], Answer], what: str) -> Answer | None:
 
 
 def draw_refusal(sentence: str, error: ApiError) -> None:
-    """Say plainly what the key may not do, and what may be done about it."""
+    """Draw what the key does not allow, and the API's hint."""
     with st.container(border=True, key="needs-admin"):
         st.warning(sentence, icon=":material/key:")
         st.text(error.detail)

@@ -1,4 +1,4 @@
-"""Tables that analysts take along."""
+"""Tables as CSV files to download."""
 
 import csv
 import io
@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
-# A spreadsheet takes a cell that begins so for a formula, and titles and categories are sellers' words.
+# A spreadsheet reads a cell that begins with one of these as a formula; titles and categories come from sellers.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def draw_csv_button(
     rows: Callable[[], Sequence[Mapping[str, object]]], name: str, label: str = "Export as CSV"
 ) -> None:
-    """Draw a button that saves rows with equal columns as NAME.csv; they are made when it is pressed."""
+    """Draw a button that saves rows with equal columns as NAME.csv. `rows` is called when it is pressed."""
     st.download_button(
         label,
         lambda: as_csv(rows()),
@@ -26,7 +26,7 @@ def draw_csv_button(
 
 
 def as_csv(rows: Sequence[Mapping[str, object]]) -> bytes:
-    """Spell rows with equal columns as CSV that spreadsheets read as UTF-8."""
+    """Return rows with equal columns as CSV that spreadsheets read as UTF-8."""
     text = io.StringIO()
     if rows:
         writer = csv.writer(text)

@@ -20,24 +20,24 @@ def draw_matrix(
     rows: str,
     columns: str,
     value: str,
-    spelt: str,
+    number_format: str,
     scale: Literal["linear", "sqrt"] = "linear",
 ) -> None:
-    """Draw a heat map over names, and offer its numbers; `rows`, `columns` and `value` say what they are."""
+    """Draw a heat map over names, and offer its numbers as CSV. `rows`, `columns` and `value` are their names."""
     cells = [
         {rows: row, columns + " ": column, value: matrix[i][j]}
         for i, row in enumerate(names)
         for j, column in enumerate(names)
     ]
-    down, across = alt.Y(f"{rows}:N"), alt.X(f"{columns} :N")
+    y, x = alt.Y(f"{rows}:N"), alt.X(f"{columns} :N")
     chart = (
         alt.Chart(pd.DataFrame(cells), height=CELL_PIXELS * len(names) + 140)
         .mark_rect()
         .encode(
-            y=down.sort(list(names)).title(rows.capitalize()).axis(labelLimit=LABEL_PIXELS),
-            x=across.sort(list(names)).title(columns.capitalize()).axis(labelAngle=-50, labelLimit=LABEL_PIXELS),
+            y=y.sort(list(names)).title(rows.capitalize()).axis(labelLimit=LABEL_PIXELS),
+            x=x.sort(list(names)).title(columns.capitalize()).axis(labelAngle=-50, labelLimit=LABEL_PIXELS),
             color=alt.Color(f"{value}:Q").scale(scheme="viridis", type=scale).title(value.capitalize()),
-            tooltip=[f"{rows}:N", f"{columns} :N", alt.Tooltip(f"{value}:Q", format=spelt)],
+            tooltip=[f"{rows}:N", f"{columns} :N", alt.Tooltip(f"{value}:Q", format=number_format)],
         )
     )
     st.altair_chart(chart, alt=f"Heat map: {value} by {rows} and {columns}")

@@ -1,4 +1,4 @@
-"""What the user sees when the API has no answer to give."""
+"""Messages for errors of the API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +8,15 @@ import streamlit as st
 from dashboard.api import connect
 from search_api.client import ApiError
 
-NOTHING_THERE = {"insights_missing", "collection_missing"}
-AWAY = {0, 502, 503, 504}
-LOOK_AGAIN_SECONDS = 3
-_JUST_SEEN = "api-just-seen-away"
+MISSING_DATA = {"insights_missing", "collection_missing"}
+UNAVAILABLE = {0, 502, 503, 504}
+POLL_SECONDS = 3
+_JUST_DRAWN = "api-just-seen-away"
 
 
 @contextmanager
 def api_errors_shown() -> Iterator[None]:
-    """Show an ApiError raised inside, in place of what could not be drawn."""
+    """Draw an ApiError that is raised inside, in place of what could not be drawn."""
     try:
         yield
     except ApiError as error:
@@ -24,38 +24,38 @@ def api_errors_shown() -> Iterator[None]:
 
 
 def draw_api_error(error: ApiError) -> None:
-    """Draw what went wrong and what may help. An API that is away is watched: the page comes back with it."""
-    if error.code in NOTHING_THERE:
-        draw_nothing_there(error)
+    """Draw an error and its hint. If the API is unavailable, poll it and rerun the page when it is back."""
+    if error.code in MISSING_DATA:
+        draw_missing_data(error)
         return
     with st.container(border=True, key="api-error"):
-        away = error.status in AWAY
-        st.error("The API does not answer." if away else "There is no answer to show.", icon=":material/error:")
-        # Plain text: the detail may quote what a user typed.
+        unavailable = error.status in UNAVAILABLE
+        st.error("The API does not answer." if unavailable else "The request failed.", icon=":material/error:")
+        # Plain text, because the detail may quote user input.
         st.text(error.detail)
         if error.hint:
             st.text(error.hint)
         if error.request_id:
-            st.text(f"Request id: {error.request_id}")
+            st.text(f"Request ID: {error.request_id}")
         st.button("Retry", key="retry", icon=":material/refresh:")
-        if away:
-            st.caption("This page comes back by itself as soon as the API does.")
-            st.session_state[_JUST_SEEN] = True
-            _come_back()
+        if unavailable:
+            st.caption("This page reloads automatically when the API is back.")
+            st.session_state[_JUST_DRAWN] = True
+            _rerun_when_available()
 
 
-def draw_nothing_there(error: ApiError) -> None:
-    """Draw that something has not been made yet, and by which command it is."""
-    with st.container(border=True, key="nothing-there"):
+def draw_missing_data(error: ApiError) -> None:
+    """Draw that data does not exist yet, and the command that creates it."""
+    with st.container(border=True, key="missing-data"):
         st.info(error.detail, icon=":material/inbox:")
         if error.hint:
             st.code(error.hint, language=None)
-        st.button("Look again", key="look-again", icon=":material/refresh:")
+        st.button("Check again", key="check-again", icon=":material/refresh:")
 
 
-@st.fragment(run_every=LOOK_AGAIN_SECONDS)
-def _come_back() -> None:
-    if st.session_state.pop(_JUST_SEEN, False):
+@st.fragment(run_every=POLL_SECONDS)
+def _rerun_when_available() -> None:
+    if st.session_state.pop(_JUST_DRAWN, False):
         return
     try:
         connect().ready()

@@ -1,4 +1,4 @@
-"""The grid of tiles, each a photo with what is known of its listing."""
+"""The grid of tiles: each is a photo with facts about its listing."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile. `key` tells it from the others of its grid."""
+    """One tile. `key` is unique in its grid."""
 
     key: str
     listing_id: str
@@ -24,7 +24,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Action:
-    """A button of each tile: its label, and what it does with the tile it was pressed on."""
+    """A button of each tile: its label, and the function that is called with the tile."""
 
     name: str
     label: str
@@ -32,22 +32,22 @@ class Action:
 
 
 def listing_facts(listing: ListingFields) -> tuple[str, ...]:
-    """Price, category and place, as far as they are known."""
+    """Return price, category and location, without missing ones."""
     facts = (price_in_words(listing.price, listing.currency), listing.category, listing.location)
     return tuple(fact for fact in facts if fact)
 
 
 def price_in_words(price: float | None, currency: str) -> str:
-    """Spell a price as people write it: `£1,150.00`."""
+    """Return a price as people write it: `£1,150.00`."""
     if price is None:
         return "price unknown"
     symbol = SYMBOLS.get(currency)
     return f"{symbol}{price:,.2f}" if symbol else f"{price:,.2f} {currency}".rstrip()
 
 
-def draw_tiles(tiles: Iterable[Tile], actions: Sequence[Action] = (), least_pixels: int = 165) -> None:
-    """Draw a grid; below each tile its actions."""
-    grid = st.grid(columns=6, min_column_width=least_pixels)
+def draw_tiles(tiles: Iterable[Tile], actions: Sequence[Action] = (), min_pixels: int = 165) -> None:
+    """Draw a grid of tiles, each with its actions below it."""
+    grid = st.grid(columns=6, min_column_width=min_pixels)
     for tile in tiles:
         with grid.container(key=f"tile-{tile.key}", height="stretch", gap="xsmall"):
             _draw_tile(tile, actions)
@@ -55,7 +55,7 @@ def draw_tiles(tiles: Iterable[Tile], actions: Sequence[Action] = (), least_pixe
 
 def _draw_tile(tile: Tile, actions: Sequence[Action]) -> None:
     st.image(tile.photo, width="stretch", alt=tile.title)
-    # st.text, here and wherever a seller's words are drawn: it reads no Markdown, HTML or LaTeX.
+    # Draw sellers' texts with st.text everywhere: it does not interpret Markdown, HTML or LaTeX.
     with st.container(key=f"title-{tile.key}"):
         st.text(tile.title)
     with st.container(key=f"facts-{tile.key}", gap=None):

@@ -1,4 +1,4 @@
-"""Whether two photos are one picture, edited: by their pixels. Embeddings find two shots of one item alike as well."""
+"""Detection of edited copies of a photo, by pixels. By embeddings, two shots of one item would be alike as well."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,30 +14,30 @@ from catalog.photo_files.hosts import Read
 from catalog.progress import Advance
 from embedding.photos import open_photo
 
-# Measured on real photos, see docs/insights.md: edits are above it, two shots of one scene below.
+# Measured on real photos, see docs/insights.md: edits are above it, two shots of one scene are below.
 SAME_PHOTO = 0.92
 SIDE = 64
 _VIEW_SIDE, _BLUR = 32, 2.0
-_EMPTY = 1.0  # fewer details are rounding
+_EMPTY = 1.0  # a photo with fewer details has only rounding errors
 _DECODE_SIDE = 128
-# What an edit may have cut off at the two ends of each axis, as shares of it.
+# The shares that an edit may have cut off at both ends of each axis.
 _CUTS = ((0, 0), (0.025, 0.025), (0.05, 0), (0, 0.05), (0.05, 0.05), (0.1, 0), (0, 0.1))
 READERS, _BATCH = 4, 256
 
 Small = NDArray[np.uint8]
-"""A photo in grey, squeezed to 64 x 64: 4 KB."""
+"""A grey photo, resized to 64 x 64: 4 KB."""
 
 
 def small(image: Image.Image) -> Small:
-    """A photo as `likeness` needs it."""
+    """Return a photo as `likeness` needs it."""
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def likeness(one: Small, other: Small) -> float:
-    """Correlation of the details of two photos, -1 to 1, where they fit best: whole, one of them cut, or mirrored.
+    """Return the highest correlation of two photos' details, -1 to 1: whole, with one of them cropped, or mirrored.
 
-    Details: what is left when the photo's own blur is taken away. With it, any two shots of a dark thing on bright
-    ground would correlate. Brightness and contrast do not count.
+    Details are the photo minus its own blur. With the blur, any two shots of a dark thing on bright ground would
+    correlate. Brightness and contrast have no effect.
     """
     first, second = _views(one), _views(other)
     best = -1.0
@@ -49,7 +49,7 @@ def likeness(one: Small, other: Small) -> float:
 
 
 def read_small(uris: Sequence[str], read: Read, advance: Advance) -> Iterator[Small | None]:
-    """Each photo, in order; None where it cannot be read."""
+    """Yield each photo, in order; None if it cannot be read."""
 
     def small_or_none(uri: str) -> Small | None:
         try:
@@ -64,9 +64,9 @@ def read_small(uris: Sequence[str], read: Read, advance: Advance) -> Iterator[Sm
 
 
 def _views(photo: Small) -> NDArray[np.float32]:
-    """The photo at every cut, the whole one first: (49, 32, 32), each without its blur, centred, of unit length."""
-    cut, blur = _cutting(), _blurring()
-    views = np.einsum("aip,bjq,pq->abij", cut, cut, photo.astype(np.float32), optimize=True)
+    """Return the photo at every crop, the whole one first: (49, 32, 32), without blur, centred, of unit length."""
+    crop, blur = _crop_matrices(), _blur_matrix()
+    views = np.einsum("aip,bjq,pq->abij", crop, crop, photo.astype(np.float32), optimize=True)
     views = views.reshape(-1, _VIEW_SIDE, _VIEW_SIDE)
     views = views - blur @ views @ blur.T
     views -= views.mean(axis=(1, 2), keepdims=True)
@@ -75,8 +75,8 @@ def _views(photo: Small) -> NDArray[np.float32]:
 
 
 @cache
-def _cutting() -> NDArray[np.float32]:
-    """Matrices (7, 32, 64) that shrink what each cut leaves of an axis, by the mean of what each pixel covers."""
+def _crop_matrices() -> NDArray[np.float32]:
+    """Return matrices (7, 32, 64) that resize what each crop leaves of an axis, by area means."""
     pixels = np.arange(SIDE)
     matrices = []
     for low, high in _CUTS:
@@ -87,8 +87,8 @@ def _cutting() -> NDArray[np.float32]:
 
 
 @cache
-def _blurring() -> NDArray[np.float32]:
-    """Matrix (32, 32) that blurs an axis, by a Gaussian."""
-    apart = np.subtract.outer(np.arange(_VIEW_SIDE), np.arange(_VIEW_SIDE))
-    weights = np.exp(-0.5 * (apart / _BLUR) ** 2)
+def _blur_matrix() -> NDArray[np.float32]:
+    """Return a matrix (32, 32) that blurs an axis with a Gaussian."""
+    offsets = np.subtract.outer(np.arange(_VIEW_SIDE), np.arange(_VIEW_SIDE))
+    weights = np.exp(-0.5 * (offsets / _BLUR) ** 2)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -1,4 +1,4 @@
-"""Listings that show the same: links between photos, and groups of what they link. Pure."""
+"""Links between photos that show the same, and groups of the listings that they link. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from insights.neighbours.graph import Graph
 
 DuplicateKind = Literal["same_bytes", "same_photo", "same_item"]
 KINDS: tuple[DuplicateKind, ...] = ("same_bytes", "same_photo", "same_item")
-MAX_LISTINGS = 200  # of a group: what more show is a placeholder
+MAX_LISTINGS = 200  # of a group: a picture with more listings is a placeholder
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +29,19 @@ class Link:
 
 @dataclass
 class Group:
-    """Listings by number, and the links between them."""
+    """Listings by number, with the links between them."""
 
     listings: set[int]
     links: list[Link] = field(default_factory=list)
 
     @property
     def kind(self) -> DuplicateKind:
-        """That of the strongest link."""
+        """The kind of the strongest link."""
         return min((link.kind for link in self.links), key=KINDS.index)
 
 
 def same_bytes(hashes: NDArray[np.int64], listing: NDArray[np.int32], embeddings: Embeddings) -> Iterator[Link]:
-    """Links between photos whose files are equal: each listing's first such photo to that of the next listing."""
+    """Yield links between photos with equal files: from each listing's first such photo to that of the next listing."""
     order = np.lexsort((np.arange(len(hashes)), hashes))
     for rows in np.split(order, np.flatnonzero(np.diff(hashes[order])) + 1):
         if len(rows) > 1:
@@ -51,7 +51,7 @@ def same_bytes(hashes: NDArray[np.int64], listing: NDArray[np.int32], embeddings
 
 
 def near_pairs(graph: Graph, listing: NDArray[np.int32], least: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Pairs of photos (m, 2), the smaller row first, that are neighbours with a cosine of at least `least`."""
+    """Return pairs of neighbours (m, 2), the smaller row first, whose cosines (m,) are at least `least`, and those."""
     rows, columns = np.nonzero(graph.cosines >= least)
     others = graph.rows[rows, columns]
     pairs = np.sort(np.stack([rows, others], axis=1), axis=1)[(others >= 0) & (listing[rows] != listing[others])]
@@ -61,63 +61,66 @@ def near_pairs(graph: Graph, listing: NDArray[np.int32], least: float) -> tuple[
 
 
 def group_listings(links: Iterable[Link], listing: NDArray[np.int32]) -> tuple[list[Group], int]:
-    """Group what is linked; also, how many groups were left out because more than MAX_LISTINGS share a picture.
+    """Return groups of linked listings, and the number of groups left out because they exceed MAX_LISTINGS.
 
-    Files and pictures that are the same join whatever they link. Items join only when every listing of the one group is
-    linked to every listing of the other (complete linkage), the nearest first: two that are alike through a third only
-    stay apart, so that groups do not chain.
+    Links of the same file or picture always join their listings. Links of the same item join two groups only if every
+    listing of one is linked to every listing of the other (complete linkage), the nearest first. So listings that are
+    only linked through a third one stay apart, and groups do not chain.
     """
     by_pair: dict[tuple[int, int], list[Link]] = defaultdict(list)
     for link in links:
         first, second = sorted((int(listing[link.a]), int(listing[link.b])))
         by_pair[first, second].append(link)
-    member: dict[int, set[int]] = {}
+    members: dict[int, set[int]] = {}
 
-    def group_of(one: int) -> set[int]:
-        return member.setdefault(one, {one})
+    def group_of(listing_number: int) -> set[int]:
+        return members.setdefault(listing_number, {listing_number})
 
-    def join(one: set[int], other: set[int]) -> None:
-        small, large = sorted((one, other), key=len)
+    def join(group: set[int], other: set[int]) -> None:
+        small, large = sorted((group, other), key=len)
         large |= small
         for listing_number in small:
-            member[listing_number] = large
+            members[listing_number] = large
 
-    pictures = {pair for pair, found in by_pair.items() if any(link.kind != "same_item" for link in found)}
+    pictures = {pair for pair, pair_links in by_pair.items() if any(link.kind != "same_item" for link in pair_links)}
     for first, second in sorted(pictures):
-        if (one := group_of(first)) is not (other := group_of(second)):
-            join(one, other)
-    nearest = {pair: max(link.similarity for link in found) for pair, found in by_pair.items() if pair not in pictures}
+        if (group := group_of(first)) is not (other := group_of(second)):
+            join(group, other)
+    nearest = {
+        pair: max(link.similarity for link in pair_links)
+        for pair, pair_links in by_pair.items()
+        if pair not in pictures
+    }
     for first, second in sorted(nearest, key=lambda pair: (-nearest[pair], pair)):
-        one, other = group_of(first), group_of(second)
-        if one is not other and all(tuple(sorted((a, b))) in by_pair for a in one for b in other):
-            join(one, other)
+        group, other = group_of(first), group_of(second)
+        if group is not other and all(tuple(sorted((a, b))) in by_pair for a in group for b in other):
+            join(group, other)
 
-    by_group: dict[int, Group] = {}
-    for (first, second), found in by_pair.items():
-        if member[first] is member[second]:
-            group = by_group.setdefault(id(member[first]), Group(member[first]))
-            group.links += found
-    whole = [group for group in by_group.values() if len(group.listings) <= MAX_LISTINGS]
-    return whole, len(by_group) - len(whole)
+    groups: dict[int, Group] = {}
+    for (first, second), pair_links in by_pair.items():
+        if members[first] is members[second]:
+            groups.setdefault(id(members[first]), Group(members[first])).links.extend(pair_links)
+    small_enough = [group for group in groups.values() if len(group.listings) <= MAX_LISTINGS]
+    return small_enough, len(groups) - len(small_enough)
 
 
 def weakest(group: Group, listing: NDArray[np.int32]) -> float | None:
-    """Cosine of the weakest link that holds the group together; None where files and pictures alone do.
+    """Return the cosine of the weakest link that the group needs; None if it only needs same files and pictures.
 
-    The links that hold it: the strongest ones that connect all listings (a spanning tree).
+    The group needs the strongest links that connect all its listings (a spanning tree).
     """
-    tree = {one: one for one in group.listings}
+    parent = {listing_number: listing_number for listing_number in group.listings}
 
-    def root(one: int) -> int:
-        while tree[one] != one:
-            one = tree[one]
-        return one
+    def root(listing_number: int) -> int:
+        while parent[listing_number] != listing_number:
+            listing_number = parent[listing_number]
+        return listing_number
 
-    last: float | None = None
+    cosine: float | None = None
     for link in sorted(group.links, key=lambda link: (link.kind == "same_item", -link.similarity)):
-        one, other = root(int(listing[link.a])), root(int(listing[link.b]))
-        if one != other:
-            tree[one] = other
+        first, second = root(int(listing[link.a])), root(int(listing[link.b]))
+        if first != second:
+            parent[first] = second
             if link.kind == "same_item":
-                last = link.similarity
-    return last
+                cosine = link.similarity
+    return cosine

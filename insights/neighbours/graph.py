@@ -1,4 +1,4 @@
-"""Nearest neighbours of every photo among other listings' photos, by FAISS: exact up to EXACT photos."""
+"""The nearest neighbours of every photo among other listings' photos, by FAISS: exact up to EXACT photos."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ OWN_DEPTH = 10
 EXACT = 100_000  # minutes on two cores; ten times as many would take hours
 _BLOCK = 4_096  # queries at once; FAISS multiplies them with 1,024 photos at a time
 
-Found = tuple[NDArray[np.float32], NDArray[np.int32]]
-"""Cosines and rows (queries, width), nearest first; -inf and -1 where none is."""
-Source = Callable[[slice], Found]
+Neighbours = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""Cosines and rows (queries, width), nearest first; -inf and -1 if missing."""
+Search = Callable[[slice], Neighbours]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Neighbours, nearest first. Where there are fewer: row -1 with the cosine -1.
+    """Neighbours, nearest first. Missing ones have the row -1 and the cosine -1.
 
     `rows` and `cosines` (n, depth); `own` (n,) is the mean cosine with the OWN_DEPTH nearest photos of the photo's own
-    category, NaN where there are none.
+    category, NaN if there are none.
     """
 
     rows: NDArray[np.int32]
@@ -46,10 +46,10 @@ def neighbour_graph(
 ) -> Graph:
     """Compare every photo with every other one. A listing's own photos are never neighbours.
 
-    `embeddings` (n, dim) of unit length, sorted by `category` (n,). Memory grows with n: blocks of queries, and a
-    category's photos in a search of their own, so that one pass serves `rows` and `own`.
+    `embeddings` (n, dim) of unit length, sorted by `category` (n,). Memory grows with n: queries go
+    in blocks. A category's photos are searched separately, so that one pass serves `rows` and `own`.
 
-    Above `exact` photos, `rows` come from the nearest cells alone (insights.neighbours.cells); so does `own` in a
+    Above `exact` photos, `rows` come only from the nearest cells (insights.neighbours.cells); so does `own` in a
     category of that size.
     """
     count = len(embeddings)
@@ -58,7 +58,7 @@ def neighbour_graph(
         np.full((count, depth), -1, np.float32),
         np.full(count, np.nan, np.float32),
     )
-    search = partial(_source, embeddings, listing, np.bincount(listing), depth, exact, progress)
+    search = partial(_make_search, embeddings, listing, np.bincount(listing), depth, exact, progress)
     bounds = [*np.flatnonzero(np.diff(category, prepend=-1)).tolist(), count]
     inside = [search(slice(begin, end)) for begin, end in pairwise(bounds)]
     everywhere = search(slice(0, count)) if count > exact else None
@@ -70,7 +70,7 @@ def neighbour_graph(
                 block = slice(start, min(start + _BLOCK, end))
                 own = own_category(block)
                 graph.own[block] = _mean(own[0][:, :OWN_DEPTH])
-                found = [everywhere(block)] if everywhere else [own, *(source(block) for source in rest)]
+                found = [everywhere(block)] if everywhere else [own, *(search_part(block) for search_part in rest)]
                 cosines, rows = (np.hstack(columns) for columns in zip(*found, strict=True))
                 cosines, rows = _nearest(cosines, rows, depth)
                 graph.cosines[block, : cosines.shape[1]] = np.where(rows >= 0, np.clip(cosines, -1, 1), -1)
@@ -80,16 +80,16 @@ def neighbour_graph(
 
 
 def plain_neighbours(embeddings: Embeddings, depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rows and cosines (n, depth) of the nearest others of each photo, its own listing's too: for the map."""
+    """Return rows and cosines (n, depth) of each photo's nearest others, its own listing's included: for the map."""
     depth = min(depth, len(embeddings) - 1)
     cosines, rows = faiss.knn(embeddings, embeddings, depth + 1, metric=faiss.METRIC_INNER_PRODUCT)
     own = rows == np.arange(len(rows))[:, None]
-    # Where twins crowd a photo out of its own answer, the last neighbour makes room instead.
+    # If equal photos displace a photo from its own result, drop the last neighbour instead.
     own[~own.any(axis=1), -1] = True
     return rows[~own].reshape(-1, depth), np.clip(cosines[~own].reshape(-1, depth), -1, 1)
 
 
-def _source(
+def _make_search(
     embeddings: Embeddings,
     listing: NDArray[np.int32],
     sizes: NDArray[np.int64],
@@ -97,31 +97,31 @@ def _source(
     exact: int,
     progress: Progress,
     among: slice,
-) -> Source:
-    """What finds the nearest photos of other listings `among` these rows: compares all, or, of many, the nearest."""
+) -> Search:
+    """Return a search for other listings' nearest photos in the rows `among`: exact, or by cells if they are many."""
     if among.stop - among.start <= exact:
-        return partial(_others, embeddings, listing, sizes, depth, among)
+        return partial(_search_others, embeddings, listing, sizes, depth, among)
     cosines, rows = nearest_others(embeddings[among], listing[among], depth, progress)
     rows[rows >= 0] += among.start
 
-    def known(queries: slice) -> Found:
-        of_queries = slice(queries.start - among.start, queries.stop - among.start)
-        return cosines[of_queries], rows[of_queries]
+    def look_up(queries: slice) -> Neighbours:
+        block = slice(queries.start - among.start, queries.stop - among.start)
+        return cosines[block], rows[block]
 
-    return known
+    return look_up
 
 
-def _others(
+def _search_others(
     embeddings: Embeddings,
     listing: NDArray[np.int32],
     sizes: NDArray[np.int64],
     depth: int,
     among: slice,
     queries: slice,
-) -> Found:
-    # Deep enough that a listing's own photos can be taken out.
+) -> Neighbours:
+    # Deep enough to remove the listing's own photos.
     width = min(depth + int(sizes[listing[queries]].max()), among.stop - among.start)
-    # Not an index, which would copy the vectors.
+    # Not with an index, which would copy the vectors.
     cosines, rows = faiss.knn(embeddings[queries], embeddings[among], width, metric=faiss.METRIC_INNER_PRODUCT)
     rows = rows.astype(np.int32) + among.start
     own = listing[rows] == listing[queries][:, None]
@@ -130,12 +130,12 @@ def _others(
 
 
 def _mean(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of those that are there, NaN where none is."""
-    there = cosines > -np.inf
-    counted = there.sum(axis=1)
-    return np.where(counted, np.where(there, cosines, 0).sum(axis=1) / np.maximum(counted, 1), np.nan)
+    """Return the mean of the cosines of each row without missing ones, NaN if all are missing."""
+    is_present = cosines > -np.inf
+    counts = is_present.sum(axis=1)
+    return np.where(counts, np.where(is_present, cosines, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
 
 
-def _nearest(cosines: NDArray[np.float32], rows: NDArray[np.int32], depth: int) -> Found:
+def _nearest(cosines: NDArray[np.float32], rows: NDArray[np.int32], depth: int) -> Neighbours:
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :depth]
     return np.take_along_axis(cosines, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -1,4 +1,4 @@
-"""The dashboard's pages, driven with AppTest, against the real API in a server of its own."""
+"""The dashboard's pages, driven with AppTest, against the real API in a separate server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ APP = ROOT / "dashboard" / "app.py"
 
 @pytest.fixture
 def api(make_export: MakeExport, lite: MilvusSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A running API over ten listings of two photos; its address is the dashboard's setting."""
+    """Run an API over ten listings with two photos each, and set its URL for the dashboard."""
     with serving(make_app(make_export(listings=10, photos_each=2), fake_embedder(), lite)) as address:
         monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", address)
         st.cache_data.clear()
@@ -35,7 +35,7 @@ def page() -> AppTest:
 
 
 def tiles(app: AppTest) -> list[str]:
-    """Listing ids of the tiles, in order."""
+    """Return the listing IDs of the tiles, in order."""
     assert not app.exception, app.exception[0].message
     return [button.key.removeprefix("more-") for button in app.button if (button.key or "").startswith("more-")]
 
@@ -45,15 +45,15 @@ def tile_texts(app: AppTest, listing_id: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("api")
-def test_an_empty_page_invites() -> None:
-    """Before anything is asked there is no grid and no error."""
+def test_an_empty_page_has_no_tiles_and_no_error() -> None:
+    """Before a search there is no grid and no error."""
     app = page().run()
     assert tiles(app) == []
     assert not app.error
 
 
 def test_an_upload_shows_its_listing_first(api: str) -> None:
-    """The uploaded photo's listing is the first tile, with score, price and category; the picture can be loaded."""
+    """The uploaded photo's listing is the first tile, with score, price and category; its image can be loaded."""
     app = page().run()
     app.file_uploader[0].upload("p.jpg", jpeg(picture(4)), "image/jpeg").run()
     assert tiles(app)[0] == "l4"
@@ -67,8 +67,8 @@ def test_an_upload_shows_its_listing_first(api: str) -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_more_like_this_goes_on_from_a_tile() -> None:
-    """The button asks for listings like that tile's, and the address bar holds it for sharing."""
+def test_more_like_this_searches_by_a_tile() -> None:
+    """The button searches for listings like that tile's, and the URL contains it."""
     app = page().run()
     app.file_uploader[0].upload("p.jpg", jpeg(picture(4)), "image/jpeg").run()
     app.button(key="more-l4").click().run()
@@ -78,8 +78,8 @@ def test_more_like_this_goes_on_from_a_tile() -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_filters_narrow_and_are_in_the_address() -> None:
-    """A shared link opens with its listing and filters; taking the filter away brings the others back."""
+def test_filters_narrow_the_results_and_are_in_the_url() -> None:
+    """A shared link opens with its listing and filters; removing the filter shows the other listings again."""
     app = page()
     app.query_params["listing_id"] = "l4"
     app.query_params["category"] = "Garden"
@@ -93,8 +93,8 @@ def test_filters_narrow_and_are_in_the_address() -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_no_hits_is_said() -> None:
-    """An empty answer names the filters instead of showing nothing."""
+def test_an_empty_result_names_the_filters() -> None:
+    """If no listing passes, the page lists the active filters."""
     app = page()
     app.query_params["listing_id"] = "l4"
     app.query_params["location"] = "Atlantis"
@@ -104,8 +104,8 @@ def test_no_hits_is_said() -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_an_unknown_listing_is_said() -> None:
-    """A link to a listing that is gone shows the API's message, not a traceback."""
+def test_an_unknown_listing_shows_an_error() -> None:
+    """A link to a removed listing shows the API's message, not a traceback."""
     app = page()
     app.query_params["listing_id"] = "nobody"
     app.run()
@@ -115,7 +115,7 @@ def test_an_unknown_listing_is_said() -> None:
 
 @pytest.mark.usefixtures("api")
 def test_more_examples_than_a_search_takes() -> None:
-    """Beside 33 photos a listing can still be wanted: the answer is there, and what was left out for it is said."""
+    """With 33 photos and a listing, the search still works, and the page says how many examples it left out."""
     app = page()
     app.query_params["listing_id"] = "l4"
     app.run()
@@ -128,8 +128,8 @@ def test_more_examples_than_a_search_takes() -> None:
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.parametrize("place", ["x" * 1_001, "Leeds\x07"])
-def test_a_filter_that_is_refused_can_be_taken_off(place: str) -> None:
-    """A filter that nobody can search by is told in words, and is there to be changed."""
+def test_an_invalid_filter_can_be_changed(place: str) -> None:
+    """An invalid filter shows an error, and the filters stay visible so that it can be changed."""
     app = page()
     app.query_params["listing_id"] = "l4"
     app.query_params["location"] = place
@@ -141,10 +141,10 @@ def test_a_filter_that_is_refused_can_be_taken_off(place: str) -> None:
     assert len(tiles(app)) == 9
 
 
-def test_a_key_of_any_letters_is_refused_in_words(
+def test_a_malformed_key_shows_an_error(
     make_export: MakeExport, lite: MilvusSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that could never be one is refused as every wrong one is, and the next that is typed lets in."""
+    """A malformed key is refused like any wrong key, and a valid key then logs in."""
     keys = tmp_path / "keys.json"
     key = create_key(keys, "ann", "read")
     with serving(make_app(make_export(), fake_embedder(), lite, keys=keys)) as address:
@@ -163,37 +163,37 @@ def log_in(app: AppTest, key: str) -> AppTest:
     return next(button for button in app.button if button.label == "Log in").click().run()
 
 
-def test_an_error_that_nobody_foresaw(capsys: pytest.CaptureFixture[str]) -> None:
-    """The page says that there was one and shows nothing of it; what the process writes has all of it."""
+def test_an_unexpected_error_hides_its_details(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page only says that there was an error; the output of the process contains the traceback."""
     command = dashboard_command(DashboardSettings(), 1_000_000)
     options = dict(part.removeprefix("--").split("=") for part in command if part.startswith("--"))
     before = st.get_option("client.showErrorDetails")
     st.set_option("client.showErrorDetails", options["client.showErrorDetails"])
     try:
-        app = AppTest.from_string("raise RuntimeError('unheard')").run()
+        app = AppTest.from_string("raise RuntimeError('unexpected detail')").run()
     finally:
         st.set_option("client.showErrorDetails", before)
-    (shown,) = app.exception
-    assert "has encountered an error" in shown.message
-    assert "unheard" not in shown.message
-    assert not shown.stack_trace
-    written = "".join(capsys.readouterr())
-    assert "RuntimeError" in written
-    assert "unheard" in written
+    (error,) = app.exception
+    assert "has encountered an error" in error.message
+    assert "unexpected detail" not in error.message
+    assert not error.stack_trace
+    output = "".join(capsys.readouterr())
+    assert "RuntimeError" in output
+    assert "unexpected detail" in output
 
 
 @pytest.mark.usefixtures("api")
-def test_a_map_that_was_never_made_is_said() -> None:
-    """Before the first `marketlens insights`, the Clusters page says that this is the command."""
+def test_a_missing_map_shows_the_command() -> None:
+    """Before the first `marketlens insights`, the Clusters page shows this command."""
     app = page().run()
-    app.switch_page("clusters_page.py").run()
+    app.switch_page("clusters/page.py").run()
     assert not app.exception
     assert not app.error
     assert "marketlens insights" in app.code[0].value
 
 
-def test_no_api_is_said_and_it_recovers(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the API down the page says how to start it; once it answers, the same page works."""
+def test_the_page_recovers_from_an_unavailable_api(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the API is down, the page says how to start it; when it answers again, the same page works."""
     monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
     app = page()
     app.query_params["listing_id"] = "l4"

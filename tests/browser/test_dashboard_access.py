@@ -1,4 +1,4 @@
-"""Who gets in, and what is seen while the API is away: in a real browser."""
+"""Login, and the pages while the API is unavailable: in a real browser."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def keys(tmp_path: Path) -> Path:
 
 
 def test_login(browser: Browser, make_export: MakeExport, lite: MilvusSettings, keys: Path, tmp_path: Path) -> None:
-    """Where the API needs a key, nothing is shown without one; it stays in one browser session and out of the URL."""
+    """If the API needs a key, the dashboard needs one; it stays in one browser session and is not in the URL."""
     key = create_key(keys, "ann", "read")
     app = make_app(make_export(listings=6), fake_embedder(), lite, keys=keys)
     with serving(app) as api, running_dashboard(tmp_path, api) as dashboard:
@@ -54,18 +54,18 @@ def test_login(browser: Browser, make_export: MakeExport, lite: MilvusSettings, 
         page.get_by_label("API key").wait_for()
 
 
-def test_a_key_of_ones_own_takes_the_place_of_the_dashboards(
+def test_a_personal_key_replaces_the_dashboards(
     browser: Browser, make_export: MakeExport, lite: MilvusSettings, keys: Path, tmp_path: Path
 ) -> None:
-    """A dashboard that may only look lets in, without a restart, who may decide; logging out gives it back its own."""
-    shared, own = create_key(keys, "dashboard", "read"), create_key(keys, "ann", "write")
+    """A user can log in with a key that allows more than the dashboard's; logging out restores the dashboard's."""
+    shared, personal = create_key(keys, "dashboard", "read"), create_key(keys, "ann", "write")
     app = make_app(make_export(listings=6), fake_embedder(), lite, keys=keys)
     environment = {"MARKETLENS_DASHBOARD__API_KEY": shared}
     with serving(app) as api, running_dashboard(tmp_path, api, **environment) as dashboard:
         page = visit(browser, dashboard)
         page.get_by_text("dashboard (read)").wait_for()
         page.get_by_role("button", name="Log in").click()
-        page.get_by_label("API key").fill(own)
+        page.get_by_label("API key").fill(personal)
         shoot(page, "login-own", widths=[1280], themes=["light"])
         page.get_by_label("API key").press("Enter")
         page.get_by_text("ann (write)").wait_for()
@@ -73,10 +73,10 @@ def test_a_key_of_ones_own_takes_the_place_of_the_dashboards(
         page.get_by_text("dashboard (read)").wait_for()
 
 
-def test_an_api_that_goes_away_and_comes_back(
+def test_an_api_that_fails_and_recovers(
     browser: Browser, make_export: MakeExport, lite: MilvusSettings, tmp_path: Path
 ) -> None:
-    """With the API away the page says so and what to do; once it answers, the page is there again by itself."""
+    """While the API is unavailable, the page says so and what to do; when it answers again, the page reloads itself."""
     app = make_app(make_export(listings=6), fake_embedder(), lite)
     with serving(app) as api, proxied(api) as (address, network), running_dashboard(tmp_path, address) as dashboard:
         page = visit(browser, dashboard)
@@ -93,5 +93,5 @@ def test_an_api_that_goes_away_and_comes_back(
         page.locator(".st-key-heading").wait_for()
         settle(page)
         assert page.get_by_text("The API does not answer.").count() == 0
-        # The photo that was uploaded and the listing that was wanted are both still asked about.
+        # The uploaded photo and the example listing are both still part of the search.
         assert page.locator(".frame").count() == page.url.count("listing_id=") == 1

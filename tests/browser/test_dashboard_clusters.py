@@ -23,22 +23,22 @@ from tests.support.browser import (
 from tests.support.milvus_server import free_ports
 from tests.support.paths import ROOT
 
-# Sixty moves of the mouse, one after another, and how long each frame took meanwhile.
+# Record the duration of each frame from now on, in milliseconds.
 FRAMES = """() => {
     window.frames_ms = []
     let last = performance.now()
-    const note = (now) => {
+    const record = (now) => {
         window.frames_ms.push(now - last)
         last = now
-        window.noting = requestAnimationFrame(note)
+        window.recording = requestAnimationFrame(record)
     }
-    window.noting = requestAnimationFrame(note)
+    window.recording = requestAnimationFrame(record)
 }"""
 
 
 @pytest.fixture
 def page(browser: Browser, dashboard_site: DashboardSite) -> Page:
-    """The page as a visitor finds it."""
+    """Open the Clusters page."""
     page = visit(browser, f"{dashboard_site.dashboard}/clusters")
     page.locator(".map canvas").wait_for()
     return page
@@ -57,58 +57,58 @@ def draw(page: Page, *corners: tuple[float, float]) -> None:
     for dx, dy in corners[1:]:
         page.mouse.move(x + dx, y + dy, steps=5)
     page.mouse.up()
-    page.get_by_role("heading", name="chosen").wait_for()
+    page.get_by_role("heading", name="selected").wait_for()
     settle(page)
 
 
-def chosen(page: Page) -> int:
-    heading = page.get_by_role("heading", name="chosen").inner_text()
+def selected_count(page: Page) -> int:
+    heading = page.get_by_role("heading", name="selected").inner_text()
     return int(re.match(r"[\d,]+", heading)[0].replace(",", ""))
 
 
-def exported(page: Page) -> list[dict[str, str]]:
+def exported_rows(page: Page) -> list[dict[str, str]]:
     with page.expect_download() as download:
         page.get_by_role("button", name="Export as CSV").click()
     return list(csv.DictReader(io.StringIO(download.value.path().read_text("utf-8-sig"))))
 
 
-def test_lasso_grid_export(page: Page, browser: Browser) -> None:
-    """What is drawn around is counted, shown and exported; its address shows it to somebody else."""
+def test_lasso_grid_and_export(page: Page, browser: Browser) -> None:
+    """Photos inside a lasso are counted, shown and exported; the URL restores the selection in another session."""
     draw(page, (-150, -130), (150, -140), (170, 120), (-140, 130))
-    many = chosen(page)
-    assert many > 0
-    rows = exported(page)
-    assert len(rows) == len({row["photo_id"] for row in rows}) == many
+    count = selected_count(page)
+    assert count > 0
+    rows = exported_rows(page)
+    assert len(rows) == len({row["photo_id"] for row in rows}) == count
     assert all(-0.5 < float(row["x"]) < 0.5 for row in rows)
-    assert page.locator('[class*="st-key-tile-"]').count() == min(many, 60)
-    shoot(page, "clusters-chosen")
+    assert page.locator('[class*="st-key-tile-"]').count() == min(count, 60)
+    shoot(page, "clusters-selected")
     assert_accessible(page)
-    assert chosen(visit(browser, page.url)) == many
-    page.get_by_role("button", name="Choose nothing").click()
+    assert selected_count(visit(browser, page.url)) == count
+    page.get_by_role("button", name="Clear selection").click()
     settle(page)
     assert "area=" not in page.url
     assert page.get_by_text("Draw around a part of the map").is_visible()
 
 
 def test_box_and_keyboard(page: Page) -> None:
-    """A box is drawn by its corners; without a mouse, what is in sight is chosen."""
+    """Drag a box by its corners; with the keyboard, select everything in view."""
     page.get_by_role("button", name="Box").click()
     draw(page, (-120, -100), (120, 100))
-    boxed = chosen(page)
-    assert boxed > 0
+    in_box = selected_count(page)
+    assert in_box > 0
     page.locator(".map").focus()
     page.keyboard.press("Enter")
-    wait_until(page, lambda: chosen(page) > boxed)
-    everything = chosen(page)
+    wait_until(page, lambda: selected_count(page) > in_box)
+    in_view = selected_count(page)
     page.keyboard.press("+")
     page.keyboard.press("+")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    wait_until(page, lambda: 0 < chosen(page) < everything)
+    wait_until(page, lambda: 0 < selected_count(page) < in_view)
 
 
-def test_hover_shows_the_photo_and_a_click_chooses_it(page: Page) -> None:
-    """Pointing at a photo shows it with what is known; a click chooses it, and More like this searches by it."""
+def test_hover_shows_a_photo_and_a_click_selects_it(page: Page) -> None:
+    """Hovering shows a photo with its facts; a click selects it, and "More like this" searches by it."""
     x, y = centre(page)
     card = page.locator(".card")
     for step in range(0, 200, 4):
@@ -118,34 +118,34 @@ def test_hover_shows_the_photo_and_a_click_chooses_it(page: Page) -> None:
     picture = card.locator("img")
     picture.evaluate("image => image.decode()")
     assert "Model:" in card.inner_text()
-    shown = card.inner_text().splitlines()[0]
+    title = card.inner_text().splitlines()[0]
     page.screenshot(path=SCREENS / "clusters-hover-1280-light.png")
     page.mouse.down()
     page.mouse.up()
-    page.get_by_role("heading", name="1 photo of 1 listing chosen").wait_for()
+    page.get_by_role("heading", name="1 photo of 1 listing selected").wait_for()
     settle(page)
-    assert page.locator('[class*="st-key-title-"]').first.inner_text().strip() == shown.strip()
+    assert page.locator('[class*="st-key-title-"]').first.inner_text().strip() == title.strip()
     page.get_by_role("button", name="More like this").click()
     page.get_by_role("heading", name="Search by photo").wait_for()
     page.locator(".st-key-heading").wait_for()
     assert "listing_id=" in page.url
 
 
-@pytest.mark.parametrize("way", ["Subcategory", "Price", "Confidence"])
-def test_ways_to_colour(page: Page, way: str) -> None:
-    """Each way has a legend that counts every photo of the map once."""
+@pytest.mark.parametrize("colouring", ["Subcategory", "Price", "Confidence"])
+def test_colour_by(page: Page, colouring: str) -> None:
+    """The legend of each colouring counts every photo of the map once."""
     page.get_by_label("Colour by").click()
-    page.get_by_role("option", name=way, exact=True).click()
+    page.get_by_role("option", name=colouring, exact=True).click()
     settle(page)
     legend = page.locator(".category-counts").first.inner_text()
     total = int(re.search(r"^([\d,]+) of", page.get_by_text("look alike").inner_text())[1].replace(",", ""))
     assert sum(int(count.replace(",", "")) for count in re.findall(r"\(([\d,]+)\)", legend)) == total
-    assert f"colour={way.lower()}" in page.url
-    shoot(page, f"clusters-{way.lower()}", widths=(1280,), themes=("dark",))
+    assert f"colour={colouring.lower()}" in page.url
+    shoot(page, f"clusters-{colouring.lower()}", widths=(1280,), themes=("dark",))
 
 
 def test_labels_by_title_words(page: Page) -> None:
-    """Dense places of the map are named by what their titles say."""
+    """Clusters of the map are labelled with words of their titles."""
     by_category = page.locator(".labels span").all_inner_texts()
     page.get_by_label("Labels").click()
     page.get_by_role("option", name="Title words").click()
@@ -157,21 +157,22 @@ def test_labels_by_title_words(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "says"), [("Overlap", "of the nearest photos of"), ("Distance", "are near:"), ("Outliers", "Least like")]
+    ("section", "text"),
+    [("Overlap", "of the nearest photos of"), ("Distance", "are near:"), ("Outliers", "Least like")],
 )
-def test_below_the_map(page: Page, part: str, says: str) -> None:
-    """Overlap, distances and outliers are a click away, in words, as a picture and as CSV."""
-    page.get_by_role("radio", name=part).or_(page.get_by_role("button", name=part)).first.click()
-    page.get_by_text(says).first.wait_for()
+def test_sections_below_the_map(page: Page, section: str, text: str) -> None:
+    """Overlap, distances and outliers are shown after a click, as text, as a chart and as CSV."""
+    page.get_by_role("radio", name=section).or_(page.get_by_role("button", name=section)).first.click()
+    page.get_by_text(text).first.wait_for()
     settle(page)
-    shoot(page, f"clusters-{part.lower()}")
-    assert exported(page)
-    assert f"part={part.lower()}" in page.url
+    shoot(page, f"clusters-{section.lower()}")
+    assert exported_rows(page)
+    assert f"part={section.lower()}" in page.url
     assert_accessible(page)
 
 
 def test_twenty_thousand_points_move_without_stutter(browser: Browser, tmp_path: Path) -> None:
-    """While a map of 20,000 photos is dragged, it moves, with a frame for every third move; their times are told."""
+    """Dragging a map of 20,000 photos moves it, with a frame for at least every third move. Print the frame times."""
     script = tmp_path / "map.py"
     script.write_text(
         "import numpy as np\n"
@@ -200,7 +201,7 @@ def test_twenty_thousand_points_move_without_stutter(browser: Browser, tmp_path:
         for step in range(60):
             page.mouse.move(x + 3 * step, y + step)
         frames = sorted(
-            page.evaluate("() => { cancelAnimationFrame(window.noting); return window.frames_ms.slice(1) }")
+            page.evaluate("() => { cancelAnimationFrame(window.recording); return window.frames_ms.slice(1) }")
         )
         page.mouse.up()
         assert page.locator(".map").screenshot() != before

@@ -1,4 +1,4 @@
-"""Operations in a real browser: the live build changed and changed back, and rows that an ingest could not use."""
+"""The Operations page in a real browser: promotion, rollback, rejected rows and activity."""
 
 import csv
 import io
@@ -15,15 +15,15 @@ from tests.support.review_site import BROKEN, ReviewSite
 
 @pytest.fixture
 def page(review_site: ReviewSite, browser: Browser) -> Iterator[Page]:
-    """The Operations page."""
+    """Open the Operations page."""
     page = visit(browser, f"{review_site.dashboard}/operations")
     yield page
     page.close()
 
 
 def test_promote_and_roll_back(page: Page, review_site: ReviewSite) -> None:
-    """Nothing changes without the confirmation; with it the other build is live, after a rollback the first again."""
-    first, other = live(review_site), waiting(review_site)
+    """Without confirmation nothing changes; with it the other build is live, and a rollback restores the first."""
+    first, other = live_build(review_site), other_build(review_site)
     shoot(page, "operations")
     assert_accessible(page)
     page.get_by_role("button", name="Promote").click()
@@ -32,19 +32,19 @@ def test_promote_and_roll_back(page: Page, review_site: ReviewSite) -> None:
     shoot(page, "operations-promote", widths=[NARROW], themes=["dark"])
     dialog.get_by_role("button", name="Cancel").click()
     dialog.wait_for(state="detached")
-    assert live(review_site) == first
+    assert live_build(review_site) == first
     page.get_by_role("button", name="Promote").click()
     dialog.get_by_role("button", name="Yes, change it").click()
     page.locator(f".st-key-build-{other.name}").get_by_text("Live").wait_for()
-    assert live(review_site).name == other.name
+    assert live_build(review_site).name == other.name
     page.get_by_role("button", name="Roll back to this").click()
     dialog.get_by_role("button", name="Yes, change it").click()
     page.locator(f".st-key-build-{first.name}").get_by_text("Live").wait_for()
-    assert live(review_site).name == first.name
+    assert live_build(review_site).name == first.name
 
 
-def test_without_an_admin_key_it_is_said(reader_dashboard: str, browser: Browser) -> None:
-    """A key that may only read is told plainly that it does not do, and sees no build."""
+def test_a_read_only_key_is_refused(reader_dashboard: str, browser: Browser) -> None:
+    """A read-only key gets a clear refusal, and sees no build."""
     page = visit(browser, f"{reader_dashboard}/operations")
     page.get_by_text("This page needs an admin key.").wait_for()
     assert page.get_by_role("button", name="Promote").count() == 0
@@ -53,26 +53,26 @@ def test_without_an_admin_key_it_is_said(reader_dashboard: str, browser: Browser
     page.close()
 
 
-def test_a_key_that_was_taken_back_changes_nothing(page: Page, review_site: ReviewSite) -> None:
-    """A refusal that comes only after the confirmation is said in the dialog, and the live build stays."""
-    first = live(review_site)
+def test_a_revoked_key_changes_nothing(page: Page, review_site: ReviewSite) -> None:
+    """A refusal after the confirmation is shown in the dialog, and the live build does not change."""
+    first = live_build(review_site)
     page.get_by_role("button", name="Promote").click()
     dialog = page.get_by_role("dialog")
-    agree = dialog.get_by_role("button", name="Yes, change it")
-    agree.wait_for()
+    confirm = dialog.get_by_role("button", name="Yes, change it")
+    confirm.wait_for()
     keys = review_site.folder / "data" / "api-keys.json"
-    kept = keys.read_bytes()
+    content = keys.read_bytes()
     revoke_key(keys, "ann")
     try:
-        agree.click()
-        dialog.get_by_text("The live build stays.").wait_for()
+        confirm.click()
+        dialog.get_by_text("The live build was not changed.").wait_for()
     finally:
-        keys.write_bytes(kept)
-    assert live(review_site) == first
+        keys.write_bytes(content)
+    assert live_build(review_site) == first
 
 
-def test_rejected_rows_are_shown_and_saved(page: Page) -> None:
-    """The run says how many rows it could not use; the file names each with stage and reason; the run is in the URL."""
+def test_rejected_rows_are_shown_and_exported(page: Page) -> None:
+    """The run shows the number of rejected rows; the file lists each with stage and reason."""
     page.get_by_role("tab", name="Ingest runs").click()
     page.get_by_role("heading", name="1 rejected row").wait_for()
     assert page.get_by_text("truncated: 1").count() == 1
@@ -85,8 +85,8 @@ def test_rejected_rows_are_shown_and_saved(page: Page) -> None:
     assert (row["photo_id"], row["stage"], row["reason"]) == (BROKEN, "decode", "truncated")
 
 
-def test_activity_is_drawn_by_itself(page: Page, review_site: ReviewSite) -> None:
-    """What the API was asked after the page was drawn shows without a reload."""
+def test_activity_refreshes_automatically(page: Page, review_site: ReviewSite) -> None:
+    """Requests that the API receives after the page is drawn appear without a reload."""
     page.get_by_role("tab", name="Activity").click()
     settle(page)
     before = requests_shown(page)
@@ -102,12 +102,12 @@ def test_activity_is_drawn_by_itself(page: Page, review_site: ReviewSite) -> Non
     assert_accessible(page)
 
 
-def live(site: ReviewSite) -> Build:
+def live_build(site: ReviewSite) -> Build:
     with site.client() as api:
         return next(build for build in api.builds().builds if build.is_live)
 
 
-def waiting(site: ReviewSite) -> Build:
+def other_build(site: ReviewSite) -> Build:
     with site.client() as api:
         return next(build for build in api.builds().builds if not build.is_live)
 

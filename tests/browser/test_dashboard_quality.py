@@ -1,4 +1,4 @@
-"""Quality in a real browser: figures with intervals, and a matrix whose cells open the photos behind them."""
+"""The Quality page in a real browser: metrics with intervals, and a confusion matrix that opens its photos."""
 
 import re
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ MATRIX = "[data-testid=stVegaLiteChart] svg g.mark-rect path"
 
 @pytest.fixture
 def page(review_site: ReviewSite, browser: Browser) -> Iterator[Page]:
-    """The Quality page."""
+    """Open the Quality page."""
     page = visit(browser, f"{review_site.dashboard}/quality")
     yield page
     page.close()
 
 
 def test_the_card_and_its_figures(page: Page, review_site: ReviewSite) -> None:
-    """The live model's name and fingerprint are there, and a chart of every figure with its interval."""
+    """The page shows the live model's name and fingerprint, and a chart of all metrics with intervals."""
     with review_site.client() as api:
         [model] = api.models().models
     card = page.locator(".st-key-card").inner_text()
@@ -31,13 +31,13 @@ def test_the_card_and_its_figures(page: Page, review_site: ReviewSite) -> None:
     assert model.model_fingerprint[:12] in card
     labels = page.locator("[data-testid=stVegaLiteChart]").inner_text()
     assert "recall@1, the other photo of the listing" in labels
-    assert page.get_by_text("Of its twin").count() == 1
+    assert page.get_by_text("From its twin").count() == 1
     shoot(page, "quality")
     assert_accessible(page)
 
 
 def test_a_cell_opens_its_photos(page: Page, review_site: ReviewSite) -> None:
-    """A click on a cell shows as many photos as its count says, and the URL holds the cell; a list does the same."""
+    """A click on a cell shows as many photos as its count, and the URL contains the cell, also after a reload."""
     page.get_by_role("tab", name="Confusion").click()
     settle(page)
     with review_site.client() as api:
@@ -57,8 +57,8 @@ def test_a_cell_opens_its_photos(page: Page, review_site: ReviewSite) -> None:
     page.get_by_role("heading", name=f"{confusion.counts[row][column]:,} photos").wait_for()
 
 
-def test_curves_can_be_looked_at(page: Page) -> None:
-    """The pictures that the training left are loaded."""
+def test_training_plots_are_shown(page: Page) -> None:
+    """The plots of the training are loaded."""
     page.get_by_role("tab", name="Curves").click()
     settle(page)
     widths = page.locator("[class*=st-key-plot-] img").evaluate_all("images => images.map(i => i.naturalWidth)")
@@ -68,8 +68,8 @@ def test_curves_can_be_looked_at(page: Page) -> None:
     assert_accessible(page)
 
 
-def test_a_model_that_names_no_categories() -> None:
-    """Without a category head there is nothing to confuse, and that is said."""
+def test_a_model_without_a_category_head() -> None:
+    """Without a category head there is no matrix, and the page says so."""
     confusion = ConfusionResponse(categories=["Home"], predicted_categories=[], counts=[[]], trained_on=3)
 
     def script(api: object) -> None:
@@ -79,11 +79,11 @@ def test_a_model_that_names_no_categories() -> None:
 
     app = AppTest.from_function(script, args=(SimpleNamespace(confusion=lambda: confusion),)).run()
     assert not app.exception
-    assert "names no categories" in app.info[0].value
+    assert "no category head" in app.info[0].value
 
 
 def test_live_recall_needs_an_admin_key(page: Page, reader_dashboard: str, browser: Browser) -> None:
-    """With one it is measured or said to begin soon; without one the page says what is missing."""
+    """With an admin key the page shows the recall or when it starts; without one it asks for the key."""
     page.get_by_role("tab", name="Live recall").click()
     settle(page)
     assert page.locator(".st-key-needs-admin").count() == 0

@@ -1,4 +1,4 @@
-"""Wrong category and Duplicates in a real browser: what is decided stays decided, by click and by key."""
+"""The Wrong category and Duplicates pages in a real browser: verdicts by click and by key are saved."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from tests.support.review_site import TWICE, WRONG, ReviewSite
 
 @pytest.fixture(autouse=True)
 def undecided(review_site: ReviewSite) -> Iterator[None]:
-    """Take back what a test decided, so that every test is asked everything."""
+    """Withdraw the verdicts after each test, so that every test has all questions."""
     yield
     with review_site.client() as api:
         for verdict in api.verdicts(limit=200).verdicts:
@@ -24,23 +24,23 @@ def undecided(review_site: ReviewSite) -> Iterator[None]:
 
 @pytest.fixture
 def questions(review_site: ReviewSite) -> list[Suggestion]:
-    """What the API asks of wrong categories, in its order."""
+    """Return the API's suggestions, in its order."""
     with review_site.client() as api:
         return api.suggestions(limit=50).suggestions
 
 
 @pytest.fixture
 def page(review_site: ReviewSite, browser: Browser) -> Iterator[Page]:
-    """The Wrong category page."""
+    """Open the Wrong category page."""
     page = visit(browser, f"{review_site.dashboard}/wrong-category")
     yield page
     page.close()
 
 
-def test_the_question_shows_what_speaks_for_it(page: Page, questions: list[Suggestion]) -> None:
-    """Photo, both categories, certainty in words and number, and every neighbour are there, at both widths."""
+def test_a_suggestion_shows_its_evidence(page: Page, questions: list[Suggestion]) -> None:
+    """The page shows the photo, both categories, the certainty in words and numbers, and every neighbour."""
     first = questions[0]
-    assert asked(page) == first.listing_id
+    assert shown_listing(page) == first.listing_id
     versus = page.locator(".versus").inner_text()
     assert first.category in versus
     assert first.suggested_category in versus
@@ -53,10 +53,10 @@ def test_the_question_shows_what_speaks_for_it(page: Page, questions: list[Sugge
     assert_accessible(page)
 
 
-def test_an_accepted_suggestion_is_gone_after_reload_and_in_the_export(
+def test_an_accepted_suggestion_is_not_asked_again_and_is_exported(
     page: Page, review_site: ReviewSite, questions: list[Suggestion]
 ) -> None:
-    """The next question comes at once, a new session begins with it too, and the file holds the verdict."""
+    """The next suggestion appears at once, also after a reload, and the export contains the verdict."""
     page.get_by_role("button", name="Accept").click()
     wait_for(page, questions[1].listing_id)
     page.reload()
@@ -64,7 +64,7 @@ def test_an_accepted_suggestion_is_gone_after_reload_and_in_the_export(
     [verdict] = verdicts(review_site)
     assert (verdict.decision, verdict.question.listing_id) == ("accept", questions[0].listing_id)
     page.get_by_role("tab", name="Decided").click()
-    rows = exported(page)
+    rows = exported_rows(page)
     assert [(row["listing_id"], row["decision"], row["suggested_category"]) for row in rows] == [
         (questions[0].listing_id, "accept", questions[0].suggested_category)
     ]
@@ -73,10 +73,10 @@ def test_an_accepted_suggestion_is_gone_after_reload_and_in_the_export(
 
 
 def test_verdicts_by_key(page: Page, review_site: ReviewSite, questions: list[Suggestion]) -> None:
-    """A, X and S decide one question each, in their order; Z takes the last back and asks it again."""
-    for key, following in zip("axs", questions[1:4], strict=True):
+    """A, X and S decide one suggestion each, in order; Z withdraws the last verdict and shows its suggestion again."""
+    for key, next_question in zip("axs", questions[1:4], strict=True):
         page.keyboard.press(key)
-        wait_for(page, following.listing_id)
+        wait_for(page, next_question.listing_id)
     assert [verdict.decision for verdict in reversed(verdicts(review_site))] == ["accept", "reject", "skip"]
     page.keyboard.press("z")
     wait_for(page, questions[2].listing_id)
@@ -92,42 +92,40 @@ def test_a_key_typed_into_a_field_decides_nothing(page: Page, review_site: Revie
 
 
 def test_skipped_questions_are_asked_again_on_request(page: Page, questions: list[Suggestion]) -> None:
-    """A skipped question is gone, and comes back with the switch, which the URL holds."""
+    """A skipped suggestion disappears, and returns with the toggle, which is in the URL."""
     page.get_by_role("button", name="Skip").click()
     wait_for(page, questions[1].listing_id)
-    page.get_by_text("Ask again what was skipped").click()
+    page.get_by_text("Ask skipped questions again").click()
     wait_for(page, questions[0].listing_id)
     assert "skipped=true" in page.url
 
 
 def test_a_filter_is_in_the_url(review_site: ReviewSite, browser: Browser) -> None:
-    """A shared link asks about its category alone: what is filed as an appliance."""
+    """A shared link only shows suggestions for its category."""
     page = visit(browser, f"{review_site.dashboard}/wrong-category?seller={WRONG}")
     with review_site.client() as api:
-        left = api.suggestions(category=WRONG).remaining
-    assert left > 0
-    assert page.locator(".st-key-decision-bar").inner_text().count(f"{left} left") == 1
+        remaining = api.suggestions(category=WRONG).remaining
+    assert remaining > 0
+    assert page.locator(".st-key-decision-bar").inner_text().count(f"{remaining} left") == 1
     versus = page.locator(".versus").inner_text()
     assert WRONG in versus
     page.close()
 
 
-def test_a_verdict_that_may_not_be_kept_is_said(
-    review_site: ReviewSite, reader_dashboard: str, browser: Browser
-) -> None:
-    """With a key that may only read, the question stays and the page says why."""
+def test_a_refused_verdict_shows_an_error(review_site: ReviewSite, reader_dashboard: str, browser: Browser) -> None:
+    """With a read-only key, the suggestion stays and the page says why."""
     page = visit(browser, f"{reader_dashboard}/wrong-category")
-    before = asked(page)
+    before = shown_listing(page)
     page.get_by_role("button", name="Accept").click()
-    page.get_by_text("The verdict was not kept.").wait_for()
-    assert asked(page) == before
+    page.get_by_text("The verdict was not saved.").wait_for()
+    assert shown_listing(page) == before
     assert verdicts(review_site) == []
     shoot(page, "wrong-category-refused", widths=[NARROW], themes=["light"])
     page.close()
 
 
 def test_a_group_of_duplicates_is_decided(review_site: ReviewSite, browser: Browser) -> None:
-    """The listing that was posted twice is shown with what differs; accepted, it is gone after reload and exported."""
+    """A listing that was posted twice is shown with its differences; once accepted, it is exported and gone."""
     page = visit(browser, f"{review_site.dashboard}/duplicates")
     group = page.locator("[class*=st-key-group-]", has_text=TWICE)
     text = group.inner_text()
@@ -142,14 +140,14 @@ def test_a_group_of_duplicates_is_decided(review_site: ReviewSite, browser: Brow
     settle(page)
     assert group.count() == 0
     page.get_by_role("tab", name="Decided").click()
-    rows = exported(page)
+    rows = exported_rows(page)
     assert TWICE in {row["listing_id"] for row in rows}
     assert len({row["verdict_id"] for row in rows}) == 1
     page.close()
 
 
 def test_duplicates_by_key_undo_and_kind(review_site: ReviewSite, browser: Browser) -> None:
-    """X rejects the group on top, Z brings it back; the kind is in the URL, and limits the groups to it."""
+    """X rejects the first group, Z restores it; the kind in the URL filters the groups."""
     page = visit(browser, f"{review_site.dashboard}/duplicates?same=Same+file")
     groups = page.locator("[class*=st-key-group-]")
     with review_site.client() as api:
@@ -167,8 +165,8 @@ def test_duplicates_by_key_undo_and_kind(review_site: ReviewSite, browser: Brows
     page.close()
 
 
-def asked(page: Page) -> str:
-    """Id of the listing that the page asks about."""
+def shown_listing(page: Page) -> str:
+    """Return the ID of the listing that the page shows."""
     return page.get_by_text(re.compile("^Listing ")).inner_text().removeprefix("Listing ")
 
 
@@ -181,8 +179,8 @@ def verdicts(site: ReviewSite) -> list[Verdict]:
         return api.verdicts().verdicts
 
 
-def exported(page: Page) -> list[dict[str, str]]:
-    """Rows of the file that the page saves."""
+def exported_rows(page: Page) -> list[dict[str, str]]:
+    """Return the rows of the exported file."""
     with page.expect_download() as download:
         page.get_by_role("button", name="Export as CSV").click()
     text = Path(download.value.path()).read_text(encoding="utf-8-sig")

@@ -13,12 +13,12 @@ from tests.support.browser import Browser, DashboardSite, Page, assert_accessibl
 
 @pytest.fixture
 def page(browser: Browser, dashboard_site: DashboardSite) -> Page:
-    """The page as a visitor finds it."""
+    """Open the Search page."""
     return visit(browser, dashboard_site.dashboard)
 
 
 def photo(site: DashboardSite, number: int) -> Path:
-    """A listed photo; the first of a listing is its best known one."""
+    """Return a photo of a listing."""
     return sorted((site.export / "images").iterdir())[number]
 
 
@@ -28,14 +28,14 @@ def listing_of(site: DashboardSite, photo: Path) -> str:
 
 
 def upload(page: Page, *photos: Path) -> None:
-    page.locator("input[type=file]").set_input_files([str(one) for one in photos])
+    page.locator("input[type=file]").set_input_files([str(photo) for photo in photos])
     page.locator(".st-key-heading").wait_for()
     settle(page)
 
 
 def tiles(page: Page) -> list[str]:
-    """Listing ids of the tiles, in order."""
-    keys = page.locator('[class*="st-key-tile-"]').evaluate_all("all => all.map(one => one.className)")
+    """Return the listing IDs of the tiles, in order."""
+    keys = page.locator('[class*="st-key-tile-"]').evaluate_all("tiles => tiles.map(tile => tile.className)")
     return [re.search(r"st-key-tile-(\S+)", key)[1] for key in keys]
 
 
@@ -44,20 +44,20 @@ def press(page: Page, action: str, listing_id: str) -> None:
     settle(page)
 
 
-def exported(page: Page) -> list[dict[str, str]]:
+def exported_rows(page: Page) -> list[dict[str, str]]:
     with page.expect_download() as download:
         page.get_by_role("button", name="Export as CSV").click()
     return list(csv.DictReader(io.StringIO(download.value.path().read_text("utf-8-sig"))))
 
 
 def test_upload_filter_more_like_this(page: Page, dashboard_site: DashboardSite) -> None:
-    """An analyst's way: a photo finds its listing, a filter narrows, and a hit leads on; the address keeps it all."""
+    """A typical search: a photo finds its listing, a filter narrows, a hit becomes an example; the URL contains it."""
     shoot(page, "search-empty", widths=(1280,))
-    asked = photo(dashboard_site, 7)
-    upload(page, asked)
-    found = tiles(page)
-    assert found[0] == listing_of(dashboard_site, asked)
-    assert len(found) == 20
+    query = photo(dashboard_site, 7)
+    upload(page, query)
+    hits = tiles(page)
+    assert hits[0] == listing_of(dashboard_site, query)
+    assert len(hits) == 20
     shoot(page, "search-hits")
     assert_accessible(page)
 
@@ -69,7 +69,7 @@ def test_upload_filter_more_like_this(page: Page, dashboard_site: DashboardSite)
     settle(page)
     narrowed = tiles(page)
     assert len(narrowed) == min(int(count), 20)
-    assert {row["category"] for row in exported(page)} == {category}
+    assert {row["category"] for row in exported_rows(page)} == {category}
 
     press(page, "more", narrowed[1])
     wait_until(page, lambda: narrowed[1] not in tiles(page))
@@ -79,8 +79,8 @@ def test_upload_filter_more_like_this(page: Page, dashboard_site: DashboardSite)
     assert_accessible(page)
 
 
-def test_not_this_moves_away(page: Page, dashboard_site: DashboardSite) -> None:
-    """What was said not to be meant leaves the answer, is shown, and comes back when taken back."""
+def test_not_this_removes_a_hit(page: Page, dashboard_site: DashboardSite) -> None:
+    """A negative example is shown and leaves the results; removing it restores them."""
     upload(page, photo(dashboard_site, 30))
     before = tiles(page)
     press(page, "less", before[1])
@@ -90,8 +90,8 @@ def test_not_this_moves_away(page: Page, dashboard_site: DashboardSite) -> None:
     wait_until(page, lambda: tiles(page) == before)
 
 
-def test_a_part_of_a_photo(page: Page, dashboard_site: DashboardSite) -> None:
-    """A part marked by mouse or by keyboard is what is searched by; all of it again gives the answer of before."""
+def test_search_by_a_part_of_a_photo(page: Page, dashboard_site: DashboardSite) -> None:
+    """A part selected by mouse or keyboard changes the results; the whole photo restores them."""
     upload(page, photo(dashboard_site, 12))
     whole = tiles(page)
     area = page.locator(".frame").bounding_box()
@@ -132,18 +132,18 @@ def test_a_pasted_photo(page: Page, dashboard_site: DashboardSite) -> None:
 
 
 def test_several_photos(page: Page, dashboard_site: DashboardSite) -> None:
-    """Photos of one thing are one question: hits are near to any of them."""
+    """Several photos are one search: its hits are near to any of them."""
     both = photo(dashboard_site, 3), photo(dashboard_site, 90)
     upload(page, *both)
-    assert {listing_of(dashboard_site, one) for one in both} <= set(tiles(page)[:2])
+    assert {listing_of(dashboard_site, path) for path in both} <= set(tiles(page)[:2])
     assert page.locator(".frame").count() == 2
 
 
-def test_why(page: Page, dashboard_site: DashboardSite) -> None:
-    """Query and hit stand side by side, each with its heat map, at every width."""
+def test_explanation(page: Page, dashboard_site: DashboardSite) -> None:
+    """Query and hit are side by side, each with its heat map, at every width."""
     upload(page, photo(dashboard_site, 7))
     press(page, "why", tiles(page)[1])
-    page.get_by_text("The warmer a place").wait_for()
+    page.get_by_text("The warmer an area").wait_for()
     settle(page)
     shoot(page, "search-why")
     sides = [page.locator(f".st-key-why-{side} img").bounding_box() for side in ("query", "hit")]
@@ -152,57 +152,58 @@ def test_why(page: Page, dashboard_site: DashboardSite) -> None:
 
 
 def test_the_next_page_and_the_export(page: Page, dashboard_site: DashboardSite) -> None:
-    """The next page follows without repeats, and the export has what is shown, in its order."""
+    """The next page has no repeats, and the export contains the listings on screen, in the same order."""
     upload(page, photo(dashboard_site, 55))
     page.get_by_role("button", name="Next page").click()
     settle(page)
-    found = tiles(page)
-    assert len(found) == len(set(found)) == 40
-    rows = exported(page)
-    assert [row["listing_id"] for row in rows] == found
+    hits = tiles(page)
+    assert len(hits) == len(set(hits)) == 40
+    rows = exported_rows(page)
+    assert [row["listing_id"] for row in rows] == hits
     assert rows[0]["score"] == "1.0"
     assert page.get_by_text(re.compile(r"40 listings, nearest first · \d+ ms")).is_visible()
 
 
-def test_no_good_match_is_said(page: Page, tmp_path: Path) -> None:
-    """For a photo of nothing that is listed, the page says that the hits are merely the nearest."""
+def test_no_good_match(page: Page, tmp_path: Path) -> None:
+    """For a photo without a matching listing, the page says that the hits are only the most similar ones."""
     from tests.support.pictures import jpeg, picture
 
-    stranger = tmp_path / "stranger.jpg"
-    stranger.write_bytes(jpeg(picture(5, (200, 200))))
-    upload(page, stranger)
+    unlisted = tmp_path / "unlisted.jpg"
+    unlisted.write_bytes(jpeg(picture(5, (200, 200))))
+    upload(page, unlisted)
     assert page.get_by_text("No good match").is_visible()
     shoot(page, "search-no-good-match", widths=(390,))
 
 
 def test_the_first_paint(page: Page, dashboard_site: DashboardSite) -> None:
-    """Twenty other tiles, their photos decoded, come to stand each time; how long after the API's answer is told."""
+    """Each search replaces all twenty tiles with decoded photos. Print how long this takes after the API's response."""
     seconds = []
     for number in (60, 70, 80):
         upload(page, photo(dashboard_site, number))
         page.evaluate(
-            """() => new Promise((seen) => {
+            """() => new Promise((started) => {
                 const photos = () => [...document.querySelectorAll('[class*="st-key-tile-"] img')]
-                const before = new Set(photos().map((one) => one.src))
+                const before = new Set(photos().map((photo) => photo.src))
                 const start = performance.now()
                 window.painted = new Promise((done) => {
-                    const look = () => {
+                    const check = () => {
                         const now = photos()
-                        const isThere = now.length === 20 && now.every((one) => one.complete && one.naturalWidth)
-                        if (isThere && now.some((one) => !before.has(one.src))) done(performance.now() - start)
-                        else requestAnimationFrame(look)
+                        const loaded = now.filter((photo) => photo.complete && photo.naturalWidth)
+                        const isNew = now.some((photo) => !before.has(photo.src))
+                        if (now.length === 20 && loaded.length === 20 && isNew) done(performance.now() - start)
+                        else requestAnimationFrame(check)
                     }
-                    look()
+                    check()
                 })
-                seen()
+                started()
             })"""
         )
-        press_at = page.locator('[class*="st-key-more-"] button').nth(3)
-        press_at.evaluate("button => button.click()")
+        button = page.locator('[class*="st-key-more-"] button').nth(3)
+        button.evaluate("button => button.click()")
         painted = page.evaluate("window.painted")
         settle(page)
         answered = float(re.search(r"· ([\d,]+) ms", page.locator(".st-key-heading").inner_text())[1].replace(",", ""))
         seconds.append((painted - answered) / 1000)
         page.get_by_role("button", name="Start again").click()
         settle(page)
-    print(f"first paint after the answer: {', '.join(f'{one:.2f}' for one in seconds)} s")
+    print(f"first paint after the answer: {', '.join(f'{second:.2f}' for second in seconds)} s")

@@ -1,4 +1,4 @@
-"""What was decided, taken back and turned over on the dashboard, driven with AppTest, against the real API."""
+"""Verdicts on the dashboard: the list, withdrawal and paging, driven with AppTest, against the real API."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ DECISIONS: tuple[Decision, ...] = ("skip", "reject", "accept")
 def api(
     make_export: MakeExport, lite: MilvusSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Client]:
-    """A running API that asks about three wrong categories, and about a group more than a page of duplicates has."""
+    """Run an API with three suggestions, and one more duplicate group than a page holds."""
     app = make_app(make_export(listings=2 * GROUPS + 2, photos_each=1), fake_embedder(), lite)
     suggestions = [suggestion(f"l{number}", "Garden", "Home") for number in (1, 3, 5)]
     groups = [duplicate(f"l{number}", f"l{number + 1}") for number in range(0, 2 * GROUPS + 2, 2)]
@@ -40,10 +40,10 @@ def api(
 
 @pytest.fixture
 def decided(api: Client) -> AppTest:
-    """The list of three verdicts: newest first, the one that was skipped is the last."""
-    for asked, decision in zip(api.suggestions().suggestions, DECISIONS, strict=True):
-        api.decide(PutVerdict(question=question_of(asked), decision=decision))
-    app = page("wrong_category_page.py", view="Decided")
+    """Open the list of three verdicts: newest first, the skipped one last."""
+    for item, decision in zip(api.suggestions().suggestions, DECISIONS, strict=True):
+        api.decide(PutVerdict(question=question_of(item), decision=decision))
+    app = page("review/wrong_category_page.py", view="Decided")
     assert len(app.dataframe[0].value) == 3
     return app
 
@@ -52,58 +52,58 @@ def page(name: str, **params: str) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=60).run().switch_page(name)
     for param, value in params.items():
         app.query_params[param] = value
-    return looked_at(app)
+    return run_without_error(app)
 
 
-def looked_at(changed: AppTest | Button) -> AppTest:
+def run_without_error(changed: AppTest | Button) -> AppTest:
     app = changed.run()
     assert not app.exception, app.exception[0].message
     return app
 
 
-def choose(app: AppTest, row: int) -> None:
+def select_row(app: AppTest, row: int) -> None:
     app.session_state[app.dataframe[0].key] = {"selection": {"rows": [row]}}
-    assert looked_at(app).button(key="withdraw").label == "Withdraw 1"
+    assert run_without_error(app).button(key="withdraw").label == "Withdraw 1"
 
 
 @pytest.mark.parametrize("row", [0, 1, 2])
-def test_what_was_chosen_is_withdrawn_and_nothing_else(api: Client, decided: AppTest, row: int) -> None:
-    """Exactly one verdict is gone, and none of those that moved up is chosen in its place."""
+def test_only_the_selected_verdict_is_withdrawn(api: Client, decided: AppTest, row: int) -> None:
+    """Exactly one verdict is withdrawn, and no other one becomes selected in its place."""
     before = api.verdicts().verdicts
-    choose(decided, row)
-    looked_at(decided.button(key="withdraw").click())
+    select_row(decided, row)
+    run_without_error(decided.button(key="withdraw").click())
     assert api.verdicts().verdicts == [*before[:row], *before[row + 1 :]]
     assert decided.button(key="withdraw").disabled
 
 
-def test_another_list_is_chosen_from_anew(decided: AppTest) -> None:
-    """A row chosen among all verdicts is not chosen among the accepted ones, and need not be there."""
-    choose(decided, 2)
+def test_another_list_starts_without_a_selection(decided: AppTest) -> None:
+    """A row that is selected among all verdicts is not selected among the accepted ones, and may not exist there."""
+    select_row(decided, 2)
     decided.session_state["decision"] = "accept"
-    looked_at(decided)
+    run_without_error(decided)
     assert len(decided.dataframe[0].value) == 1
     assert decided.button(key="withdraw").disabled
 
 
-def test_a_verdict_that_is_gone_already(api: Client, decided: AppTest) -> None:
-    """What was chosen is withdrawn, whatever the list is by then; if somebody was faster, that does as well."""
+def test_a_verdict_that_is_already_withdrawn(api: Client, decided: AppTest) -> None:
+    """Withdrawing a verdict that somebody else has already withdrawn is no error and withdraws no other one."""
     newest, *others = api.verdicts().verdicts
-    choose(decided, 0)
+    select_row(decided, 0)
     api.withdraw(newest.verdict_id)
-    looked_at(decided.button(key="withdraw").click())
+    run_without_error(decided.button(key="withdraw").click())
     assert not decided.error
     assert api.verdicts().verdicts == others
 
 
-def test_a_verdict_that_may_not_be_withdrawn(api: Client, decided: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_withdrawal_shows_an_error(api: Client, decided: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page says why, and the verdict stays."""
 
     def refuse(*_: object) -> None:
         raise ApiError("This key may only read.", status=403)
 
     monkeypatch.setattr(Client, "withdraw", refuse)
-    choose(decided, 0)
-    looked_at(decided.button(key="withdraw").click())
+    select_row(decided, 0)
+    run_without_error(decided.button(key="withdraw").click())
     assert [error.value for error in decided.error] == ["Not every verdict was withdrawn."]
     assert any(text.value == "This key may only read." for text in decided.text)
     assert len(api.verdicts().verdicts) == 3
@@ -111,23 +111,23 @@ def test_a_verdict_that_may_not_be_withdrawn(api: Client, decided: AppTest, monk
 
 @pytest.mark.usefixtures("api")
 def test_the_next_page_of_groups() -> None:
-    """It begins after the last group in sight, and its address says where."""
-    app = page("duplicates_page.py")
-    looked_at(app.button(key="next").click())
+    """It starts after the last group on screen, and the URL contains the start."""
+    app = page("review/duplicates_page.py")
+    run_without_error(app.button(key="next").click())
     assert app.query_params["after"] == str(GROUPS)
     assert app.button(key="next").disabled
 
 
 def test_the_next_page_after_everything_was_decided(api: Client) -> None:
-    """Pressed on a pager that was drawn when there was more, it finds nothing, and that is no error."""
+    """A press on an outdated pager finds no group, which is no error."""
     queue = Queue(api, lambda after: groups_of(api.duplicates(after=after, limit=2 * GROUPS)), [])
     while groups := queue.first(GROUPS):
         queue.decide(groups[0], "accept")
     turn_page(queue)
 
 
-def test_the_next_page_of_an_api_that_went_away(api: Client) -> None:
-    """The press is no traceback: the page that is drawn next says that the API does not answer."""
+def test_the_next_page_of_an_unavailable_api(api: Client) -> None:
+    """The press raises no error: the page that is drawn next says that the API does not answer."""
 
     def fetch(after: int | None) -> tuple[list[DuplicateGroup], int, int | None]:
         if after is not None:

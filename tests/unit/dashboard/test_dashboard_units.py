@@ -1,4 +1,4 @@
-"""The dashboard's deciding, apart from its drawing."""
+"""The dashboard's logic, without its drawing."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 
 from dashboard.clusters.colouring import colour_by
-from dashboard.clusters.sections import draw_chosen
+from dashboard.clusters.sections import draw_selection
 from dashboard.clusters.selection import MapSelection, inside
 from dashboard.clusters.state import MapState
 from dashboard.search.question import Photo, Question
@@ -34,13 +34,13 @@ from search_api.schemas import MAX_EXAMPLES, Box, Example, Filter, MapColumns, N
         (None, "GBP", "price unknown"),
     ],
 )
-def test_prices_read_as_people_write_them(price: float | None, currency: str, words: str) -> None:
-    """A price carries its currency, and an unknown price is not zero."""
+def test_price_in_words(price: float | None, currency: str, words: str) -> None:
+    """A price has its currency, and an unknown price is not zero."""
     assert price_in_words(price, currency) == words
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "state",
     [
         SearchState(),
         SearchState(
@@ -49,13 +49,13 @@ def test_prices_read_as_people_write_them(price: float | None, currency: str, wo
         SearchState(location="St. John's"),
     ],
 )
-def test_a_link_gives_back_what_was_asked(asked: SearchState) -> None:
-    """Whatever is asked survives the URL."""
-    assert SearchState.from_params(asked.to_params()) == asked
+def test_a_link_restores_the_search(state: SearchState) -> None:
+    """Converting a state to URL parameters and back loses nothing."""
+    assert SearchState.from_params(state.to_params()) == state
 
 
-def test_nonsense_in_a_link_is_not_asked() -> None:
-    """A URL edited by hand never breaks the page."""
+def test_invalid_parameters_are_ignored() -> None:
+    """A URL that was edited by hand never breaks the page."""
     params = {
         "price_min": ["nan"],
         "price_max": ["-3"],
@@ -67,38 +67,38 @@ def test_nonsense_in_a_link_is_not_asked() -> None:
     assert SearchState.from_params(params) == SearchState(limit=200)
 
 
-def test_what_is_not_asked_is_not_sent() -> None:
+def test_a_default_state_has_no_filters() -> None:
     """An untouched form adds no filter."""
     assert SearchState().filter() == Filter()
 
 
-def test_an_area_chooses_what_lies_in_it() -> None:
-    """Inside an outline is what it encloses, dents left out."""
+def test_an_area_selects_the_points_in_it() -> None:
+    """Points in a dent of the outline are not inside."""
     area = ((0, 0), (4, 0), (4, 4), (2, 1), (0, 4))  # with a dent from above
     x, y = np.array([0.5, 3.5, 2.0, 2.0, 5.0]), np.array([1.0, 1.0, 0.5, 3.0, 1.0])
     assert inside(x, y, area).tolist() == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize(
-    "chosen", [MapSelection(), MapSelection(photo="p-1"), MapSelection(area=((-1.0, 0.25), (0.5, 0.5), (0.0, -1.0)))]
+    "selection", [MapSelection(), MapSelection(photo="p-1"), MapSelection(area=((-1.0, 0.25), (0.5, 0.5), (0.0, -1.0)))]
 )
-def test_a_link_gives_back_what_was_chosen(chosen: MapSelection) -> None:
-    """Whatever is chosen on the map survives the URL."""
-    spelt = chosen.spell()
-    assert MapSelection.read(spelt.get("area", ""), spelt.get("photo", "")) == chosen
+def test_a_link_restores_the_selection(selection: MapSelection) -> None:
+    """Converting a selection to URL parameters and back loses nothing."""
+    params = selection.to_params()
+    assert MapSelection.from_params(params.get("area", ""), params.get("photo", "")) == selection
 
 
-def test_nonsense_chooses_nothing() -> None:
-    """A URL edited by hand never breaks the map, and neither does a number that is none."""
-    assert MapSelection.read("1~2~x", "") == MapSelection()
-    assert MapSelection.read("1~2~3~nan~5~6", "") == MapSelection()
-    assert MapSelection.read("1~2~3~4", "p") == MapSelection(photo="p")
+def test_an_invalid_selection_is_ignored() -> None:
+    """A URL that was edited by hand never breaks the map, not even by NaN."""
+    assert MapSelection.from_params("1~2~x", "") == MapSelection()
+    assert MapSelection.from_params("1~2~3~nan~5~6", "") == MapSelection()
+    assert MapSelection.from_params("1~2~3~4", "p") == MapSelection(photo="p")
     params = {"colour": ["mood"], "part": ["x"], "shown": ["A", "", "A"]}
     assert MapState.from_params(params) == MapState(shown=("A",))
 
 
 def columns(**known: list[Any]) -> MapColumns:
-    """A map of as many photos as the columns given are long."""
+    """Return map columns as long as the given ones, with empty values for the others."""
     length = len(next(iter(known.values())))
     empty: dict[str, list[Any]] = {name: [""] * length for name in MapColumns.model_fields}
     numbers: dict[str, list[Any]] = {"x": [0.0] * length, "y": [0.0] * length}
@@ -107,7 +107,7 @@ def columns(**known: list[Any]) -> MapColumns:
 
 
 def test_the_rarest_share_a_colour() -> None:
-    """With more names than colours, the frequent ones keep their own and the rest are one entry of the legend."""
+    """With more names than colours, the frequent ones have their own, and the rest are one entry of the legend."""
     names = [f"s{number}" for number in range(30) for _ in range(30 - number)]
     colouring = colour_by(columns(subcategory=names), "subcategory")
     assert len(set(colouring.colours)) == len(colouring.labels) == 20
@@ -117,13 +117,13 @@ def test_the_rarest_share_a_colour() -> None:
 
 
 def test_prices_are_coloured_in_steps() -> None:
-    """Low and high prices differ, an unknown one is neither, and the legend counts every photo once."""
+    """Low, high and unknown prices have different colours, and the legend counts every photo once."""
     prices = [float(price) for price in range(1, 201)] + [None]
     colouring = colour_by(columns(price=prices, currency=["GBP"] * 201), "price")
     counts = colouring.counts(range(201))
     assert counts["unknown"] == 1
     assert sum(counts.values()) == 201
-    assert colouring.places[0] < colouring.places[100] < colouring.places[199]
+    assert colouring.label_indices[0] < colouring.label_indices[100] < colouring.label_indices[199]
     assert next(iter(counts)).startswith("below £")
 
 
@@ -134,25 +134,25 @@ def test_one_price_for_all_is_one_step() -> None:
 
 
 def test_an_export_holds_no_formula() -> None:
-    """A title that a spreadsheet would run is taken as text, and so is a category over a column; the rest stays."""
+    """A title or column name that a spreadsheet would run as a formula is text; other values do not change."""
     rows = [{"title": '=HYPERLINK("x")', "price": -1.5, "note": 'a,b\n"c" é', "@Home": 1}]
-    (read,) = csv.DictReader(io.StringIO(as_csv(rows).decode("utf-8-sig")))
-    assert read == {"title": '\'=HYPERLINK("x")', "price": "-1.5", "note": 'a,b\n"c" é', "'@Home": "1"}
+    (row,) = csv.DictReader(io.StringIO(as_csv(rows).decode("utf-8-sig")))
+    assert row == {"title": '\'=HYPERLINK("x")', "price": "-1.5", "note": 'a,b\n"c" é', "'@Home": "1"}
 
 
-def test_a_large_part_of_the_map_is_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Choosing thousands of photos copies nothing of the map; their export copies it once, and has them all."""
+def test_an_export_of_a_large_selection_copies_the_map_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Selecting thousands of photos does not copy the map; their export copies it once and contains all of them."""
     ids = [f"p{number}" for number in range(5_000)]
-    mapped, copies, files = columns(photo_id=ids, listing_id=ids, photo_url=ids), [], []
+    map_columns, copies, files = columns(photo_id=ids, listing_id=ids, photo_url=ids), [], []
     dump = MapColumns.model_dump
 
-    def counted(map_columns: MapColumns, **options: Any) -> dict[str, Any]:
-        copies.append(map_columns)
-        return dump(map_columns, **options)
+    def recording_dump(dumped: MapColumns, **options: Any) -> dict[str, Any]:
+        copies.append(dumped)
+        return dump(dumped, **options)
 
-    monkeypatch.setattr(MapColumns, "model_dump", counted)
+    monkeypatch.setattr(MapColumns, "model_dump", recording_dump)
     monkeypatch.setattr(st, "download_button", lambda _, data, **__: files.append(data))
-    draw_chosen(Client("http://api.example"), mapped, colour_by(mapped, "category"), range(len(ids)))
+    draw_selection(Client("http://api.example"), map_columns, colour_by(map_columns, "category"), range(len(ids)))
     assert not copies
     exported = csv.DictReader(io.StringIO(files[0]().decode("utf-8-sig")))
     assert [row["photo_id"] for row in exported] == ids
@@ -181,12 +181,12 @@ BOX = Box(x=0.1, y=0.2, width=0.5, height=0.5)
         (Question(SearchState(unlike=("z",)), (PHOTO,)), {"negatives": [Negative(listing_id="z")]}),
     ],
 )
-def test_what_is_searched_by(question: Question, source: dict[str, Any]) -> None:
-    """One photo, photos of one thing and one listing stay what they are, which keeps their probability."""
-    asked = question.search()
-    given = {name: getattr(asked, name) for name in Source.model_fields if name in asked.model_fields_set}
-    assert given == source
-    assert asked.filter.exclude_listing_ids == [*question.asked.listing_id, *question.asked.unlike]
+def test_sources_of_a_search(question: Question, source: dict[str, Any]) -> None:
+    """A photo, photos of one item and a single listing are not sent as examples, so they keep their probability."""
+    request = question.search()
+    sent = {name: getattr(request, name) for name in Source.model_fields if name in request.model_fields_set}
+    assert sent == source
+    assert request.filter.exclude_listing_ids == [*question.state.listing_id, *question.state.unlike]
 
 
 LISTINGS = tuple(f"l{number}" for number in range(MAX_EXAMPLES + 1))
@@ -194,26 +194,28 @@ PHOTOS = (PHOTO,) * (MAX_EXAMPLES + 1)
 
 
 @pytest.mark.parametrize(
-    ("question", "left_out"),
+    ("question", "left_out_count"),
     [
-        (Question(SearchState(), PHOTOS), 0),  # photos of one thing are no examples
+        (Question(SearchState(), PHOTOS), 0),  # photos of one item are no examples
         (Question(SearchState(), (replace(PHOTO, box=BOX), *PHOTOS[1:])), 1),
         (Question(SearchState(listing_id=("a",)), PHOTOS), 2),
         (Question(SearchState(listing_id=LISTINGS), (PHOTO,)), 2),
         (Question(SearchState(unlike=LISTINGS), (PHOTO,)), 1),
     ],
 )
-def test_no_more_is_asked_than_a_search_takes(question: Question, left_out: int) -> None:
-    """However much is chosen, a search can be asked: the listings chosen last count, and no photo is sent in vain."""
-    asked = question.search()
-    examples = asked.positives or [Example(upload=place) for place in range(len(question.photos))]
-    assert [one.upload for one in examples if not one.listing_id] == list(range(len(question.contents)))
-    assert [one.listing_id for one in examples if one.listing_id] == list(question.asked.listing_id[-MAX_EXAMPLES:])
-    assert [one.listing_id for one in asked.negatives] == list(question.asked.unlike[-MAX_EXAMPLES:])
-    assert question.left_out == left_out
+def test_a_search_has_no_more_examples_than_allowed(question: Question, left_out_count: int) -> None:
+    """With too many examples the search is still valid: it uses the last listings, and sends no unused photo."""
+    request = question.search()
+    examples = request.positives or [Example(upload=number) for number in range(len(question.photos))]
+    assert [example.upload for example in examples if not example.listing_id] == list(range(len(question.contents)))
+    assert [example.listing_id for example in examples if example.listing_id] == list(
+        question.state.listing_id[-MAX_EXAMPLES:]
+    )
+    assert [example.listing_id for example in request.negatives] == list(question.state.unlike[-MAX_EXAMPLES:])
+    assert question.left_out_count == left_out_count
 
 
-def test_category_names_cannot_carry_html() -> None:
-    """A seller's category is text, whatever it says."""
-    drawn = category_counts_html({"<b>x</b>": 1200}, {"<b>x</b>": "#4e79a7"})
-    assert "&lt;b&gt;x&lt;/b&gt; (1,200)" in drawn
+def test_category_names_are_escaped() -> None:
+    """HTML in a seller's category is shown as text."""
+    legend = category_counts_html({"<b>x</b>": 1200}, {"<b>x</b>": "#4e79a7"})
+    assert "&lt;b&gt;x&lt;/b&gt; (1,200)" in legend

@@ -1,4 +1,4 @@
-"""What the review pages decide before anything is drawn."""
+"""The logic of the review pages, without their drawing."""
 
 from datetime import UTC, datetime
 
@@ -14,15 +14,15 @@ from search_api.schemas import Duplicate, DuplicateGroup, DuplicateListing, PutV
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-class Kept:
-    """The API's part that a queue uses; it may be away."""
+class FakeApi:
+    """The part of the API that a queue uses; it may be unavailable."""
 
     def __init__(self) -> None:
         self.verdicts: dict[int, PutVerdict] = {}
-        self.is_away = False
+        self.is_unavailable = False
 
     def decide(self, put: PutVerdict) -> Verdict:
-        if self.is_away:
+        if self.is_unavailable:
             raise ApiError("No answer from the API.")
         number = len(self.verdicts) + 1
         self.verdicts[number] = put
@@ -58,66 +58,66 @@ def group(rank: int, *listings: DuplicateListing, probability: float | None = No
     )
 
 
-def queue_of(kept: Kept, pages: list[list[DuplicateGroup]]) -> tuple[Queue[DuplicateGroup], list[int | None]]:
-    """A queue over pages, and what it was asked to fetch."""
-    asked: list[int | None] = []
+def queue_of(api: FakeApi, pages: list[list[DuplicateGroup]]) -> tuple[Queue[DuplicateGroup], list[int | None]]:
+    """Return a queue over pages, and the list of its fetches."""
+    fetches: list[int | None] = []
 
     def fetch(after: int | None) -> tuple[list[DuplicateGroup], int, int | None]:
-        asked.append(after)
-        place = len(asked) - 1
-        return list(pages[place]), sum(map(len, pages)), pages[place][-1].rank if place + 1 < len(pages) else None
+        fetches.append(after)
+        number = len(fetches) - 1
+        return list(pages[number]), sum(map(len, pages)), pages[number][-1].rank if number + 1 < len(pages) else None
 
-    return Queue(kept, fetch, []), asked  # type: ignore[arg-type]
+    return Queue(api, fetch, []), fetches  # type: ignore[arg-type]
 
 
 def test_pages_are_fetched_when_the_questions_run_out() -> None:
-    """Deciding asks the API for no list until what was fetched ahead does not fill the page."""
-    kept = Kept()
-    queue, asked = queue_of(kept, [[group(0), group(1)], [group(2)]])
+    """Deciding fetches nothing until the prefetched items no longer fill the page."""
+    api = FakeApi()
+    queue, fetches = queue_of(api, [[group(0), group(1)], [group(2)]])
     [first] = queue.first(1)
     queue.decide(first, "accept")
-    assert [one.rank for one in queue.first(1)] == [1]
-    assert asked == [None]
-    assert [one.rank for one in queue.first(2)] == [1, 2]
-    assert asked == [None, 1]
+    assert [item.rank for item in queue.first(1)] == [1]
+    assert fetches == [None]
+    assert [item.rank for item in queue.first(2)] == [1, 2]
+    assert fetches == [None, 1]
     assert not queue.has_more_than(2)
 
 
 def test_a_second_press_decides_nothing() -> None:
-    """Pressed twice, a button decides what it was drawn for, once."""
-    kept = Kept()
-    queue, _ = queue_of(kept, [[group(0), group(1)]])
+    """A button that is pressed twice decides only its own item, and only once."""
+    api = FakeApi()
+    queue, _ = queue_of(api, [[group(0), group(1)]])
     [first] = queue.first(1)
     queue.decide(first, "accept")
     queue.decide(first, "reject")
-    assert [put.decision for put in kept.verdicts.values()] == ["accept"]
+    assert [put.decision for put in api.verdicts.values()] == ["accept"]
     assert queue.remaining == 1
 
 
-def test_what_was_not_kept_is_asked_again() -> None:
-    """An API that is away leaves the question where it is, and says why; the next try clears that."""
-    kept = Kept()
-    queue, _ = queue_of(kept, [[group(0)]])
+def test_a_failed_verdict_can_be_retried() -> None:
+    """If the API is unavailable, the item stays in the queue with the error; a successful retry clears it."""
+    api = FakeApi()
+    queue, _ = queue_of(api, [[group(0)]])
     [first] = queue.first(1)
-    kept.is_away = True
+    api.is_unavailable = True
     queue.decide(first, "accept")
     assert queue.problem is not None
     assert queue.first(1) == [first]
-    kept.is_away = False
+    api.is_unavailable = False
     queue.decide(first, "accept")
     assert queue.problem is None
     assert queue.first(1) == []
 
 
-def test_undo_asks_the_last_question_first() -> None:
-    """The last verdict is withdrawn, and its question comes before those that waited."""
-    kept = Kept()
-    queue, _ = queue_of(kept, [[group(0), group(1), group(2)]])
+def test_undo_puts_the_last_item_first() -> None:
+    """Undo withdraws the last verdict, and its item is the next one again."""
+    api = FakeApi()
+    queue, _ = queue_of(api, [[group(0), group(1), group(2)]])
     for decision in ("accept", "skip"):
         queue.decide(queue.first(1)[0], decision)
     queue.undo()
-    assert [one.rank for one in queue.first(3)] == [1, 2]
-    assert [put.decision for put in kept.verdicts.values()] == ["accept"]
+    assert [item.rank for item in queue.first(3)] == [1, 2]
+    assert [put.decision for put in api.verdicts.values()] == ["accept"]
     assert queue.remaining == 2
 
 
@@ -132,16 +132,16 @@ def test_undo_asks_the_last_question_first() -> None:
         ([listing("a"), listing("b", 5.0, "EUR")], True, "Prices in different currencies"),
     ],
 )
-def test_prices_that_differ_are_said(listings: list[DuplicateListing], differ: bool, words: str) -> None:
-    """Whether prices differ is told by price and currency, and an unknown price is not the same price."""
+def test_price_differences(listings: list[DuplicateListing], differ: bool, words: str) -> None:
+    """Prices are compared with their currencies, and an unknown price differs from a known one."""
     assert differences(group(0, *listings))[0] == (differ, words)
 
 
 def test_kinds_and_certainties_are_in_words() -> None:
-    """A group says what is the same and how sure that is, where a model said it."""
+    """A group has the kind, and the probability if the model gave one."""
     assert kind_in_words(group(0)) == "Same file, 2 listings"
     assert kind_in_words(group(0, probability=0.93)) == "Same thing, 2 listings, 93% sure"
-    assert [certainty_in_words(one) for one in (0.95, 0.8, 0.7, 0.5)] == [
+    assert [certainty_in_words(certainty) for certainty in (0.95, 0.8, 0.7, 0.5)] == [
         "Strong evidence",
         "Good evidence",
         "Some evidence",
@@ -149,11 +149,11 @@ def test_kinds_and_certainties_are_in_words() -> None:
     ]
 
 
-def test_an_exported_verdict_names_every_listing() -> None:
-    """A duplicate's listings have a row each, with the verdict in common; a wrong category has both categories."""
+def test_an_exported_verdict_has_every_listing() -> None:
+    """Each listing of a duplicate has a row with the same verdict; a wrong category has both categories."""
     rest = {"verdict_id": 7, "decision": "accept", "note": "", "decided_by": "ann", "decided_at": NOW}
     rows = list(rows_of(Verdict(question=Duplicate(listing_ids=["a", "b"]), **rest)))
     assert [(row["verdict_id"], row["listing_id"]) for row in rows] == [(7, "a"), (7, "b")]
-    about = WrongCategory(listing_id="a", category="Home", suggested_category="Garden")
-    [row] = rows_of(Verdict(question=about, **rest))
+    question = WrongCategory(listing_id="a", category="Home", suggested_category="Garden")
+    [row] = rows_of(Verdict(question=question, **rest))
     assert (row["listing_id"], row["category"], row["suggested_category"]) == ("a", "Home", "Garden")

@@ -32,7 +32,7 @@ PART = 40
 
 @pytest.fixture(scope="module")
 def real_photos() -> list[Image.Image]:
-    """Some real photos, none of them a repost of another."""
+    """Return some real photos; none of them is a repost of another."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     files = sorted((LISTINGS / "images").iterdir())[:: 4305 // PART][:PART]
@@ -60,36 +60,36 @@ def edited(image: Image.Image, edit: str) -> Image.Image:
     "edit", ["recompressed", "scaled", "cropped", "cropped around", "mirrored", "darker", "brighter"]
 )
 def test_an_edited_photo_is_the_same_photo(real_photos: list[Image.Image], edit: str) -> None:
-    """At least 38 of 40 real photos are known again, edited and saved."""
-    known = [
+    """At least 38 of 40 real photos are recognised after they are edited and saved."""
+    recognised = [
         edited_photos.likeness(edited_photos.small(photo), edited_photos.small(open_photo(jpeg(edited(photo, edit)))))
         >= edited_photos.SAME_PHOTO
         for photo in real_photos
     ]
-    assert sum(known) >= PART - 2
+    assert sum(recognised) >= PART - 2
 
 
 def test_different_photos_are_not_the_same_photo(real_photos: list[Image.Image]) -> None:
-    """Not one pair of different photos passes, two shots of a marketplace's usual kind among them."""
+    """No pair of different photos passes, not even similar shots that are usual on a marketplace."""
     small = [edited_photos.small(photo) for photo in real_photos]
     pairs = [(a, b) for a in range(PART) for b in range(a)]
     assert max(edited_photos.likeness(small[a], small[b]) for a, b in pairs) < edited_photos.SAME_PHOTO
 
 
-def test_plain_pictures_are_no_details() -> None:
-    """Two photos of one colour each have nothing in common but emptiness."""
+def test_plain_photos_do_not_correlate() -> None:
+    """Two photos of a single colour each have no details, so they do not correlate."""
     red, blue = (edited_photos.small(Image.new("RGB", (80, 60), colour)) for colour in ("red", "blue"))
     assert abs(edited_photos.likeness(red, blue)) < 0.01
 
 
 def test_unreadable_photos_are_none(tmp_path: Path) -> None:
-    """What is gone or broken does not stop the others, and the order stays."""
+    """A missing or damaged photo does not stop the others, and the order stays."""
     (tmp_path / "good.jpg").write_bytes(jpeg(Image.new("RGB", (64, 64), "red")))
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     advanced: list[int] = []
     uris = [str(tmp_path / name) for name in ("gone.jpg", "good.jpg", "broken.jpg")]
     read = list(edited_photos.read_small(uris, reader(1_000_000, 20), advanced.append))
-    assert [one is None for one in read] == [True, False, True]
+    assert [photo is None for photo in read] == [True, False, True]
     assert sum(advanced) == 3
 
 
@@ -98,31 +98,31 @@ def link(a: int, b: int, kind: DuplicateKind, similarity: float = 0.9) -> Link:
 
 
 def sets(links: list[Link], listings: int = 10) -> list[set[int]]:
-    """The groups, where each photo is a listing of its own."""
-    found, too_large = group_listings(links, np.arange(listings, dtype=np.int32))
+    """Return the groups of links between photos of different listings."""
+    groups, too_large = group_listings(links, np.arange(listings, dtype=np.int32))
     assert too_large == 0
-    return sorted((group.listings for group in found), key=min)
+    return sorted((group.listings for group in groups), key=min)
 
 
 def test_items_do_not_chain() -> None:
-    """A like B and B like C, but A not like C: the nearer pair is a group, and C is not drawn into it."""
+    """If A is like B and B like C, but A not like C, the nearer pair is a group without C."""
     a_b, b_c = link(0, 1, "same_item", 0.95), link(1, 2, "same_item", 0.9)
     assert sets([a_b, b_c]) == [{0, 1}]
     assert sets([a_b, b_c, link(0, 2, "same_item", 0.88)]) == [{0, 1, 2}]
-    chain = [link(one, other, "same_item") for one, other in pairwise(range(10))]
+    chain = [link(first, second, "same_item") for first, second in pairwise(range(10))]
     assert all(len(group) == 2 for group in sets(chain))
 
 
-def test_the_same_picture_joins_whatever_it_links() -> None:
-    """A reposted file, and an edit of it: one group; an item joins it only if it is like all of them."""
+def test_the_same_picture_always_joins_its_listings() -> None:
+    """A reposted file and an edit of it are one group; an item joins only if it is like all of them."""
     links = [link(0, 1, "same_bytes", 1.0), link(1, 2, "same_photo")]
     assert sets(links) == [{0, 1, 2}]
     assert sets([*links, link(2, 3, "same_item")]) == [{0, 1, 2}]
-    assert sets([*links, *(link(one, 3, "same_item") for one in range(3))]) == [{0, 1, 2, 3}]
+    assert sets([*links, *(link(number, 3, "same_item") for number in range(3))]) == [{0, 1, 2, 3}]
 
 
 def test_kind_and_probability_of_a_group() -> None:
-    """The kind is the strongest link's; what is weakest holds the group together. Pictures alone have no doubt."""
+    """The kind is the strongest link's, the probability the weakest needed link's; same pictures have none."""
     listing = np.arange(4, dtype=np.int32)
     links = [link(0, 1, "same_photo", 0.8), link(1, 2, "same_item", 0.93), link(0, 2, "same_item", 0.9)]
     (group,), _ = group_listings(links, listing)
@@ -132,12 +132,12 @@ def test_kind_and_probability_of_a_group() -> None:
 
 
 def test_a_placeholder_is_left_out_and_counted() -> None:
-    """One picture under more listings than people would look at."""
+    """A picture that too many listings share is no duplicate."""
     count = MAX_LISTINGS + 1
-    links = [link(one, other, "same_bytes") for one, other in pairwise(range(count))]
+    links = [link(first, second, "same_bytes") for first, second in pairwise(range(count))]
     links.append(link(count, count + 1, "same_bytes"))
-    found, too_large = group_listings(links, np.arange(count + 2, dtype=np.int32))
-    assert [group.listings for group in found] == [{count, count + 1}]
+    groups, too_large = group_listings(links, np.arange(count + 2, dtype=np.int32))
+    assert [group.listings for group in groups] == [{count, count + 1}]
     assert too_large == 1
 
 
@@ -146,16 +146,16 @@ def _embeddings(count: int) -> Embeddings:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_same_bytes_links_listings_once_and_never_a_listings_own() -> None:
-    """Three listings with one file have two links; a listing that shows one file twice has none."""
+def test_same_bytes_links_each_listing_once_and_never_with_itself() -> None:
+    """Three listings with the same file have two links; a listing that has a file twice has none."""
     hashes = np.array([7, 7, 7, 7, 5, 5, 3])
     listing = np.array([0, 0, 1, 2, 3, 3, 4], np.int32)
-    found = [(one.a, one.b) for one in same_bytes(hashes, listing, _embeddings(7))]
-    assert found == [(0, 2), (2, 3)]
+    pairs = [(same.a, same.b) for same in same_bytes(hashes, listing, _embeddings(7))]
+    assert pairs == [(0, 2), (2, 3)]
 
 
-def test_near_pairs_come_once() -> None:
-    """However many of the two photos have the other as neighbour."""
+def test_near_pairs_are_unique() -> None:
+    """A pair is returned once, even if each photo has the other as its neighbour."""
     embeddings = _embeddings(30)
     embeddings[4] = embeddings[20]
     listing = np.arange(30, dtype=np.int32)

@@ -21,7 +21,7 @@ def unit(vectors: NDArray[np.floating]) -> Embeddings:
 def catalogue(
     count: int, categories: int, photos_each: int = 3
 ) -> tuple[Embeddings, NDArray[np.int32], NDArray[np.int32]]:
-    """Random photos, sorted by category; a listing has `photos_each` nearly equal ones."""
+    """Return random photos, sorted by category; each listing has `photos_each` nearly equal ones."""
     random = np.random.default_rng(0)
     listing = np.repeat(np.arange(count // photos_each), photos_each).astype(np.int32)
     looks = random.normal(size=(count // photos_each, 24))
@@ -30,8 +30,8 @@ def catalogue(
 
 
 @pytest.mark.parametrize("depth", [3, 20])
-def test_neighbours_are_exact_and_never_a_listings_own(depth: int) -> None:
-    """As comparing everything with everything in numpy finds them, though searched by category in blocks."""
+def test_neighbours_are_exact_and_of_other_listings(depth: int) -> None:
+    """The neighbours equal those of a brute-force comparison in numpy."""
     embeddings, category, listing = catalogue(600, 4)
     advanced: list[int] = []
     graph = neighbour_graph(embeddings, category, listing, lambda _, __: nullcontext(advanced.append), depth)
@@ -44,13 +44,13 @@ def test_neighbours_are_exact_and_never_a_listings_own(depth: int) -> None:
 
 
 @pytest.mark.parametrize("exact", [1_100, 200])
-def test_neighbours_of_many_are_the_nearest_ones(exact: int) -> None:
-    """Of more photos than are compared one by one, in a category that is compared or is too large for that as well.
+def test_neighbours_of_many_photos_are_the_nearest(exact: int) -> None:
+    """Above the exact limit, near photos are found, for categories below and above that limit.
 
-    What is near is found; what is called near is as near as said, comes once, and is of another listing.
+    The cosines are correct, and neighbours are unique and of other listings.
     """
     embeddings, category, listing = catalogue(3_000, 3, photos_each=2)
-    # Groups of ten photos that look alike, five listings each: neighbours worth finding.
+    # Groups of ten similar photos from five listings: these have near neighbours.
     embeddings = unit(embeddings[np.arange(3_000) % 300] + np.random.default_rng(1).normal(0, 0.03, (3_000, 24)))
     graph = neighbour_graph(embeddings, category, listing, silent, exact=exact)
     cosines = embeddings @ embeddings.T
@@ -68,7 +68,7 @@ def test_neighbours_of_many_are_the_nearest_ones(exact: int) -> None:
 
 
 def test_many_photos_of_one_picture() -> None:
-    """A picture that most of the catalogue shares ends nothing: its photos find each other, the rest the rest."""
+    """A picture that most of the catalogue shares is no problem: all photos still have neighbours."""
     embeddings, category, listing = catalogue(900, 1, photos_each=1)
     embeddings[:600] = embeddings[0]
     graph = neighbour_graph(embeddings, category, listing, silent, exact=100)
@@ -77,22 +77,22 @@ def test_many_photos_of_one_picture() -> None:
     assert (graph.rows >= 0).all()
 
 
-def test_outlier_score_counts_the_own_category_alone() -> None:
-    """The mean cosine with the nearest photos of the same category, other listings'; the stranger has the lowest."""
+def test_outlier_score_uses_only_the_own_category() -> None:
+    """The score is the mean cosine with other listings' nearest photos of the category; the lowest has rank 1."""
     embeddings, category, listing = catalogue(300, 3)
     graph = neighbour_graph(embeddings, category, listing, silent)
     cosines = embeddings @ embeddings.T
     cosines[(listing[:, None] == listing) | (category[:, None] != category)] = -np.inf
     assert np.allclose(graph.own, np.sort(cosines, axis=1)[:, ::-1][:, :OWN_DEPTH].mean(axis=1), atol=1e-5)
     ranks = category_overlap.ranks_within(graph.own, category)
-    for one in range(3):
-        rows = np.flatnonzero(category == one)
+    for number in range(3):
+        rows = np.flatnonzero(category == number)
         assert sorted(ranks[rows]) == list(range(1, len(rows) + 1))
         assert ranks[rows[graph.own[rows].argmin()]] == 1
 
 
-def test_where_there_is_nothing_to_compare_with() -> None:
-    """One listing, or a category of one listing: no neighbours, no score, no made-up zero."""
+def test_a_single_listing_has_no_neighbours() -> None:
+    """A single listing, or the only one of a category, has missing neighbours and a missing score, not zeros."""
     embeddings, _, _ = catalogue(6, 1)
     graph = neighbour_graph(embeddings, np.zeros(6, np.int32), np.zeros(6, np.int32), silent)
     assert (graph.rows == -1).all()
@@ -107,7 +107,7 @@ def test_where_there_is_nothing_to_compare_with() -> None:
 
 
 def test_overlap_and_distances() -> None:
-    """Rows of the overlap are shares of one; a category among its own kind overlaps with nothing."""
+    """Rows of the overlap sum to one; a category that looks unlike the others overlaps with none."""
     random = np.random.default_rng(0)
     looks = np.eye(8)[[0, 0, 1]]
     category = np.repeat([0, 1, 2], 40).astype(np.int32)
@@ -124,8 +124,8 @@ def test_overlap_and_distances() -> None:
     assert between[0, 2] > 0.9
 
 
-def test_the_map_keeps_neighbours_and_is_always_the_same() -> None:
-    """Photos of three kinds lie by kind, within -1 and 1; dense places are those kinds."""
+def test_the_map_keeps_neighbours_and_is_deterministic() -> None:
+    """Photos of three kinds are grouped by kind, within -1 and 1; each cluster has one kind."""
     random = np.random.default_rng(0)
     kind = np.repeat([0, 1, 2], 60)
     embeddings = unit(np.eye(32)[kind] + random.normal(0, 0.08, (180, 32)))
@@ -135,14 +135,14 @@ def test_the_map_keeps_neighbours_and_is_always_the_same() -> None:
     assert np.abs(places).max() <= 1.0
     rows, _ = plain_neighbours(np.ascontiguousarray(unit(np.hstack([places, np.ones((180, 1))]))), 5)
     assert (kind[rows] == kind[:, None]).mean() > 0.95
-    found = dense_places(places)
-    assert len(found) >= 3
-    assert all(len(np.unique(kind[rows])) == 1 for rows in found)
+    clusters = dense_places(places)
+    assert len(clusters) >= 3
+    assert all(len(np.unique(kind[rows])) == 1 for rows in clusters)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 29, 31])
 def test_a_map_of_few_photos(count: int) -> None:
-    """Any number of photos has a map, and one photo over and over as well."""
+    """Any number of photos has a map, even if all are equal."""
     random = np.random.default_rng(0)
     for embeddings in (unit(random.normal(size=(count, 8))), np.tile(np.eye(8, dtype=np.float32)[0], (count, 1))):
         places = lay_out(embeddings)
@@ -152,7 +152,7 @@ def test_a_map_of_few_photos(count: int) -> None:
 
 
 def test_even_sample() -> None:
-    """Every category has its share; nothing comes twice."""
+    """Every category has its share, without repeats."""
     category = np.repeat([0, 1], [900, 100])
     rows = even_sample(1_000, 100)
     assert len(np.unique(rows)) == 100
@@ -160,8 +160,8 @@ def test_even_sample() -> None:
     assert even_sample(5, 100).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_words_are_those_that_are_rarer_elsewhere() -> None:
-    """Words that all titles have do not count, in whatever language; nor does what one listing alone says."""
+def test_words_are_rarer_elsewhere() -> None:
+    """Words that all titles have are left out, in any language, and so are words of a single listing."""
     titles = ["rotes Sofa zu verkaufen", "blaues Sofa zu verkaufen", "Sofa mit Tisch zu verkaufen"]
     titles += [f"Fahrrad {n} zu verkaufen" for n in ("rot", "blau", "einmalig")]
     words = TitleWords(titles)
