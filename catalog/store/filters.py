@@ -82,7 +82,7 @@ def quote(text: str) -> str:
     if match := UNQUOTABLE.search(text):
         raise InvalidFilter(
             f"The filter value {text[:80]!r} contains the character {match.group()!r}.",
-            hint="Control characters cannot be searched for; remove it.",
+            hint="Control characters cannot be searched for; remove this one.",
         )
     return f'"{text.translate(_ESCAPES)}"'
 

@@ -192,7 +192,7 @@ class CollectionReader:
         exact: bool = False,
         vectors: bool = False,
     ) -> list[Page]:
-        """Return a page for each search, given as its queries (n, dim), with few calls to Milvus. Raises as `search`."""
+        """Return a page for each search, with queries (n, dim), in few calls to Milvus. Raises as `search` does."""
         info, expression = self._target.info(), where.expression()
 
         def find_nearest(queries: Embeddings, plan: SearchPlan) -> list[list[Scored]]:
