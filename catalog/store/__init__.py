@@ -1,1 +1,1 @@
-"""Milvus: the connection, the builds of a catalogue, and the photos of a collection."""
+"""The Milvus store: the connection, the builds of a catalogue, and the photos of a collection."""

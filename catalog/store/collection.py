@@ -1,4 +1,4 @@
-"""The photos of one collection: the door to its reader, its writer and its notes."""
+"""The photos of one collection: its reader, its writer and its notes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,7 @@ from functools import partial
 from catalog.errors import CollectionMissing
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.builds import CollectionInfo
-from catalog.store.milvus import Milvus, no_catalogue, translated
+from catalog.store.milvus import Milvus, no_catalogue, translate_errors
 from catalog.store.notes import CollectionNotes
 from catalog.store.queries import Consistency, Queries
 from catalog.store.reader import CategorySize, CollectionReader
@@ -17,7 +17,7 @@ __all__ = ["CategorySize", "CollectionInfo", "Consistency", "PhotoCollection", "
 
 
 class PhotoCollection:
-    """The photos of one catalogue, behind one alias, or those of one build. Safe for threads."""
+    """The photos of one catalogue, through its alias, or those of one build. Safe for threads."""
 
     def __init__(self, milvus: Milvus, index: IndexSettings, consistency: Consistency, build: str = "") -> None:
         self._milvus = milvus
@@ -36,20 +36,20 @@ class PhotoCollection:
     ) -> "PhotoCollection":
         """Open the store. Raises StoreUnreachable, StoreLocked, InvalidSetting. Lite allows one process at a time.
 
-        `Session` sees this process's own last writes, which a server's default, `Bounded`, does not; it costs 3 ms.
+        `Session` sees this process's own latest writes, which the server's default, `Bounded`, may not; it costs 3 ms.
         """
         return cls(Milvus.connect(milvus, index), index, consistency)
 
     def at(self, build: CollectionInfo) -> "PhotoCollection":
-        """The photos of this build, wherever the alias points. Over the same connection: close only the first."""
+        """Return the photos of this build, live or not. It shares the connection: close only the original."""
         return PhotoCollection(self._milvus, self._index, self._consistency, build.name)
 
     def close(self) -> None:
-        """Close the connection; on Lite, another process can open the database then."""
+        """Close the connection; on Lite, another process can then open the database."""
         self._milvus.close()
 
     def info(self, *, fresh: bool = False) -> CollectionInfo:
-        """Describe the collection, as it was at most two seconds ago unless `fresh`. Raises CollectionMissing."""
+        """Describe the collection; up to two seconds old unless `fresh`. Raises CollectionMissing."""
         return self._target.info(fresh=fresh)
 
     def require(self, fingerprint: str) -> CollectionInfo:
@@ -57,25 +57,25 @@ class PhotoCollection:
         return self._target.require(fingerprint)
 
     def ensure(self, fingerprint: str, dim: int, *, model: str = "") -> CollectionInfo:
-        """Create the collection and its alias unless they exist; `model` is that model's folder.
+        """Create the collection and its alias unless they exist; `model` is the folder of the model.
 
-        From here on, writes raise CollectionReplaced once another build is live. Raises ModelMismatch.
+        After this call, writes raise CollectionReplaced as soon as another build is live. Raises ModelMismatch.
         """
         try:
             info = self.require(fingerprint)
         except CollectionMissing:
             self.builds.create_live(fingerprint, dim, self._index, model=model)
             info = self.info()
-        self._target.pinned = info.name
+        self._target.pinned_name = info.name
         return info
 
     def elsewhere(self) -> "Callable[[], PhotoCollection]":
-        """A function that opens this collection over another connection, in another process as well; not on Lite.
+        """Return a function that opens this collection over a new connection, also in another process. Not on Lite.
 
-        Writes over there raise CollectionReplaced as they do here.
+        Writes over the new connection raise CollectionReplaced as they do here.
         """
-        target = self._target
-        return partial(_open_again, self._milvus.settings, self._index, self._consistency, target.build, target.pinned)
+        build, pinned_name = self._target.build, self._target.pinned_name
+        return partial(_open_again, self._milvus.settings, self._index, self._consistency, build, pinned_name)
 
     @property
     def is_lite(self) -> bool:
@@ -83,14 +83,14 @@ class PhotoCollection:
         return self._milvus.settings.is_lite
 
     def server_version(self) -> str:
-        """The version of Milvus, as it names itself. Raises StoreUnreachable."""
-        with translated(self._milvus.settings.shown):
+        """Return the version that Milvus reports. Raises StoreUnreachable."""
+        with translate_errors(self._milvus.settings.shown):
             return str(self._milvus.client.get_server_version(timeout=self._milvus.settings.timeout))
 
 
 def _open_again(
-    milvus: MilvusSettings, index: IndexSettings, consistency: Consistency, build: str, pinned: str
+    milvus: MilvusSettings, index: IndexSettings, consistency: Consistency, build: str, pinned_name: str
 ) -> PhotoCollection:
     collection = PhotoCollection(Milvus.connect(milvus, index), index, consistency, build)
-    collection._target.pinned = pinned
+    collection._target.pinned_name = pinned_name
     return collection

@@ -1,7 +1,7 @@
-"""SearchFilter -> Milvus expression. The only place where an expression is built.
+"""Build Milvus expressions from a SearchFilter. No other module builds expressions.
 
-Milvus Lite refuses filter templates, so values are quoted here: double quotes, with backslash, double quote, newline,
-carriage return and tab escaped, which both Lite and the server read back unchanged.
+Milvus Lite refuses filter templates, so values are quoted here: in double quotes, with backslash, double quote,
+newline, carriage return and tab escaped. Lite and the server both read them back unchanged.
 """
 
 import math
@@ -17,15 +17,15 @@ StringField = Literal["photo_id", "listing_id", "category", "currency"]
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _LAST_CHARACTER = "\U0010ffff"
-_LATEST = 1 << 62  # more does not fit into an INT64
+_LATEST = 1 << 62  # larger values do not fit into an INT64
 
 
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
-    """What a hit must fulfil. Empty means everything.
+    """Conditions on a hit. An empty filter passes everything.
 
-    `subcategory` is a path or the beginning of one: `Beds` passes `Beds` and `Beds / Other`, not `Beds, Cots`.
-    `currency` is an ISO 4217 code, `location` what the location begins with; `listed_after` is in Unix seconds.
+    `subcategory` is a path or its first parts: `Beds` passes `Beds` and `Beds / Other`, not `Beds, Cots`.
+    `currency` is an ISO 4217 code, `location` a prefix of the location, `listed_after` is in Unix seconds.
     """
 
     categories: tuple[str, ...] = ()
@@ -40,21 +40,21 @@ class SearchFilter:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether more than single listings are left out, so that the nearest photos may all fail it."""
+        """Whether the filter excludes more than single listings, so that all the nearest photos may fail it."""
         texts = (self.categories, self.subcategory, self.currency, self.location)
         return any(texts) or not self.price_min is self.price_max is self.listed_after is None
 
     def expression(self) -> str:
-        """Give the Milvus expression, '' for everything. Raises InvalidFilter for a value that cannot be asked for."""
+        """Return the Milvus expression; '' passes everything. Raises InvalidFilter for an invalid value."""
         if self.price_min is not None and self.price_max is not None and self.price_min > self.price_max:
             raise InvalidFilter(f"The lowest price, {self.price_min:g}, is above the highest, {self.price_max:g}.")
         clauses = []
         if self.categories:
             clauses.append(one_of("category", self.categories))
         if self.subcategory:
-            below = _begins_with("subcategory", self.subcategory + PATH_SEPARATOR)
-            clauses.append(f"subcategory == {quote(self.subcategory)} or ({below})")
-        # An unknown price is stored as -1: a price filter of any kind leaves those listings out.
+            descendants = _begins_with("subcategory", self.subcategory + PATH_SEPARATOR)
+            clauses.append(f"subcategory == {quote(self.subcategory)} or ({descendants})")
+        # An unknown price is stored as -1: every price filter excludes those listings.
         if self.price_min is not None or self.price_max is not None:
             clauses.append(f"price >= {_number(self.price_min or 0.0, at_least=0.0)}")
         if self.price_max is not None:
@@ -73,22 +73,22 @@ class SearchFilter:
 
 
 def one_of(field: StringField, values: Iterable[str]) -> str:
-    """`field in ["a", "b"]`, quoted."""
+    """Return `field in ["a", "b"]`, with quoted values."""
     return f"{field} in [{', '.join(quote(value) for value in values)}]"
 
 
 def quote(text: str) -> str:
-    """Quote a string for an expression. Raises InvalidFilter for control characters, which no stored value holds."""
-    if found := UNQUOTABLE.search(text):
+    """Quote a string for an expression. Raises InvalidFilter for control characters, which no stored value has."""
+    if match := UNQUOTABLE.search(text):
         raise InvalidFilter(
-            f"The filter value {text[:80]!r} holds the character {found.group()!r}.",
-            hint="Control characters cannot be searched for; leave it out.",
+            f"The filter value {text[:80]!r} contains the character {match.group()!r}.",
+            hint="Control characters cannot be searched for; remove this one.",
         )
     return f'"{text.translate(_ESCAPES)}"'
 
 
 def _begins_with(field: Literal["subcategory", "location"], text: str) -> str:
-    # A range instead of `like`: there, % and _ in the value would be wildcards, with no escape on the server.
+    # A range instead of `like`, where % and _ in the value are wildcards that the server cannot escape.
     return f"{field} >= {quote(text)} and {field} < {quote(text + _LAST_CHARACTER)}"
 
 

@@ -1,13 +1,13 @@
-"""What goes into the vector index. Pure: names and numbers for Milvus, no client."""
+"""Parameters of the vector index, as Milvus names them. Pure: no client."""
 
 from catalog.settings import IndexSettings
 
-# Lite takes any other name as well, searches by brute force, and fails at the next load.
+# Lite also accepts any other name, but then searches by brute force and fails at the next load.
 LITE_INDEXES = frozenset({"FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW"})
 
 
 def build_params(index: IndexSettings) -> dict[str, int]:
-    """Parameters the index is built with, in Milvus' names."""
+    """Return the parameters to build the index with."""
     if index.type == "HNSW":
         return {"M": index.hnsw_m, "efConstruction": index.ef_construction}
     if index.type == "IVF_PQ":

@@ -1,11 +1,11 @@
-"""What embedded Milvus Lite needs beside its client: who holds the lock, and mending what a kill left behind."""
+"""Files of Milvus Lite: the lock's holder, index files that a kill truncated, free disk space."""
 
 import shutil
 from pathlib import Path
 
 
 def lock_holder(database: Path) -> int | None:
-    """Give the id of the process that holds the database's lock; None where the system does not tell."""
+    """Return the id of the process that holds the database's lock; None if unknown."""
     lock, table = database / "LOCK", Path("/proc/locks")
     if not lock.exists() or not table.exists():
         return None
@@ -19,9 +19,9 @@ def lock_holder(database: Path) -> int | None:
 
 
 def drop_index_files(database: Path) -> int:
-    """Delete every index file; Lite builds them anew at the next load. Returns how many there were.
+    """Delete every index file; Lite rebuilds them at the next load. Return how many were deleted.
 
-    A kill while an index is written leaves a cut file, and the load then fails until it is gone.
+    A kill during an index write leaves a truncated file, and loading fails until that file is deleted.
     """
     files = list(database.rglob("*.idx"))
     for file in files:
@@ -30,6 +30,6 @@ def drop_index_files(database: Path) -> int:
 
 
 def free_bytes(path: Path) -> int:
-    """Disk space left where this path is or would be."""
+    """Return the free disk space where this path is or would be."""
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(existing).free

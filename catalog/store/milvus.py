@@ -1,4 +1,4 @@
-"""The connection to Milvus: opening Lite or a server, and translating what either raises."""
+"""The connection to Milvus: open Lite or a server, and translate the errors of both."""
 
 import logging
 import os
@@ -17,23 +17,23 @@ from catalog.store.index_params import LITE_INDEXES
 from catalog.store.lite_files import drop_index_files, lock_holder
 
 WRITE_SECONDS = 120.0
-# Collection, alias; on Lite, the first for both.
+# Of a collection and of an alias; Lite uses the first for both.
 NOT_FOUND_CODES = {100, 1600}
-# What is said, and how that is mended.
+# By a part of the error message.
 _HINTS = {
-    "No space left": "Make room where Milvus stores its data, then run it again.",
-    "Read-only file system": "Milvus cannot write where it stores its data: make that writable, then run it again.",
+    "No space left": "Free disk space where Milvus stores its data, then run the command again.",
+    "Read-only file system": "Make the place where Milvus stores its data writable, then run the command again.",
 }
-# What is said where nothing answers, and while a server that has just started gathers what it had.
-_AWAY = (
+# Parts of the error messages if no server answers, or one that has just started is still loading.
+_UNREACHABLE_SIGNS = (
     "Fail connecting",
     "UNAVAILABLE",
     "DEADLINE_EXCEEDED",
     "Retry timeout",
-    # of the import jobs' REST
+    # from the REST API of import jobs
     "Max retries exceeded",
     "Read timed out",
-    # of a server that has just started
+    # from a server that has just started
     "not loaded",
     "not fully loaded",
     "node not match",
@@ -41,20 +41,20 @@ _AWAY = (
     "no available shard",
     "channel not available",
 )
-# gRPC waits up to two minutes between attempts, and a server that is back would be thought away for as long.
+# By default gRPC waits up to two minutes between attempts: a server that is back would seem unreachable for that long.
 _RECONNECT_SOON = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2_000}
-# pymilvus asks every 10 seconds whether the other side lives. Milvus Lite is in this process, and its server takes some
-# minutes of that without data for abuse: it ends the connection, and the call that takes so long begins again.
+# pymilvus sends a keepalive ping every 10 seconds. Milvus Lite runs in this process; after some minutes of pings
+# without data, its server takes them for abuse and closes the connection, and a long call starts from the beginning.
 _NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
 
 
-# Every error is translated below; these would print a traceback for each as well.
+# Every error is translated below; these loggers would also print a traceback for each.
 for noisy in ("pymilvus", "milvus_lite"):
     logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 class Milvus:
-    """A connection. `write_lock` is held around every write: Lite loses rows to concurrent ones."""
+    """A connection. Hold `write_lock` during every write: concurrent writes make Lite lose rows."""
 
     def __init__(self, client: MilvusClient, settings: MilvusSettings) -> None:
         self.client = client
@@ -68,7 +68,7 @@ class Milvus:
         """Open the store. Raises StoreUnreachable, StoreLocked, InvalidSetting."""
         if settings.is_lite:
             return cls(_open_lite(settings, index), settings)
-        with translated(settings.shown):
+        with translate_errors(settings.shown):
             client = MilvusClient(
                 settings.uri,
                 token=settings.token.get_secret_value(),
@@ -78,14 +78,14 @@ class Milvus:
         return cls(client, settings)
 
     def close(self) -> None:
-        """Give the store back; on Lite, another process can open it then."""
+        """Close the connection; on Lite, another process can then open the database."""
         self.client.close()
         if self.settings.is_lite:
-            # close() alone keeps the lock until the process ends.
+            # After close() alone, the lock is held until the process ends.
             server_manager_instance.release_server(self.settings.uri)
 
     def load(self, name: str) -> None:
-        """Make a collection searchable, unless this connection has done so; mends index files that a kill cut short."""
+        """Make a collection searchable, once per connection. On Lite, rebuild index files that a kill truncated."""
         with self._loading:
             if name in self._loaded:
                 return
@@ -98,18 +98,18 @@ class Milvus:
             self._loaded.add(name)
 
     def refresh(self, name: str) -> None:
-        """Have a server search what an import has brought, too; without this it does some 20 seconds later."""
-        with translated(self.settings.shown):
+        """Make a server search imported rows now; otherwise it does so about 20 seconds later."""
+        with translate_errors(self.settings.shown):
             self.client.refresh_load(name, timeout=WRITE_SECONDS)
 
     def _load(self, name: str) -> None:
-        with translated(self.settings.shown):
+        with translate_errors(self.settings.shown):
             self.client.load_collection(name, timeout=WRITE_SECONDS)
 
 
 @contextmanager
-def translated(uri: str) -> Iterator[None]:
-    """Turn what pymilvus raises into StoreUnreachable, CollectionMissing or StoreFailed."""
+def translate_errors(uri: str) -> Iterator[None]:
+    """Translate errors of pymilvus into StoreUnreachable, CollectionMissing or StoreFailed."""
     try:
         yield
     except grpc.RpcError as error:
@@ -118,9 +118,9 @@ def translated(uri: str) -> Iterator[None]:
         text = _text_of(error)
         if error.code in NOT_FOUND_CODES:
             raise CollectionMissing(
-                f"A collection is not in {uri} any more: {text}", hint="marketlens index status shows what is."
+                f"A collection is no longer in {uri}: {text}", hint="marketlens index status lists the builds."
             ) from error
-        if any(sign in text for sign in _AWAY):
+        if any(sign in text for sign in _UNREACHABLE_SIGNS):
             raise _unreachable(uri) from error
         damaged = (
             f"If a file of {uri} is damaged, move it away and ingest the export again." if "://" not in uri else ""
@@ -130,13 +130,13 @@ def translated(uri: str) -> Iterator[None]:
 
 
 def no_catalogue(uri: str) -> CollectionMissing:
-    """Nothing has been ingested here yet."""
+    """Return the error for a store into which nothing has been ingested yet."""
     return CollectionMissing(f"There is no catalogue in {uri} yet.", hint="Ingest one first: marketlens ingest EXPORT")
 
 
 def _open_lite(milvus: MilvusSettings, index: IndexSettings) -> MilvusClient:
     if index.type not in LITE_INDEXES:
-        # Lite would accept the name, search by brute force, and fail at the next load.
+        # Lite would accept the name, but search by brute force and fail at the next load.
         raise InvalidSetting(
             f"Milvus Lite has no index of type {index.type}.",
             hint=f"Set MARKETLENS_INDEX__TYPE to one of {', '.join(sorted(LITE_INDEXES))}, or use a Milvus server.",
@@ -153,7 +153,7 @@ def _open_lite(milvus: MilvusSettings, index: IndexSettings) -> MilvusClient:
         except MilvusException:
             if lock_holder(path) != os.getpid():
                 raise
-            # pymilvus can hold a dead connection to the port that this process's server was given: take another port.
+            # pymilvus can hold a dead connection to the port of this process's Lite server: use another port.
             server_manager_instance.release_server(milvus.uri)
             return MilvusClient(milvus.uri, grpc_options=_NO_PINGS)
     except (MilvusException, OSError) as error:
@@ -165,7 +165,7 @@ def _open_lite(milvus: MilvusSettings, index: IndexSettings) -> MilvusClient:
             ) from error
         raise StoreFailed(
             f"The database {path} could not be opened: {_text_of(error)}",
-            hint="Is the folder writable, and not in use by another process? `marketlens doctor` looks closer.",
+            hint="Is the folder writable, and not in use by another process? `marketlens doctor` checks more.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Notes that are kept with a collection: when it last changed, how many photos it had, who writes to it."""
+"""Notes stored with a collection: when it last changed, how many photos it had, which ingest writes to it."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from catalog.store.queries import STRONG, Queries
 from catalog.store.target import Target
 
-_PHOTOS = "photos"  # how many there were after the last change
+_PHOTOS = "photos"  # their number after the last change
 _CHANGED = "changed_at"
 
 
@@ -20,21 +20,21 @@ class CollectionNotes:
         self._queries = queries
 
     def get(self, key: str) -> str:
-        """What `set` kept with this collection, never from a cache; '' where there is nothing."""
+        """Return the note of this key, never from a cache; '' if there is none."""
         return self._builds.note(self._target.info().name, key)
 
     def set(self, key: str, value: str) -> None:
-        """Keep a text with this collection, under a key of its own."""
+        """Store a note with this collection."""
         self._builds.set_notes(self._target.info().name, **{key: value})
 
     def begin_changes(self) -> None:
-        """Say that what is stored is changing, so that `lost` counts nothing."""
+        """Note that changes are in progress, so that `lost` returns 0."""
         self.set(_PHOTOS, "")
 
     def end_changes(self, at: int | None = None) -> int:
-        """Keep when that was, and how many photos there are now, for `lost` to count from; returns that.
+        """Note the time of the change and the number of photos, for `lost` to compare with; return that number.
 
-        `at` is in Unix seconds; None for now.
+        `at` is the time in Unix seconds; None means now.
         """
         count = self._queries.count("", **STRONG)
         moment = int(time.time()) if at is None else at
@@ -42,26 +42,26 @@ class CollectionNotes:
         return count
 
     def changed_at(self) -> int:
-        """When the last change was complete, in Unix seconds; 0 before the first. One question to the store."""
+        """Return when the last change was complete, in Unix seconds; 0 before the first. One request to the store."""
         return int(self.get(_CHANGED) or 0)
 
     def lost(self) -> int:
-        """How many photos are gone that nobody removed; 0 while changes are made.
+        """Count the photos that are missing although nobody removed them; 0 while changes are in progress.
 
-        A damaged Lite file can lose rows without a word, see docs/decisions/0009.
+        A damaged Lite file can lose rows silently, see docs/decisions/0009.
         """
-        told = self.get(_PHOTOS)
-        return max(0, int(told) - self._queries.count("")) if told else 0
+        expected = self.get(_PHOTOS)
+        return max(0, int(expected) - self._queries.count("")) if expected else 0
 
     @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Writes that are no ingest's: `lost` and `changed_at` stay true."""
-        was_counted = bool(self.get(_PHOTOS))
-        if was_counted:
+    def record_change(self) -> Iterator[None]:
+        """Keep `lost` and `changed_at` correct around writes outside an ingest."""
+        had_count = bool(self.get(_PHOTOS))
+        if had_count:
             self.begin_changes()
         yield
-        # An ingest that never ended has left `lost` nothing to count from; another process may have by now.
-        if was_counted or self.get(_PHOTOS):
+        # An ingest that never ended leaves no count; another process may have noted one meanwhile.
+        if had_count or self.get(_PHOTOS):
             self.end_changes()
         else:
             self.set(_CHANGED, str(int(time.time())))

@@ -1,4 +1,4 @@
-"""Queries without vectors: rows by id, by filter expression, in scans, and their number."""
+"""Queries without vectors: rows by id or by filter expression, scans, and counts."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -6,14 +6,14 @@ from typing import Any, Literal
 from catalog.listing import StoredPhoto
 from catalog.search.search_plan import MAX_TOP_K
 from catalog.store.filters import one_of
-from catalog.store.milvus import WRITE_SECONDS, Milvus, translated
+from catalog.store.milvus import WRITE_SECONDS, Milvus, translate_errors
 from catalog.store.records import FIELDS, from_row
 from catalog.store.target import Target
 
 Consistency = Literal["Bounded", "Session"]
 
 STRONG = {"consistency_level": "Strong"}
-"""Sees what was just written to a server, by another process as well."""
+"""Sees the latest writes to a server, including those of other processes."""
 
 
 class Queries:
@@ -26,25 +26,25 @@ class Queries:
         self._consistency = consistency
 
     def listing_photos(self, listing_id: str, **options: str) -> list[StoredPhoto]:
-        """All photos of a listing, by id; none where there is no such listing."""
+        """Return all photos of a listing, ordered by id; an empty list if there is no such listing."""
         rows = self.query(one_of("listing_id", [listing_id]), FIELDS, limit=MAX_TOP_K, **options)
         return sorted((from_row(row) for row in rows), key=lambda stored: stored.photo.photo_id)
 
     def by_id(self, photo_ids: Sequence[str], fields: Sequence[str], *, strong: bool = False) -> list[dict[str, Any]]:
-        """Rows of these photos, in no order; ids that are not there are left out. `strong` as of `STRONG`."""
+        """Return the rows of these photos, in no order; skip missing ids. For `strong` see `STRONG`."""
         if not photo_ids:
             return []
-        # Not client.get: it puts ids between single quotes without escaping them.
+        # Not client.get: it single-quotes ids without escaping them.
         options = STRONG if strong else {}
         return self.query(one_of("photo_id", photo_ids), fields, limit=len(photo_ids), **options)
 
     def count(self, expression: str, **options: str) -> int:
-        """How many rows pass the expression; '' for all."""
+        """Count the rows that pass the expression; '' passes all."""
         return int(self.query(expression, ("count(*)",), **options)[0]["count(*)"])
 
     def query(self, expression: str, fields: Sequence[str], **options: int | str) -> list[dict[str, Any]]:
-        """Rows that pass the expression. `options` are those of `MilvusClient.query`."""
-        with translated(self._settings.shown):
+        """Return the rows that pass the expression. `options` are those of `MilvusClient.query`."""
+        with translate_errors(self._settings.shown):
             rows: list[dict[str, Any]] = self._client.query(
                 self._target.info().name,
                 filter=expression,
@@ -54,8 +54,8 @@ class Queries:
         return rows
 
     def scan(self, fields: Sequence[str], expression: str = "", *, batch_size: int) -> Iterator[list[dict[str, Any]]]:
-        """Every row that passes the expression, batch by batch, in no order."""
-        with translated(self._settings.shown):
+        """Yield every row that passes the expression, in batches and in no order."""
+        with translate_errors(self._settings.shown):
             iterator = self._client.query_iterator(
                 self._target.info().name,
                 batch_size=batch_size,

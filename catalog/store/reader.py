@@ -1,4 +1,4 @@
-"""Reading a collection: look-ups, scans, counts and searches."""
+"""Read a collection: look-ups, scans, counts and searches."""
 
 import threading
 import time
@@ -26,23 +26,23 @@ from catalog.search.search_plan import (
 )
 from catalog.store.builds import CollectionInfo
 from catalog.store.filters import SearchFilter
-from catalog.store.milvus import Milvus, translated
+from catalog.store.milvus import Milvus, translate_errors
 from catalog.store.queries import STRONG, Consistency, Queries
 from catalog.store.records import FIELDS, from_row, to_row
 from catalog.store.target import Target
 
-_LOOKED_UP = 1_000  # ids in one query
-_SCANNED = 10_000  # records in a batch: Lite sorts all photos for each
-_VECTORS = 4_000  # the same with embeddings: pymilvus makes an object of 32 bytes of each number
-_ANSWER_BYTES = 40_000_000  # must stay under 64 MiB
+_IDS_PER_QUERY = 1_000
+_RECORDS_PER_BATCH = 10_000  # large, because Lite sorts all photos for each batch
+_VECTORS_PER_BATCH = 4_000  # fewer than records: pymilvus makes a 32-byte object of each number
+_RESPONSE_BYTES = 40_000_000  # must stay under 64 MiB
 _ROW_BYTES = 600  # of a hit without its vector, with a long title
 _SIZE_SECONDS = 5.0
-_SCAN_LAG_SECONDS = 1.0  # half of it measured, on a 2.3 server
+_SCAN_LAG_SECONDS = 1.0  # twice the measured lag of a 2.3 server
 
 
 @dataclass(frozen=True, slots=True)
 class CategorySize:
-    """How much one root category holds."""
+    """Listings and photos of one root category."""
 
     category: str
     listings: int
@@ -65,11 +65,11 @@ class CollectionReader:
         self._sizes_lock = threading.Lock()
 
     def stored(self, photo_ids: Sequence[str], *, strong: bool = False) -> dict[str, StoredPhoto]:
-        """Look up photos by id; those that are not there are left out. `strong` as of `count`."""
+        """Look up photos by id; skip missing ids. For `strong` see `count`."""
         return {row["photo_id"]: from_row(row) for row in self._queries.by_id(photo_ids, FIELDS, strong=strong)}
 
     def embeddings(self, photo_ids: Sequence[str], *, strong: bool = False) -> Embeddings:
-        """Embeddings of these photos, in their order: (n, dim). `strong` as of `count`. Raises NotFound."""
+        """Return the embeddings (n, dim) of these photos, in order. For `strong` see `count`. Raises NotFound."""
         rows = self._queries.by_id(photo_ids, ("photo_id", "embedding"), strong=strong)
         found = {row["photo_id"]: row["embedding"] for row in rows}
         if missing := [photo_id for photo_id in photo_ids if photo_id not in found]:
@@ -77,49 +77,49 @@ class CollectionReader:
         return np.asarray([found[photo_id] for photo_id in photo_ids], np.float32)
 
     def photo(self, photo_id: str) -> StoredPhoto:
-        """One photo. Raises NotFound."""
-        if found := self.stored([photo_id]).get(photo_id):
-            return found
+        """Return a photo. Raises NotFound."""
+        if stored := self.stored([photo_id]).get(photo_id):
+            return stored
         raise NotFound(f"There is no photo {photo_id!r}.")
 
     def listing_photos(self, listing_id: str) -> list[StoredPhoto]:
-        """All photos of a listing, by id. Raises NotFound."""
+        """Return all photos of a listing, ordered by id. Raises NotFound."""
         if photos := self._queries.listing_photos(listing_id):
             return photos
         raise NotFound(f"There is no listing {listing_id!r}.")
 
     def count(self, *, strong: bool = False) -> int:
-        """How many photos there are; `strong` sees what was just written to a server, by another process as well."""
+        """Count the photos; `strong` sees the latest writes to a server, including those of other processes."""
         return self._queries.count("", **STRONG if strong else {})
 
     def ids(self) -> Iterator[tuple[str, str]]:
-        """Photo id and listing id of everything that is stored, in no order. As fresh as categories."""
+        """Yield the photo id and listing id of every photo, in no order. As fresh as `categories`."""
         for rows in self._queries.scan(("photo_id", "listing_id"), batch_size=MAX_TOP_K):
             for row in rows:
                 yield row["photo_id"], row["listing_id"]
 
     def records(self) -> Iterator[list[StoredPhoto]]:
-        """Everything that is stored, batch by batch, in no order. As fresh as categories."""
-        for rows in self._queries.scan(FIELDS, batch_size=_SCANNED):
+        """Yield every photo, in batches and in no order. As fresh as `categories`."""
+        for rows in self._queries.scan(FIELDS, batch_size=_RECORDS_PER_BATCH):
             yield [from_row(row) for row in rows]
 
     def vectors(self) -> Iterator[tuple[list[str], Embeddings]]:
-        """Photo ids and embeddings (n, dim) of everything that is stored, batch by batch. As fresh as categories."""
-        for rows in self._queries.scan(("photo_id", "embedding"), batch_size=self._vectors_at_once()):
+        """Yield the id and embedding (n, dim) of every photo, in batches. As fresh as `categories`."""
+        for rows in self._queries.scan(("photo_id", "embedding"), batch_size=self._vectors_per_batch()):
             yield [row["photo_id"] for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
     def rows(self) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:
-        """Everything that is stored, with embeddings (n, dim), batch by batch, in no order. As fresh as categories."""
-        for rows in self._queries.scan((*FIELDS, "embedding"), batch_size=self._vectors_at_once()):
+        """Yield every photo with its embedding (n, dim), in batches and in no order. As fresh as `categories`."""
+        for rows in self._queries.scan((*FIELDS, "embedding"), batch_size=self._vectors_per_batch()):
             yield [from_row(row) for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
     def settle(self) -> None:
-        """Wait until a scan (`records`, `vectors`, `ids`) sees what was written before: a second on a server."""
+        """Wait until a scan (`records`, `vectors`, `ids`) sees earlier writes: a second on a server."""
         if not self._settings.is_lite:
             time.sleep(_SCAN_LAG_SECONDS)
 
     def sample(self, limit: int) -> tuple[list[StoredPhoto], Embeddings]:
-        """Up to `limit` photos, evenly spread over the ids, with their embeddings (n, dim). As fresh as categories."""
+        """Return up to `limit` photos, evenly spread by id, with embeddings (n, dim). As fresh as `categories`."""
         ids = sorted(
             row["photo_id"] for rows in self._queries.scan(("photo_id",), batch_size=MAX_TOP_K) for row in rows
         )
@@ -127,17 +127,17 @@ class CollectionReader:
         chosen = [ids[int(position * step)] for position in range(min(limit, len(ids)))]
         photos: list[StoredPhoto] = []
         embeddings = np.empty((len(chosen), self._target.info().dim), np.float32)
-        for start in range(0, len(chosen), _LOOKED_UP):
-            rows = self._queries.by_id(chosen[start : start + _LOOKED_UP], (*FIELDS, "embedding"))
+        for start in range(0, len(chosen), _IDS_PER_QUERY):
+            rows = self._queries.by_id(chosen[start : start + _IDS_PER_QUERY], (*FIELDS, "embedding"))
             for row in rows:
                 embeddings[len(photos)] = row["embedding"]
                 photos.append(from_row(row))
         return photos, embeddings[: len(photos)]
 
     def categories(self) -> list[CategorySize]:
-        """Size of every root category, largest first.
+        """Return the size of every root category, largest first.
 
-        Reads two columns of every row: keep the answer for a while. A 2.3 server leaves out the last second's writes.
+        Reads two columns of every row, so cache the result. A 2.3 server misses the writes of the last second.
         """
         photos: Counter[str] = Counter()
         listings: defaultdict[str, set[str]] = defaultdict(set)
@@ -148,19 +148,19 @@ class CollectionReader:
         return [CategorySize(name, len(listings[name]), count) for name, count in photos.most_common()]
 
     def size_of(self, where: SearchFilter) -> int:
-        """How many photos pass, ids to leave out aside, as it was at most five seconds ago. Raises as `search`.
+        """Count the photos that pass, ignoring excluded ids; up to five seconds old. Raises as `search` does.
 
-        A few milliseconds on a server. On Lite it reads every row that passes: 15 s for 50,000.
+        Takes a few milliseconds on a server. Lite reads every row that passes: 15 s for 50,000.
         """
         expression = replace(where, exclude_listing_ids=(), exclude_photo_ids=()).expression()
         key = (self._target.info().name, expression)
         with self._sizes_lock:
-            known = self._sizes.get(key)
-        if known is None:
-            known = self._queries.count(expression)
+            size = self._sizes.get(key)
+        if size is None:
+            size = self._queries.count(expression)
             with self._sizes_lock:
-                self._sizes[key] = known
-        return known
+                self._sizes[key] = size
+        return size
 
     def search(
         self,
@@ -174,10 +174,10 @@ class CollectionReader:
         seen: Seen | None = None,
         vectors: bool = False,
     ) -> Page:
-        """Find the listings, or photos, nearest to any of the queries (n, dim): a full page whenever that many pass.
+        """Find the listings, or photos, nearest to any of the queries (n, dim): a full page if enough of them pass.
 
-        The score is the cosine to the nearest query. `seen` says of a listing's id, or a photo's where those are hits,
-        whether an earlier page showed it; `vectors` adds the embedding to each hit.
+        The score is the cosine to the nearest query. `seen` tells for the id of a hit, a listing or a photo, whether an
+        earlier page showed it; `vectors` adds the embedding to each hit.
         Raises CollectionMissing, InvalidFilter, StoreUnreachable.
         """
         request = PageRequest(limit, group_by, min_score, seen)
@@ -192,16 +192,16 @@ class CollectionReader:
         exact: bool = False,
         vectors: bool = False,
     ) -> list[Page]:
-        """A page for each search, which has queries (n, dim) of its own, in few calls to Milvus. Raises as `search`."""
+        """Return a page for each search, with queries (n, dim), in few calls to Milvus. Raises as `search` does."""
         info, expression = self._target.info(), where.expression()
 
-        def look(queries: Embeddings, plan: SearchPlan) -> list[list[Scored]]:
+        def find_nearest(queries: Embeddings, plan: SearchPlan) -> list[list[Scored]]:
             if plan.width == "scan":
-                return self._compare(queries, expression, plan.photos)
-            return _scored(self._nearest(info, queries, expression, plan, FIELDS))
+                return self._compare_all(queries, expression, plan.photos)
+            return _to_scored(self._nearest(info, queries, expression, plan, FIELDS))
 
         plan = self._plan(info, where, limit=request.limit, exact=exact)
-        pages = full_pages(look, searches, request, plan, info.index)
+        pages = full_pages(find_nearest, searches, request, plan, info.index)
         return [self._with_vectors(page) for page in pages] if vectors else pages
 
     def facets(
@@ -213,106 +213,106 @@ class CollectionReader:
         *,
         exact: bool = False,
     ) -> dict[str, int]:
-        """How many listings each category has among the `reach` photos nearest to the queries (n, dim), most first.
+        """Count the listings of each category among the `reach` photos nearest to the queries (n, dim), most first.
 
-        What `where` says of categories and subcategory does not count: these numbers are what choosing another gives.
-        `exact`: as far as the index looks, which finds all of IVF_FLAT and FLAT.
+        Ignores the categories and subcategory of `where`, so that each count tells what choosing that category gives.
+        `exact` searches as far as the index can: with IVF_FLAT and FLAT that finds everything.
         """
         info = self._target.info()
-        free = replace(where, categories=(), subcategory="")
+        where = replace(where, categories=(), subcategory="")
         fields = ("photo_id", "listing_id", "category")
-        plan = replace(self._plan(info, free, limit=1), photos=min(reach, MAX_TOP_K))
-        if plan.width == "scan":  # so few pass that a page compares them all
-            compared = self._compare(queries, free.expression(), plan.photos)
+        plan = replace(self._plan(info, where, limit=1), photos=min(reach, MAX_TOP_K))
+        if plan.width == "scan":  # so few pass that all of them are compared
+            compared = self._compare_all(queries, where.expression(), plan.photos)
             results = [[(score, to_row(stored)) for score, stored in result] for result in compared]
         else:
             if exact:
                 plan = replace(plan, width="widest")
-            results = self._nearest(info, queries, free.expression(), plan, fields)
-        found = sorted((scored for result in results for scored in result), key=lambda scored: -scored[0])
-        nearest = {row["photo_id"]: row for score, row in found if score >= min_score}
+            results = self._nearest(info, queries, where.expression(), plan, fields)
+        ranked = sorted((scored for result in results for scored in result), key=lambda scored: -scored[0])
+        nearest = {row["photo_id"]: row for score, row in ranked if score >= min_score}
         listings = {(row["listing_id"], row["category"]) for row in islice(nearest.values(), reach)}
         return dict(Counter(category for _, category in listings).most_common())
 
     def nearest(self, queries: Embeddings, limit: int) -> list[list[Scored]]:
-        """Photos nearest to each query (n, dim), neither widened nor grouped: what the index finds by itself."""
-        return _scored(self._nearest(self._target.info(), queries, "", SearchPlan(limit, "planned"), FIELDS))
+        """Return the photos nearest to each query (n, dim), as the index finds them: neither widened nor grouped."""
+        return _to_scored(self._nearest(self._target.info(), queries, "", SearchPlan(limit, "planned"), FIELDS))
 
     def probe(self) -> bool:
-        """Run a real search; whether it found anything."""
+        """Run a real search; return whether it found anything."""
         query = np.zeros((1, self._target.info().dim), np.float32)
         query[0, 0] = 1.0
         return bool(self.nearest(query, 1)[0])
 
     def _plan(self, info: CollectionInfo, where: SearchFilter, *, limit: int, exact: bool = False) -> SearchPlan:
-        # On Lite, counting what passes takes longer than any search; on a server, both take milliseconds.
+        # On Lite, counting the photos that pass takes longer than any search; on a server, both take milliseconds.
         sizes = None if self._settings.is_lite else Sizes(self.size_of(where), self.size_of(SearchFilter()), info.dim)
         return first_plan(limit, info.index, sizes, narrow=where.is_narrow, exact=exact)
 
     def _with_vectors(self, page: Page) -> Page:
         rows = self._queries.by_id([hit.photo_id for hit in page.hits], ("photo_id", "embedding"))
-        found = {row["photo_id"]: np.asarray(row["embedding"], np.float32) for row in rows}
-        return replace(page, hits=[replace(hit, embedding=found.get(hit.photo_id)) for hit in page.hits])
+        embeddings = {row["photo_id"]: np.asarray(row["embedding"], np.float32) for row in rows}
+        return replace(page, hits=[replace(hit, embedding=embeddings.get(hit.photo_id)) for hit in page.hits])
 
     def _nearest(
         self, info: CollectionInfo, queries: Embeddings, expression: str, plan: SearchPlan, fields: Sequence[str]
     ) -> list[list[tuple[float, dict[str, Any]]]]:
-        rounded = is_quantised(info.index)
+        quantised = is_quantised(info.index)  # such scores are approximate: recalculate them from the vectors
         results: list[Any] = []
-        row_bytes = _ROW_BYTES + 4 * info.dim if rounded else _ROW_BYTES
-        step = max(1, _ANSWER_BYTES // (plan.photos * row_bytes))
-        with translated(self._settings.shown):
+        row_bytes = _ROW_BYTES + 4 * info.dim if quantised else _ROW_BYTES
+        step = max(1, _RESPONSE_BYTES // (plan.photos * row_bytes))
+        with translate_errors(self._settings.shown):
             for start in range(0, len(queries), step):
                 results += self._client.search(
                     info.name,
                     queries[start : start + step],
                     filter=expression,
                     limit=plan.photos,
-                    output_fields=[*fields, "embedding"] if rounded else list(fields),
+                    output_fields=[*fields, "embedding"] if quantised else list(fields),
                     search_params={"metric_type": "COSINE", "params": search_params(info.index, plan)},
                     consistency_level=self._consistency,
                     timeout=self._settings.timeout,
                 )
-        if rounded:
-            rows = ([hit["entity"] for hit in result] for result in results)
-            return [_compared(query, found) for query, found in zip(queries, rows, strict=True)]
+        if quantised:
+            row_lists = ([hit["entity"] for hit in result] for result in results)
+            return [_rank(query, rows) for query, rows in zip(queries, row_lists, strict=True)]
         return [[(_cosine(hit["distance"]), hit["entity"]) for hit in result] for result in results]
 
-    def _compare(self, queries: Embeddings, expression: str, limit: int) -> list[list[Scored]]:
-        """Compare each query (n, dim) with every vector that passes, here: exact whatever the index; slow for many."""
+    def _compare_all(self, queries: Embeddings, expression: str, limit: int) -> list[list[Scored]]:
+        """Compare each query (n, dim) with every vector that passes, in this process: always exact, slow for many."""
         rows = self._queries.query(expression, (*FIELDS, "embedding"), limit=FEW_TO_FETCH + 1)
         if len(rows) <= FEW_TO_FETCH:
-            return _scored([_compared(query, rows)[:limit] for query in queries])
+            return _to_scored([_rank(query, rows)[:limit] for query in queries])
         ids: list[str] = []
-        parts = [np.empty((len(queries), 0), np.float32)]
-        for rows in self._queries.scan(("photo_id", "embedding"), expression, batch_size=_LOOKED_UP):
+        score_blocks = [np.empty((len(queries), 0), np.float32)]
+        for rows in self._queries.scan(("photo_id", "embedding"), expression, batch_size=_IDS_PER_QUERY):
             ids += [row["photo_id"] for row in rows]
-            parts.append(queries @ np.asarray([row["embedding"] for row in rows], np.float32).T)
-        scores = np.concatenate(parts, axis=1)
+            score_blocks.append(queries @ np.asarray([row["embedding"] for row in rows], np.float32).T)
+        scores = np.concatenate(score_blocks, axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :limit]
-        wanted = [ids[column] for column in np.unique(order)]
+        hit_ids = [ids[column] for column in np.unique(order)]
         stored: dict[str, StoredPhoto] = {}
-        for start in range(0, len(wanted), _LOOKED_UP):
-            stored |= self.stored(wanted[start : start + _LOOKED_UP])
+        for start in range(0, len(hit_ids), _IDS_PER_QUERY):
+            stored |= self.stored(hit_ids[start : start + _IDS_PER_QUERY])
         return [
             [(_cosine(row[column]), stored[ids[column]]) for column in columns if ids[column] in stored]
             for row, columns in zip(scores, order, strict=True)
         ]
 
-    def _vectors_at_once(self) -> int:
-        return min(_VECTORS, _ANSWER_BYTES // (_ROW_BYTES + 4 * self._target.info().dim))
+    def _vectors_per_batch(self) -> int:
+        return min(_VECTORS_PER_BATCH, _RESPONSE_BYTES // (_ROW_BYTES + 4 * self._target.info().dim))
 
 
-def _scored(results: list[list[tuple[float, dict[str, Any]]]]) -> list[list[Scored]]:
+def _to_scored(results: list[list[tuple[float, dict[str, Any]]]]) -> list[list[Scored]]:
     return [[(score, from_row(row)) for score, row in result] for result in results]
 
 
 def _cosine(score: float) -> float:
-    # Rounding makes the cosine of a photo with itself a little more than 1 now and then.
+    # Rounding can make the cosine of a photo with itself slightly larger than 1.
     return min(max(float(score), -1.0), 1.0)
 
 
-def _compared(query: Embeddings, rows: list[dict[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
-    """Score rows by the vectors themselves; nearest first."""
+def _rank(query: Embeddings, rows: list[dict[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
+    """Score rows by their stored vectors and sort them, nearest first."""
     scored = [(_cosine(np.dot(query, np.asarray(row["embedding"], np.float32))), row) for row in rows]
-    return sorted(scored, key=lambda one: -one[0])
+    return sorted(scored, key=lambda pair: -pair[0])

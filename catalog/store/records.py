@@ -1,4 +1,4 @@
-"""StoredPhoto <-> row in Milvus. Pure; the field names here are the contract."""
+"""Conversion between StoredPhoto and a Milvus row. Pure; the field names here are the contract."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ FORMAT_VERSION = 3
 UNKNOWN_PRICE = -1.0
 UNKNOWN_TIME = -1
 
-# Everything but the embedding: what searches and look-ups return.
+# Fields that searches and look-ups return: all but the embedding.
 FIELDS = (
     "photo_id",
     "listing_id",
@@ -30,7 +30,7 @@ FIELDS = (
 
 
 def to_row(stored: StoredPhoto) -> dict[str, Any]:
-    """Give the row without its embedding."""
+    """Return the row of a photo, without its embedding."""
     photo, listing = stored.photo, stored.photo.listing
     return {
         "photo_id": photo.photo_id,
@@ -50,7 +50,7 @@ def to_row(stored: StoredPhoto) -> dict[str, Any]:
 
 
 def from_row(row: dict[str, Any]) -> StoredPhoto:
-    """Read what `to_row` wrote."""
+    """Return the photo of a row that `to_row` made."""
     listing = Listing(
         listing_id=row["listing_id"],
         title=row["title"],
@@ -66,7 +66,7 @@ def from_row(row: dict[str, Any]) -> StoredPhoto:
 
 
 def check_embeddings(photos: Sequence[StoredPhoto], embeddings: Embeddings, dim: int) -> None:
-    """Raise ValueError for what Milvus accepts without an error: NaN and zero vectors, two rows with one id."""
+    """Raise ValueError for input that Milvus would accept silently: NaN or zero vectors, duplicate ids."""
     if embeddings.shape != (len(photos), dim):
         raise ValueError(f"embeddings have the shape {embeddings.shape}, not {(len(photos), dim)}")
     if not np.allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-3):

@@ -1,4 +1,4 @@
-"""Which collection reads and writes go to: a build, or whatever the alias points at."""
+"""The collection that is read and written: one build, or the one that the alias points at."""
 
 import threading
 
@@ -12,24 +12,24 @@ _INFO_SECONDS = 2.0
 
 
 class Target:
-    """The collection that is read from and written to. Safe for threads."""
+    """The collection to read from and write to. Safe for threads."""
 
     def __init__(self, milvus: Milvus, build: str = "") -> None:
-        """`build` is the name of its collection; '' follows the alias."""
+        """`build` is the collection's name; '' follows the alias."""
         self.builds = Builds(milvus)
         self.build = build
-        self.pinned = ""
+        self.pinned_name = ""
         """The collection that writes must go to; '' for any."""
         self._milvus = milvus
         self._lock = threading.Lock()
-        # A build's own collection never changes; the alias may move.
+        # A build always means the same collection; the alias may move.
         self._info: TTLCache[str, CollectionInfo] = TTLCache(1, float("inf") if build else _INFO_SECONDS)
 
     def info(self, *, fresh: bool = False) -> CollectionInfo:
-        """Describe the collection, as it was at most two seconds ago unless `fresh`. Raises CollectionMissing."""
+        """Describe the collection; up to two seconds old unless `fresh`. Raises CollectionMissing."""
         with self._lock:
-            if not fresh and (known := self._info.get("")):
-                return known
+            if not fresh and (cached := self._info.get("")):
+                return cached
             info = self.builds.describe(self.build) if self.build else self.builds.live()
             self._milvus.load(info.name)
             self._info[""] = info
@@ -49,11 +49,11 @@ class Target:
         return info
 
     def writable_name(self, *, fresh: bool = False) -> str:
-        """Name of the collection to write to. Raises CollectionReplaced once another build than the pinned is live."""
+        """Return the name of the collection to write to. Raises CollectionReplaced if another build became live."""
         info = self.info(fresh=fresh)
-        if self.pinned not in {"", info.name}:
+        if self.pinned_name not in {"", info.name}:
             raise CollectionReplaced(
-                f"The build {info.name} became the live one while this wrote to {self.pinned}.",
-                hint="Run it again: what the new build lacks is written to it.",
+                f"The build {info.name} became live during writes to {self.pinned_name}.",
+                hint="Run it again: rows that the new build lacks are then written to it.",
             )
         return info.name

@@ -1,4 +1,4 @@
-"""Writing to a collection: photos, one listing at a time, or files that Milvus imports."""
+"""Write to a collection: batches of photos, changes of one listing, or files that Milvus imports."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from catalog.runs.claim_watch import CLAIM, ClaimWatch
 from catalog.settings import BulkSettings
 from catalog.store.filters import one_of
 from catalog.store.listing_change import ListingChange
-from catalog.store.milvus import WRITE_SECONDS, Milvus, translated
+from catalog.store.milvus import WRITE_SECONDS, Milvus, translate_errors
 from catalog.store.notes import CollectionNotes
 from catalog.store.queries import STRONG, Queries
 from catalog.store.records import check_embeddings, to_row
@@ -21,7 +21,7 @@ from catalog.store.target import Target
 if TYPE_CHECKING:
     from catalog.store.bulk_import import BulkLoad
 
-UPSERT_ROWS = 1_000  # a message must stay under 64 MiB; 1,000 rows of 2,048 dimensions are 8
+UPSERT_ROWS = 1_000  # a message must stay under 64 MiB; 1,000 rows of 2,048 dimensions take 8 MiB
 
 
 class CollectionWriter:
@@ -37,60 +37,60 @@ class CollectionWriter:
         self._target = target
         self._queries = queries
         self._notes = notes
-        self._changing = threading.Lock()
+        self._change_lock = threading.Lock()
         self._claims = ClaimWatch()
 
     def upsert(self, photos: Sequence[StoredPhoto], embeddings: Embeddings) -> None:
-        """Write photos with their embeddings (n, dim), unit length; an id that is there already is replaced.
+        """Write photos with their embeddings (n, dim) of unit length; replace rows with the same id.
 
-        When this returns, Milvus has confirmed every row. Raises StoreFailed, StoreUnreachable.
+        Returns after Milvus has confirmed every row. Raises StoreFailed, StoreUnreachable.
         """
         check_embeddings(photos, embeddings, self._target.info().dim)
         rows = [to_row(photo) | {"embedding": vector} for photo, vector in zip(photos, embeddings, strict=True)]
         name = self._target.writable_name()
-        with self._milvus.write_lock, translated(self._settings.shown):
+        with self._milvus.write_lock, translate_errors(self._settings.shown):
             for start in range(0, len(rows), UPSERT_ROWS):
                 chunk = rows[start : start + UPSERT_ROWS]
-                answer = self._client.upsert(name, chunk, timeout=WRITE_SECONDS)
-                if answer["upsert_count"] != len(chunk):
-                    raise StoreFailed(f"Milvus confirmed {answer['upsert_count']} of {len(chunk)} rows.")
+                result = self._client.upsert(name, chunk, timeout=WRITE_SECONDS)
+                if result["upsert_count"] != len(chunk):
+                    raise StoreFailed(f"Milvus confirmed {result['upsert_count']} of {len(chunk)} rows.")
             if self._settings.is_lite:
-                # Lite searches what is not flushed row by row, at 45 to 165 microseconds each.
+                # Lite searches unflushed rows one by one, at 45 to 165 microseconds each.
                 self._client.flush(name)
 
     def flush(self) -> None:
-        """Seal what was written, so that a server builds its index now. Call once at the end of a run."""
+        """Seal the written rows, so that a server indexes them now. Call once at the end of a run."""
         name = self._target.writable_name(fresh=True)
-        with self._milvus.write_lock, translated(self._settings.shown):
+        with self._milvus.write_lock, translate_errors(self._settings.shown):
             self._client.flush(name, timeout=WRITE_SECONDS)
 
     def remove(self, photo_ids: Sequence[str]) -> None:
-        """Delete photos; when this returns, Milvus has confirmed. Ids that are not there are passed over."""
+        """Delete photos; return after Milvus has confirmed. Skip missing ids."""
         name = self._target.writable_name()
-        with self._milvus.write_lock, translated(self._settings.shown):
+        with self._milvus.write_lock, translate_errors(self._settings.shown):
             for start in range(0, len(photo_ids), UPSERT_ROWS):
                 expression = one_of("photo_id", photo_ids[start : start + UPSERT_ROWS])
                 self._client.delete(name, filter=expression, timeout=WRITE_SECONDS)
 
     @contextmanager
     def change_listing(self, listing_id: str) -> Iterator[ListingChange]:
-        """Open a listing for one change, beside which this process makes no other: decide within by what is there.
+        """Open a listing for a change, based on `before`; this process makes no other change before this one ends.
 
         Raises IngestRunning, see docs/decisions/0020; CollectionReplaced, StoreFailed, StoreUnreachable.
         """
-        with self._changing:
+        with self._change_lock:
             name = self._target.writable_name()
             if self._target.build and self._target.builds.live().name != name:
-                raise CollectionReplaced(f"The build {name} is not the live one any more.", hint="Try again.")
+                raise CollectionReplaced(f"The build {name} is no longer live.", hint="Try again.")
             if self._claims.is_alive(self._notes.get(CLAIM), time.monotonic()):
                 raise IngestRunning(
-                    "An ingest writes to this catalogue, and might undo this change.",
-                    hint="Try again when it is done: `marketlens ingest status` shows the runs.",
+                    "An ingest is writing to this catalogue and might undo this change.",
+                    hint="Try again when it has ended: `marketlens ingest status` shows the runs.",
                 )
             yield ListingChange(self, self._notes, listing_id, self._queries.listing_photos(listing_id, **STRONG))
 
     def bulk_load(self, settings: BulkSettings) -> "BulkLoad":
-        """What fills this collection by files. Raises what it raises; ImportError without the extra `bulk`."""
-        from catalog.store.bulk_import import BulkLoad  # noqa: PLC0415 - with packages of its own
+        """Return a bulk load into this collection. Raises ImportError without the extra `bulk`."""
+        from catalog.store.bulk_import import BulkLoad  # noqa: PLC0415 - needs the packages of the extra `bulk`
 
         return BulkLoad(self._milvus, self._target.info(), settings)

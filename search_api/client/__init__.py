@@ -1,4 +1,4 @@
-"""The API from Python: typed requests and answers, sync (`Client`) and async (`AsyncClient`).
+"""Python client of the API, with typed requests and responses: sync (`Client`) and async (`AsyncClient`).
 
     from pathlib import Path
 
@@ -10,7 +10,7 @@
         for hit in response.hits:
             print(hit.listing_id, hit.score)
 
-`Client(url, key="…")` where the API has keys. Both clients need the extra `client`.
+If the API requires a key: `Client(url, key="…")`. Both clients need the extra `client`.
 """
 
 from search_api.client.async_client import AsyncClient

@@ -1,4 +1,4 @@
-"""The address of the API, shared by both clients."""
+"""The address of the API: base class of both clients."""
 
 import httpx
 
@@ -6,12 +6,12 @@ ANSWER_SECONDS = 30.0
 
 
 class ApiAddress:
-    """Where the API is, and the key and timeout of requests to it."""
+    """The URL of the API, and the key and timeout of requests to it."""
 
     def __init__(self, url: str, key: str, seconds: float, public_url: str) -> None:
         self.url = url.rstrip("/")
         self.public_url = public_url.rstrip("/") or self.url
-        # httpx takes a text for ASCII. Other characters in a key are for the API to refuse.
+        # httpx encodes text as ASCII by default. A key with other characters is sent too, and the API refuses it.
         self._headers = httpx.Headers({"Authorization": f"Bearer {key}"} if key else {}, encoding="utf-8")
         self._timeout = httpx.Timeout(seconds, connect=min(5.0, seconds))
 

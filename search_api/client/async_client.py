@@ -14,17 +14,17 @@ from search_api.client.calls import (
     Call,
     Photos,
     batch,
-    content,
     decide,
     get,
+    is_retryable,
     listing_path,
-    may_try_again,
     next_page,
-    no_answer,
-    pause,
+    no_response,
     plot_path,
     post,
-    read,
+    read_answer,
+    read_bytes,
+    retry_delay,
     similar,
 )
 
@@ -37,20 +37,20 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL)
 
 
 class AsyncClient(ApiAddress):
-    """Asks one API, at one address. Every method raises ApiError.
+    """A client of the API at one address. Every method raises ApiError.
 
-    Requests that the API is too busy for (503, or 429 over a key's rate limit) are retried after the time that it asks
-    for.
+    If the API is too busy (503) or a key is over its rate limit (429), requests are retried after the time in
+    Retry-After.
     """
 
     def __init__(
         self, url: str, key: str = "", seconds: float = ANSWER_SECONDS, tries: int = TRIES, public_url: str = ""
     ) -> None:
-        """`key` where the API has keys; `seconds` to wait for a response; `public_url`: where browsers reach it."""
+        """`key` is needed if the API has keys; `seconds` limits each wait; `public_url` is the URL for browsers."""
         super().__init__(url, key, seconds, public_url)
         self._http = httpx.AsyncClient(headers=self._headers, timeout=self._timeout)
         self._retrying = AsyncRetrying(
-            retry=retry_if_exception(may_try_again), wait=pause, stop=stop_after_attempt(tries), reraise=True
+            retry=retry_if_exception(is_retryable), wait=retry_delay, stop=stop_after_attempt(tries), reraise=True
         )
 
     async def __aenter__(self) -> Self:
@@ -64,30 +64,30 @@ class AsyncClient(ApiAddress):
         await self._http.aclose()
 
     async def ready(self) -> schemas.Health:
-        """Return which collection is searched; raise ApiError where none is ready."""
+        """Return which collection is searched; raise ApiError if none is ready."""
         return await self._ask(Call(schemas.Health, "GET", "/readyz"))
 
     async def search(self, request: schemas.SearchRequest, photos: Photos = ()) -> schemas.SearchResponse:
-        """Search by the source in the request, or by photos that are sent along."""
+        """Search by the source in the request, or by uploaded photos."""
         return await self._ask(post(schemas.SearchResponse, "/v1/search", request, photos))
 
     async def pages(self, request: schemas.SearchRequest, photos: Photos = ()) -> AsyncIterator[schemas.SearchResponse]:
-        """Yield the response and its further pages; photos are sent once."""
-        following: schemas.SearchRequest | None = request
-        while following:
-            answer = await self.search(following, photos)
+        """Yield the response and all following pages; photos are sent once."""
+        page_request: schemas.SearchRequest | None = request
+        while page_request:
+            answer = await self.search(page_request, photos)
             yield answer
-            following, photos = next_page(request, answer), ()
+            page_request, photos = next_page(request, answer), ()
 
     async def search_batch(
         self, searches: Sequence[schemas.SearchRequest], photos: Photos = ()
     ) -> list[schemas.BatchAnswer]:
-        """Run up to 64 searches at once; each names its photos: `uploads=[0]`."""
+        """Run up to 64 searches at once; each refers to its photos by number: `uploads=[0]`."""
         response = await self._ask(batch(searches, photos))
         return response.answers
 
     async def similar(self, listing_id: str, limit: int = 20, cursor: str | None = None) -> schemas.SearchResponse:
-        """Find listings like this one."""
+        """Find listings similar to this one."""
         return await self._ask(similar(listing_id, limit, cursor))
 
     async def classify(self, request: schemas.ClassifyRequest, photos: Photos = ()) -> schemas.ClassifyResponse:
@@ -99,7 +99,7 @@ class AsyncClient(ApiAddress):
         return await self._ask(post(schemas.EmbedResponse, "/v1/embed", request, photos))
 
     async def explain(self, request: schemas.ExplainRequest, photos: Photos = ()) -> schemas.ExplainResponse:
-        """Show what made a photo match."""
+        """Return heat maps that show why a photo matched."""
         return await self._ask(post(schemas.ExplainResponse, "/v1/explain", request, photos))
 
     async def listing(self, listing_id: str) -> schemas.ListingResponse:
@@ -242,7 +242,7 @@ class AsyncClient(ApiAddress):
         return await self._ask(get(schemas.RejectedResponse, path, after=after, limit=limit))
 
     async def activity(self) -> schemas.ActivityResponse:
-        """Return requests, errors and times of the last hours."""
+        """Return requests, errors and response times of the last hours."""
         return await self._ask(get(schemas.ActivityResponse, "/v1/activity"))
 
     async def models(self) -> schemas.ModelsResponse:
@@ -251,20 +251,20 @@ class AsyncClient(ApiAddress):
 
     async def plot(self, model_fingerprint: str, name: str) -> bytes:
         """Return a plot of a model, as PNG."""
-        return await self._retrying(self._bytes, plot_path(model_fingerprint, name))
+        return await self._retrying(self._fetch_bytes, plot_path(model_fingerprint, name))
 
     async def _ask(self, call: Call[Answer]) -> Answer:
-        answer: Answer = await self._retrying(self._once, call)
+        answer: Answer = await self._retrying(self._ask_once, call)
         return answer
 
-    async def _once(self, call: Call[Answer]) -> Answer:
-        return read(call, self.url, await self._answered(call.method, call.path, **call.options))
+    async def _ask_once(self, call: Call[Answer]) -> Answer:
+        return read_answer(call, self.url, await self._send(call.method, call.path, **call.options))
 
-    async def _bytes(self, path: str) -> bytes:
-        return content(self.url, await self._answered("GET", path))
+    async def _fetch_bytes(self, path: str) -> bytes:
+        return read_bytes(self.url, await self._send("GET", path))
 
-    async def _answered(self, method: str, path: str, **options: Any) -> httpx.Response:
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return await self._http.request(method, self.url + path, **options)
         except _FAILURES as error:
-            raise no_answer(self.url, error) from error
+            raise no_response(self.url, error) from error

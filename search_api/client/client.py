@@ -14,17 +14,17 @@ from search_api.client.calls import (
     Call,
     Photos,
     batch,
-    content,
     decide,
     get,
+    is_retryable,
     listing_path,
-    may_try_again,
     next_page,
-    no_answer,
-    pause,
+    no_response,
     plot_path,
     post,
-    read,
+    read_answer,
+    read_bytes,
+    retry_delay,
     similar,
 )
 
@@ -37,20 +37,20 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL)
 
 
 class Client(ApiAddress):
-    """Asks one API, at one address. Every method raises ApiError. Safe for threads.
+    """A client of the API at one address. Every method raises ApiError. Safe for threads.
 
-    Requests that the API is too busy for (503, or 429 over a key's rate limit) are retried after the time that it asks
-    for.
+    If the API is too busy (503) or a key is over its rate limit (429), requests are retried after the time in
+    Retry-After.
     """
 
     def __init__(
         self, url: str, key: str = "", seconds: float = ANSWER_SECONDS, tries: int = TRIES, public_url: str = ""
     ) -> None:
-        """`key` where the API has keys; `seconds` to wait for a response; `public_url`: where browsers reach it."""
+        """`key` is needed if the API has keys; `seconds` limits each wait; `public_url` is the URL for browsers."""
         super().__init__(url, key, seconds, public_url)
         self._http = httpx.Client(headers=self._headers, timeout=self._timeout)
         self._retrying = Retrying(
-            retry=retry_if_exception(may_try_again), wait=pause, stop=stop_after_attempt(tries), reraise=True
+            retry=retry_if_exception(is_retryable), wait=retry_delay, stop=stop_after_attempt(tries), reraise=True
         )
 
     def __enter__(self) -> Self:
@@ -64,28 +64,28 @@ class Client(ApiAddress):
         self._http.close()
 
     def ready(self) -> schemas.Health:
-        """Return which collection is searched; raise ApiError where none is ready."""
+        """Return which collection is searched; raise ApiError if none is ready."""
         return self._ask(Call(schemas.Health, "GET", "/readyz"))
 
     def search(self, request: schemas.SearchRequest, photos: Photos = ()) -> schemas.SearchResponse:
-        """Search by the source in the request, or by photos that are sent along."""
+        """Search by the source in the request, or by uploaded photos."""
         return self._ask(post(schemas.SearchResponse, "/v1/search", request, photos))
 
     def pages(self, request: schemas.SearchRequest, photos: Photos = ()) -> Iterator[schemas.SearchResponse]:
-        """Yield the response and its further pages; photos are sent once."""
-        following: schemas.SearchRequest | None = request
-        while following:
-            answer = self.search(following, photos)
+        """Yield the response and all following pages; photos are sent once."""
+        page_request: schemas.SearchRequest | None = request
+        while page_request:
+            answer = self.search(page_request, photos)
             yield answer
-            following, photos = next_page(request, answer), ()
+            page_request, photos = next_page(request, answer), ()
 
     def search_batch(self, searches: Sequence[schemas.SearchRequest], photos: Photos = ()) -> list[schemas.BatchAnswer]:
-        """Run up to 64 searches at once; each names its photos: `uploads=[0]`."""
+        """Run up to 64 searches at once; each refers to its photos by number: `uploads=[0]`."""
         response = self._ask(batch(searches, photos))
         return response.answers
 
     def similar(self, listing_id: str, limit: int = 20, cursor: str | None = None) -> schemas.SearchResponse:
-        """Find listings like this one."""
+        """Find listings similar to this one."""
         return self._ask(similar(listing_id, limit, cursor))
 
     def classify(self, request: schemas.ClassifyRequest, photos: Photos = ()) -> schemas.ClassifyResponse:
@@ -97,7 +97,7 @@ class Client(ApiAddress):
         return self._ask(post(schemas.EmbedResponse, "/v1/embed", request, photos))
 
     def explain(self, request: schemas.ExplainRequest, photos: Photos = ()) -> schemas.ExplainResponse:
-        """Show what made a photo match."""
+        """Return heat maps that show why a photo matched."""
         return self._ask(post(schemas.ExplainResponse, "/v1/explain", request, photos))
 
     def listing(self, listing_id: str) -> schemas.ListingResponse:
@@ -236,7 +236,7 @@ class Client(ApiAddress):
         return self._ask(get(schemas.RejectedResponse, path, after=after, limit=limit))
 
     def activity(self) -> schemas.ActivityResponse:
-        """Return requests, errors and times of the last hours."""
+        """Return requests, errors and response times of the last hours."""
         return self._ask(get(schemas.ActivityResponse, "/v1/activity"))
 
     def models(self) -> schemas.ModelsResponse:
@@ -245,20 +245,20 @@ class Client(ApiAddress):
 
     def plot(self, model_fingerprint: str, name: str) -> bytes:
         """Return a plot of a model, as PNG."""
-        return self._retrying(self._bytes, plot_path(model_fingerprint, name))
+        return self._retrying(self._fetch_bytes, plot_path(model_fingerprint, name))
 
     def _ask(self, call: Call[Answer]) -> Answer:
-        answer: Answer = self._retrying(self._once, call)
+        answer: Answer = self._retrying(self._ask_once, call)
         return answer
 
-    def _once(self, call: Call[Answer]) -> Answer:
-        return read(call, self.url, self._answered(call.method, call.path, **call.options))
+    def _ask_once(self, call: Call[Answer]) -> Answer:
+        return read_answer(call, self.url, self._send(call.method, call.path, **call.options))
 
-    def _bytes(self, path: str) -> bytes:
-        return content(self.url, self._answered("GET", path))
+    def _fetch_bytes(self, path: str) -> bytes:
+        return read_bytes(self.url, self._send("GET", path))
 
-    def _answered(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, self.url + path, **options)
         except _FAILURES as error:
-            raise no_answer(self.url, error) from error
+            raise no_response(self.url, error) from error

@@ -1,1 +1,1 @@
-"""What answers requests: the live collection, its model, and the stages with their queues."""
+"""Serving requests: the live collection, its model, and the stages with their queues."""

@@ -1,4 +1,4 @@
-"""Counts of the collection as a whole. They read every row, so they are kept for a while."""
+"""Counts per category. Counting reads every row, so the result is cached."""
 
 import threading
 
@@ -10,16 +10,16 @@ CATEGORIES_SECONDS = 30.0
 
 
 class CategoryCounts:
-    """Category counts. Safe for threads; two requests at once count once."""
+    """Cached category counts. Safe for threads: concurrent requests count once."""
 
     def __init__(self, photos: PhotoCollection) -> None:
         self._photos = photos
         self._categories: TTLCache[object, list[CategorySize]] = TTLCache(4, CATEGORIES_SECONDS)
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
 
     def categories(self) -> list[CategorySize]:
-        """Size of every root category, at most half a minute old."""
-        with self._counting:
+        """Return the size of every root category, at most half a minute old."""
+        with self._lock:
             key = self._photos.info().name
             if key not in self._categories:
                 self._categories[key] = self._photos.reader.categories()

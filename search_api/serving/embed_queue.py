@@ -1,4 +1,4 @@
-"""Photos of concurrent requests are embedded together: a batch of sixteen takes far less than sixteen of one."""
+"""Embed photos of concurrent requests in batches: a batch of 16 takes far less time than 16 batches of one."""
 
 import asyncio
 import os
@@ -14,12 +14,12 @@ from catalog.listing import Embeddings
 from catalog.settings import ApiSettings
 from embedding.embedder import Embedder, Pixels
 from embedding.photos import open_photo
-from search_api.serving.stage import Stage, full, within
+from search_api.serving.stage import Stage, limit_time, refuse
 from search_api.telemetry.metrics import Metrics
 
-# Milvus answers a few at a time; more would only wait there instead of here, where they are counted.
+# Milvus answers a few requests at a time; more of them would wait there instead of here, where they are counted.
 _STORE_THREADS = 16
-# What hosts of photos are asked at once. They wait for the network alone.
+# Concurrent requests to hosts of photos. These threads only wait for the network.
 _PHOTO_THREADS = 16
 
 
@@ -32,13 +32,13 @@ class _Job:
 class EmbedQueue:
     """The stage `embed` of one model. For one event loop.
 
-    Nobody waits for a batch to fill: when the engine becomes free it takes what is there.
+    No request waits for a batch to fill: a free engine takes the photos that are waiting.
     """
 
     def __init__(self, embedder: Embedder, waiting: int, seconds: float, metrics: Metrics) -> None:
-        """At most `waiting` photos wait for the engine, each for at most `seconds`, its own batch included."""
+        """At most `waiting` photos wait for the engine. Waiting and embedding may take at most `seconds`."""
         self._embedder = embedder
-        self._waiting = waiting
+        self._max_waiting = waiting
         self._seconds = seconds
         self._metrics = metrics
         self._jobs: deque[_Job] = deque()
@@ -47,38 +47,39 @@ class EmbedQueue:
 
     @property
     def depth(self) -> int:
-        """How many photos wait."""
+        """Number of photos that wait."""
         return sum(len(job.pixels) for job in self._jobs)
 
     async def run(self, pixels: Pixels) -> Embeddings:
-        """uint8 (n, 3, size, size) -> float32 (n, dim), as `Embedder.embed_pixels`. Raises Overloaded, StageTooSlow.
+        """Embed uint8 (n, 3, size, size) as float32 (n, dim), as `Embedder.embed_pixels` does.
 
-        Photos that still wait when their request is cancelled, or its time is over, are not embedded.
+        Raises Overloaded, StageTooSlow. Photos that still wait when their request is cancelled or times out are not
+        embedded.
         """
-        # One request may be larger than the queue, if it is the only one.
-        if self._jobs and self.depth + len(pixels) > self._waiting:
-            raise full("embed", self._metrics)
+        # A request may be larger than the queue if it is the only one.
+        if self._jobs and self.depth + len(pixels) > self._max_waiting:
+            raise refuse("embed", self._metrics)
         job = _Job(pixels, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._metrics.waiting.inc(len(pixels))
         if not self._busy:
-            self._start()
+            self._start_batch()
         try:
-            async with within("embed", self._seconds, self._metrics):
+            async with limit_time("embed", self._seconds, self._metrics):
                 return await job.done
         finally:
             if job in self._jobs:
-                self._take(job)
+                self._dequeue(job)
 
     def close(self) -> None:
-        """Let the engine's thread end."""
+        """Shut the engine's thread down."""
         self._engine.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self) -> None:
+    def _start_batch(self) -> None:
         batch: list[_Job] = []
         photos = 0
         while self._jobs and (not batch or photos + len(self._jobs[0].pixels) <= self._embedder.batch):
-            batch.append(self._take(self._jobs[0]))
+            batch.append(self._dequeue(self._jobs[0]))
             photos += len(batch[-1].pixels)
         self._busy = bool(batch)
         if batch:
@@ -87,19 +88,19 @@ class EmbedQueue:
             call = asyncio.get_running_loop().run_in_executor(self._engine, self._embedder.embed_pixels, pixels)
             call.add_done_callback(partial(self._finish, batch))
 
-    def _take(self, job: _Job) -> _Job:
+    def _dequeue(self, job: _Job) -> _Job:
         self._jobs.remove(job)
         self._metrics.waiting.dec(len(job.pixels))
         return job
 
     def _finish(self, batch: Sequence[_Job], call: asyncio.Future[Embeddings]) -> None:
-        # The engine first: it must not idle while answers are handed out.
-        self._start()
+        # Start the next batch first: the engine must not idle while results are handed out.
+        self._start_batch()
         start = 0
         for job in batch:
             stop = start + len(job.pixels)
             if job.done.done():
-                pass  # nobody waits for it any more
+                pass  # no request waits for it any more
             elif call.cancelled():
                 job.done.cancel()
             elif error := call.exception():
@@ -111,9 +112,10 @@ class EmbedQueue:
 
 @dataclass(frozen=True, slots=True)
 class ServingStages:
-    """What an answer goes through: `decode`, `store` and `photos` run functions, `embed` pixels.
+    """The stages of a response: `decode`, `store` and `photos` run functions, `embed` takes pixels.
 
-    `photos` reads what is in the catalogue from where it was ingested: a host that hangs holds these threads alone.
+    `photos` reads photos of the catalogue from the places they were ingested from: a host that hangs blocks only these
+    threads.
     """
 
     decode: Stage
@@ -123,7 +125,7 @@ class ServingStages:
     embedder: Embedder
 
     async def embed_photos(self, uploads: Sequence[bytes]) -> Embeddings:
-        """Files of photos -> float32 (n, dim). Raises PhotoUnusable, Overloaded, StageTooSlow."""
+        """Embed photo files as float32 (n, dim). Raises PhotoUnusable, Overloaded, StageTooSlow."""
         pixels = await asyncio.gather(*(self.decode.run(partial(self._pixels_of, upload)) for upload in uploads))
         return await self.embed.run(np.stack(pixels))
 
@@ -132,7 +134,7 @@ class ServingStages:
 
 
 class StageFactory:
-    """Makes the stages of each model that the service loads. All but the embedding's threads are shared."""
+    """Makes the stages of each model that the service loads. All models share the threads of all stages but `embed`."""
 
     def __init__(self, settings: ApiSettings, metrics: Metrics) -> None:
         self._settings = settings
@@ -143,12 +145,12 @@ class StageFactory:
         self._photos = Stage("photos", _PHOTO_THREADS, waiting, settings.photo_seconds, metrics)
 
     def of(self, embedder: Embedder) -> ServingStages:
-        """The stages of one model."""
-        batcher = EmbedQueue(embedder, self._settings.waiting, self._settings.embed_seconds, self._metrics)
-        return ServingStages(self._decode, batcher, self._store, self._photos, embedder)
+        """Return the stages of one model."""
+        embed = EmbedQueue(embedder, self._settings.waiting, self._settings.embed_seconds, self._metrics)
+        return ServingStages(self._decode, embed, self._store, self._photos, embedder)
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Shut the shared threads down."""
         self._decode.close()
         self._store.close()
         self._photos.close()

@@ -1,4 +1,4 @@
-"""The pair that answers: a collection and the model that made it, swapped in one step when a build is promoted."""
+"""The collection that serves requests and the model that made it, swapped together when a build is promoted."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ from search_api.serving.embed_queue import ServingStages
 from search_api.telemetry.metrics import Metrics
 
 WATCH_SECONDS = 2.0
-# A folder that could not be loaded is hashed from end to end at every try.
+# Each attempt to load a model reads and hashes its whole folder.
 RETRY_SECONDS = 30.0
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ logger = logging.getLogger("marketlens.api")
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A build's photos and the model that made them. A request keeps the one it began with."""
+    """A build's photos and the model that made them. A request uses the same one from start to end."""
 
     info: CollectionInfo
     embedder: Embedder
@@ -41,87 +41,90 @@ class Live:
 
 
 class LiveCatalogue:
-    """Hands out the pair, and follows the alias: the old pair answers until the new one is loaded. Safe for threads."""
+    """Provides the live build, and follows the alias: the old build serves until the new one is loaded. Thread-safe."""
 
     def __init__(
         self, photos: PhotoCollection, embedder: Embedder, load: LoadModel, stages: MakeStages, metrics: Metrics
     ) -> None:
-        """`photos` follows the alias; `embedder` is the model at hand, `load` gets another from its folder."""
+        """`photos` follows the alias; `embedder` is the loaded model, `load` loads another one from its folder."""
         self.photos = photos
-        """The catalogue behind the alias, whichever of its builds answers."""
+        """The catalogue that the alias points at, whichever build serves."""
         self._load = load
-        self._stages = stages
+        self._make_stages = stages
         self._metrics = metrics
-        # By fingerprint: the model that answers, and the one before, so that a rollback needs no loading.
+        # By fingerprint: the current model and the previous one, so that a rollback loads nothing.
         self._embedders = {embedder.fingerprint: embedder}
-        self._failed: TTLCache[str, bool] = TTLCache(8, RETRY_SECONDS)
+        self._failed_builds: TTLCache[str, bool] = TTLCache(8, RETRY_SECONDS)
         self._current: Live | None = None
-        self._swapping = threading.Lock()
+        self._swap_lock = threading.Lock()
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="live", daemon=True)
         self.pending = ""
-        """What keeps the live build from answering; empty when it does."""
+        """Why the live build does not serve yet; empty when it does."""
 
     def start(self) -> None:
-        """Follow the alias from here on, in a thread of its own."""
+        """Start the thread that follows the alias."""
         self._watcher.start()
 
     def close(self) -> None:
-        """Stop following, then give the store back."""
+        """Stop the thread, then close the store."""
         self._stop.set()
         if self._watcher.is_alive():
             self._watcher.join()
         self.photos.close()
 
     def current(self) -> Live:
-        """The pair that answers now. Raises CollectionMissing, ModelMismatch, StoreUnreachable while there is none."""
-        return self._current or self._look()
+        """Return the build that serves now. If none does, raises CollectionMissing, ModelMismatch, StoreUnreachable."""
+        return self._current or self._swap()
 
     def answer(self, ask: Callable[[Live], T]) -> T:
-        """Ask the pair; when its collection was dropped meanwhile, the one that is live now. Raises as `current`."""
+        """Call `ask` with the current build; if that was dropped meanwhile, retry with the live one.
+
+        Raises as `current` does.
+        """
         live = self.current()
         try:
             return ask(live)
         except CollectionMissing:
-            now = self._look()
-            if now.info.name == live.info.name:
+            newer = self._swap()
+            if newer.info.name == live.info.name:
                 raise
-            return ask(now)
+            return ask(newer)
 
     async def ask(self, ask: Callable[[Live], Awaitable[T]]) -> T:
-        """As `answer`, for a coroutine that goes through the pair's stages."""
+        """Like `answer`, for a coroutine that goes through the build's stages."""
         live = self._current
         if live is None:
-            live = await run_in_threadpool(self._look)
+            live = await run_in_threadpool(self._swap)
         try:
             return await ask(live)
         except CollectionMissing:
-            now: Live = await run_in_threadpool(self._look)
-            if now.info.name == live.info.name:
+            newer: Live = await run_in_threadpool(self._swap)
+            if newer.info.name == live.info.name:
                 raise
-            return await ask(now)
+            return await ask(newer)
 
-    def _look(self) -> Live:
-        """Take up the build that the alias points at, if its model is loaded. Raises as `current` does."""
-        with self._swapping:
-            info, before = self.photos.info(fresh=True), self._current
-            if before and before.info.name == info.name:
-                return before
+    def _swap(self) -> Live:
+        """Switch to the build that the alias points at, if its model is loaded. Raises as `current` does."""
+        with self._swap_lock:
+            info, previous = self.photos.info(fresh=True), self._current
+            if previous and previous.info.name == info.name:
+                return previous
             embedder = self._embedders.get(info.fingerprint)
             if embedder is None:
                 raise ModelMismatch(
                     f"The live collection {info.name} was made by the model {info.fingerprint[:12]}, which is not "
                     "loaded.",
-                    hint=self.pending or "It is being loaded; try again in a moment.",
+                    hint=self.pending or "The model is being loaded; try again in a moment.",
                 )
             photos = self.photos.at(info)
-            photos.reader.probe()  # loaded, and answering
-            self._current = Live(info, embedder, photos, CategoryCounts(photos), self._stages(embedder))
+            photos.reader.probe()  # raises unless the collection is loaded and searchable
+            self._current = Live(info, embedder, photos, CategoryCounts(photos), self._make_stages(embedder))
             self._metrics.serving.labels(info.name, info.fingerprint[:12]).set(1)
-            if before:
-                self._metrics.serving.labels(before.info.name, before.info.fingerprint[:12]).set(0)
-                self._embedders = {one.fingerprint: one for one in (before.embedder, embedder)}
-                logger.info("answering from %s now, before from %s", info.name, before.info.name)
+            if previous:
+                self._metrics.serving.labels(previous.info.name, previous.info.fingerprint[:12]).set(0)
+                self._embedders = {model.fingerprint: model for model in (previous.embedder, embedder)}
+                logger.info("serving %s now, previously %s", info.name, previous.info.name)
             return self._current
 
     def _watch(self) -> None:
@@ -131,29 +134,29 @@ class LiveCatalogue:
             try:
                 self._follow()
             except MarketlensError as error:
-                self._say(f"{error.message} {error.hint}".strip())
+                self._set_pending(f"{error.message} {error.hint}".strip())
             except Exception:
-                # Whatever it is, the old pair answers on, and the next look may succeed.
+                # The old build keeps serving whatever the error is, and the next attempt may succeed.
                 logger.exception("following the alias failed")
 
     def _follow(self) -> None:
         info = self.photos.info(fresh=True)
         if info.fingerprint not in self._embedders:
-            if info.name in self._failed:
+            if info.name in self._failed_builds:
                 return
             try:
                 self._load_model(info)
             except Exception:
-                self._failed[info.name] = True
+                self._failed_builds[info.name] = True
                 raise
-        self._look()
-        self._say("")
+        self._swap()
+        self._set_pending("")
 
     def _load_model(self, info: CollectionInfo) -> None:
         if not info.model:
             raise ModelMissing(
-                f"The live collection {info.name} was made by the model {info.fingerprint[:12]}, and does not say "
-                "where that lies.",
+                f"The live collection {info.name} was made by the model {info.fingerprint[:12]}, but the folder of "
+                "that model is unknown.",
                 hint="Start the service with it: --model FOLDER",
             )
         self.pending = f"Loading the model {info.model} of {info.name}."
@@ -167,7 +170,7 @@ class LiveCatalogue:
             )
         self._embedders = self._embedders | {info.fingerprint: embedder}
 
-    def _say(self, pending: str) -> None:
+    def _set_pending(self, pending: str) -> None:
         if pending and pending != self.pending:
             logger.error("%s", pending)
         self.pending = pending

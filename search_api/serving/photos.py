@@ -1,4 +1,4 @@
-"""Photos of a request: from base64, from the catalogue, or a part of one."""
+"""Photos of a request: read from base64 or from the catalogue, decoded whole or in part."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ _LARGEST_SIDE = 8 * DECODE_SIDE
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A photo to be decoded: an upload, or (with its id) one of the catalogue, whose bytes are elsewhere."""
+    """A photo to decode: an upload, or (with its id) a photo of the catalogue, whose bytes are read on demand."""
 
     read: Callable[[], bytes]
     photo_id: str | None = None
@@ -29,7 +29,7 @@ class Picture:
 
 
 def from_base64(text: str) -> bytes:
-    """Raises PhotoUnusable."""
+    """Decode a base64 text. Raises PhotoUnusable."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -37,14 +37,14 @@ def from_base64(text: str) -> bytes:
 
 
 def stored_picture(stored: StoredPhoto, box: Box | None = None) -> Picture:
-    """A photo of the catalogue."""
+    """Return a photo of the catalogue as a picture to decode."""
     return Picture(partial(read_stored, stored), stored.photo.photo_id, box)
 
 
 def read_stored(stored: StoredPhoto) -> bytes:
-    """Bytes of a photo of the catalogue, from where it was ingested. Raises NotFound when they are gone.
+    """Read the bytes of a photo of the catalogue from the place it was ingested from. Raises NotFound if they are gone.
 
-    Its host may hang: call it in the stage `photos`. One attempt, since somebody waits.
+    The photo's host may hang: call this in the stage `photos`. One attempt only, because a user waits.
     """
     try:
         return read_photo(stored.photo.uri, MAX_STORED_PHOTO_BYTES, _READ_SECONDS, patient=False)
@@ -53,22 +53,22 @@ def read_stored(stored: StoredPhoto) -> bytes:
 
 
 def gone(photo_id: str) -> NotFound:
-    """What to say when the file of a photo cannot be read, or is none any more."""
+    """Return the error for a photo whose file is missing or no longer a photo."""
     return NotFound(
-        f"The file of photo {photo_id!r} can no longer be read.", hint="Ingest the export again from where it is."
+        f"The file of photo {photo_id!r} can no longer be read.", hint="Ingest the export again from its new place."
     )
 
 
 def open_part(data: bytes, box: Box | None) -> Image.Image:
-    """Decode a photo, or the part of it in the box. Raises PhotoUnusable, and InvalidQuery for too small a part."""
+    """Decode a photo, or the part in the box. Raises PhotoUnusable, and InvalidQuery if that part is too small."""
     if box is None:
         return open_photo(data)
-    # A JPEG is decoded at about the size that is needed: here, of the part.
+    # Decode a JPEG only as large as needed for the part to reach DECODE_SIDE.
     image = open_photo(data, int(min(DECODE_SIDE / min(box.width, box.height), _LARGEST_SIDE)))
     left, top = round(box.x * image.width), round(box.y * image.height)
     right, bottom = round((box.x + box.width) * image.width), round((box.y + box.height) * image.height)
     if min(right - left, bottom - top) < MIN_SIDE:
         raise InvalidQuery(
-            f"The box holds {right - left} x {bottom - top} pixels of the photo; each side needs at least {MIN_SIDE}."
+            f"The box covers {right - left} x {bottom - top} pixels of the photo; each side needs at least {MIN_SIDE}."
         )
     return image.crop((left, top, min(right, image.width), min(bottom, image.height)))

@@ -54,7 +54,7 @@ def test_a_build_from_first_to_last(
     photo = export / "images" / "l0-0.jpg"
     failed(run_here("search", photo, cwd=tmp_path, **own), 2, f"--model {second_model}")
     assert run_here("search", photo, "--model", second_model, cwd=tmp_path).returncode == 0
-    failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "Rollback would go", "--force")
+    failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "target of a rollback", "--force")
     assert served_collection(tmp_path, own) == new
     back = index("rollback")
     assert f"Live: {old}" in back

@@ -143,7 +143,7 @@ def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embedding
 
 def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches, and as many files, of the 2,345 photos."""
-    monkeypatch.setattr(reader, "_VECTORS", 1_000)
+    monkeypatch.setattr(reader, "_VECTORS_PER_BATCH", 1_000)
     monkeypatch.setattr(parquet, "FILE_ROWS", 1_000)
 
 

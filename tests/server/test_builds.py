@@ -91,7 +91,7 @@ def test_an_unfinished_build_is_not_promoted(photos: PhotoCollection) -> None:
     with pytest.raises(BuildRefused, match="not complete") as caught:
         photos.builds.promote(unfinished)
     assert "--resume" in caught.value.hint
-    with pytest.raises(BuildRefused, match="live already"):
+    with pytest.raises(BuildRefused, match="already live"):
         photos.builds.promote(live)
     assert photos.builds.live() == live
 
@@ -104,7 +104,7 @@ def test_drop_keeps_what_is_needed(photos: PhotoCollection) -> None:
     for force in (False, True):
         with pytest.raises(BuildRefused, match="is live"):
             photos.builds.drop(second, force=force)
-    with pytest.raises(BuildRefused, match="Rollback would go"):
+    with pytest.raises(BuildRefused, match="target of a rollback"):
         photos.builds.drop(first)
     photos.builds.drop(third)
     photos.builds.drop(first, force=True)

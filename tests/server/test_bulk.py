@@ -151,13 +151,13 @@ def test_an_answer_that_was_lost(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where Milvus took the request and its answer never came, it is not asked again: the file would come twice."""
-    ask, lost = bulk._Grpc.ask, []
+    start, lost = bulk._GrpcJobs.start, []
 
     def lose(jobs: object, file: str) -> str:
-        lost.append(ask(jobs, file))
+        lost.append(start(jobs, file))
         raise MilvusException(message="UNAVAILABLE")
 
-    monkeypatch.setattr(bulk._Grpc, "ask", lose)
+    monkeypatch.setattr(bulk._GrpcJobs, "start", lose)
     report = run(make_export(listings=4), embedder, photos)
     assert (len(lost), report.embedded, report.photos) == (1, 8, 8)
 
@@ -167,8 +167,8 @@ def test_a_file_that_the_server_cannot_read(
 ) -> None:
     """The server's refusal ends the run with its reason and the way out, which is open; the ledger has nothing."""
     export = make_export(listings=3)
-    ask = bulk._Grpc.ask
-    monkeypatch.setattr(bulk._Grpc, "ask", lambda jobs, file: ask(jobs, "/nowhere" + file))
+    start = bulk._GrpcJobs.start
+    monkeypatch.setattr(bulk._GrpcJobs, "start", lambda jobs, file: start(jobs, "/nowhere" + file))
     with pytest.raises(StoreFailed, match="no such file") as caught:
         run(export, embedder, photos)
     assert "without --bulk" in caught.value.hint
@@ -214,7 +214,7 @@ def test_files_for_a_bucket(photos: PhotoCollection, tmp_path: Path) -> None:
 
 def test_jobs_of_newer_servers(site: Site) -> None:
     """From Milvus 2.4 on jobs are asked for over REST, in the words that it documents."""
-    jobs = bulk._Rest(SimpleNamespace(settings=MilvusSettings(uri=site.address)), "photos_x")
+    jobs = bulk._RestJobs(SimpleNamespace(settings=MilvusSettings(uri=site.address)), "photos_x")
     site.page("/v2/vectordb/jobs/import/create", b'{"code": 0, "data": {"jobId": "7"}}')
     site.page("/v2/vectordb/jobs/import/list", b'{"code": 0, "data": {"records": [{"jobId": "7"}]}}')
     site.page(
@@ -222,7 +222,7 @@ def test_jobs_of_newer_servers(site: Site) -> None:
         b'{"code": 0, "data": {"jobId": "7", "state": "Completed", "importedRows": 3, "totalRows": 3,'
         b' "details": [{"fileName": "[marketlens/u/1.parquet]"}]}}',
     )
-    assert jobs.ask("marketlens/u/1.parquet") == "7"
+    assert jobs.start("marketlens/u/1.parquet") == "7"
     asked = json.loads(site.posted[-1])
     assert (asked["collectionName"], asked["files"]) == ("photos_x", [["marketlens/u/1.parquet"]])
     assert jobs.list() == [bulk.Job("7", "done", 3, "[marketlens/u/1.parquet]")]

@@ -32,7 +32,7 @@ from catalog.search.full_pages import PageRequest
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
-from catalog.store.reader import _scored
+from catalog.store.reader import _to_scored
 from catalog.store.records import FIELDS
 from tests.support.catalogues import Connect, new_catalogue
 from tests.support.paths import ROOT
@@ -357,7 +357,7 @@ class Filled:
         info = self.photos.info()
         reach = search_plan.first_plan(10, info.index, None, narrow=True)
         reader = self.photos.reader
-        return _scored(reader._nearest(info, queries, where.expression(), reach, FIELDS))
+        return _to_scored(reader._nearest(info, queries, where.expression(), reach, FIELDS))
 
 
 def fill(photos: PhotoCollection, count: int) -> Filled:

@@ -194,7 +194,7 @@ def test_full_disk(make_export: MakeExport, tmp_path: Path) -> None:
         export = make_export(listings=200)
         with pytest.raises(StoreFailed, match="No space left") as failure:
             ingest_export(export, fake_embedder(), photos, batch_size=50)
-        assert "Make room" in failure.value.hint
+        assert "Free disk space" in failure.value.hint
         (kept,) = Ledger(export.parent / "ledger").runs()
         assert kept.state == "failed"
         assert 0 < kept.written <= photos.reader.count() < 400

@@ -105,7 +105,7 @@ def test_what_must_not_be_promoted(client: TestClient, photos: PhotoCollection) 
     empty, complete = new_build(photos, OWN), build(photos, OWN)
     photos.at(complete).writer.remove(["l0-0"])
     for name, status, words in (
-        (old, 409, "live already"),
+        (old, 409, "already live"),
         (empty.name, 409, "not complete"),
         (complete.name, 409, "missing"),
         ("nobody", 404, "no build"),

@@ -153,8 +153,8 @@ def test_threads_are_bounded_and_timed(name: str) -> None:
         go_on.wait(10)
 
     async def run() -> None:
-        room = stage._room
-        tasks = [asyncio.create_task(stage.run(lambda n=n: work(n))) for n in range(room)]
+        capacity = stage._capacity
+        tasks = [asyncio.create_task(stage.run(lambda n=n: work(n))) for n in range(capacity)]
         await asyncio.sleep(0.05)
         with pytest.raises(Overloaded, match=name):
             await stage.run(lambda: work(-1))
@@ -163,7 +163,7 @@ def test_threads_are_bounded_and_timed(name: str) -> None:
         assert {type(result) for result in results[:-1]} == {StageTooSlow}
         go_on.set()
         assert await stage.run(lambda: 7) == 7
-        assert sorted(ran) == list(range(room - 3))
+        assert sorted(ran) == list(range(capacity - 3))
 
     asyncio.run(run())
     assert f'reason="{name}_full"}} 1.0' in metrics.render().decode()
