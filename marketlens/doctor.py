@@ -72,7 +72,7 @@ def _torch() -> Finding:
 def _disk(settings: Settings) -> Iterator[Finding]:
     if settings.milvus.is_lite:
         free = free_bytes(Path(settings.milvus.uri))
-        yield "disk", free > _NEEDED_BYTES, f"{free / 1e9:.1f} GB free", "Make room, or set MARKETLENS_MILVUS__URI."
+        yield "disk", free > _NEEDED_BYTES, f"{free / 1e9:.1f} GB free", "Free space, or set MARKETLENS_MILVUS__URI."
 
 
 def _model_and_collection(settings: Settings) -> Iterator[Finding]:

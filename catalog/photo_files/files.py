@@ -7,7 +7,7 @@ from catalog.errors import PhotoUnusable
 from catalog.photo_files.addresses import ARCHIVES, is_remote, protocol_of, split_member
 from catalog.photo_files.archives import open_archive
 from catalog.photo_files.network import NETWORK_SECONDS, SETTLED_SECONDS, download, fetch, fetch_tag
-from catalog.photo_files.retries import run_once, run_with_retries
+from catalog.photo_files.retries import ATTEMPTS, with_retries
 
 MAX_TAG = 500
 
@@ -17,7 +17,7 @@ def read_photo(uri: str, max_bytes: int, seconds: float = NETWORK_SECONDS, *, pa
 
     Raises PhotoUnusable (`missing`, `unreadable`, `too_large`, `empty`); HostFailed is the kind that may pass.
     """
-    data = (run_with_retries if patient else run_once)(uri, lambda: _read(uri, max_bytes + 1, seconds))
+    data = with_retries(uri, lambda: _read(uri, max_bytes + 1, seconds), ATTEMPTS if patient else 1)
     if len(data) > max_bytes:
         raise PhotoUnusable("too_large", f"{uri} has more than {max_bytes:,} bytes.")
     if not data:
@@ -47,7 +47,7 @@ def copy_file(uri: str, target: Path, seconds: float = NETWORK_SECONDS) -> None:
         else:
             target.write_bytes(_read(uri, -1, seconds))
 
-    run_with_retries(uri, copy)
+    with_retries(uri, copy)
 
 
 def members(kind: str, location: str, seconds: float = NETWORK_SECONDS) -> frozenset[str]:
@@ -57,7 +57,7 @@ def members(kind: str, location: str, seconds: float = NETWORK_SECONDS) -> froze
         with open_archive(kind, location, seconds) as archive:
             return frozenset(archive.names())
 
-    return run_with_retries(location, names)
+    return with_retries(location, names)
 
 
 def _read(uri: str, size: int, seconds: float) -> bytes:

@@ -30,22 +30,21 @@ _PERMANENT_ERRNOS = (errno.EINVAL, errno.ENAMETOOLONG, errno.EPERM)
 R = TypeVar("R")
 
 
-def run_with_retries(uri: str, work: Callable[[], R]) -> R:
-    """Run `work`, up to three times if the host fails. Raises PhotoUnusable; HostFailed after the last attempt."""
-    return RETRYING(lambda: run_once(uri, work))
+def with_retries(uri: str, work: Callable[[], R], attempts: int = ATTEMPTS) -> R:
+    """Run `work`, again if the host fails. Raises PhotoUnusable; HostFailed after the last attempt."""
 
+    def attempt() -> R:
+        try:
+            return work()
+        except PhotoUnusable:
+            raise
+        except Exception as error:
+            # Each object store's package has its own errors. For local files, other errors are bugs of marketlens.
+            if host_of(uri) or isinstance(error, (OSError, ValueError)):
+                raise classify_failure(uri, error) from error
+            raise
 
-def run_once(uri: str, work: Callable[[], R]) -> R:
-    """Run `work` once. Raises PhotoUnusable, HostFailed."""
-    try:
-        return work()
-    except PhotoUnusable:
-        raise
-    except Exception as error:
-        # Each object store's package has its own errors. For local files, other errors are bugs of marketlens.
-        if host_of(uri) or isinstance(error, (OSError, ValueError)):
-            raise classify_failure(uri, error) from error
-        raise
+    return RETRYING.copy(stop=stop_after_attempt(attempts))(attempt)
 
 
 def classify_failure(uri: str, error: BaseException) -> PhotoUnusable:
@@ -88,6 +87,4 @@ def _pause(state: RetryCallState) -> float:
     return _backoff(state) if retry_after is None else min(retry_after, LONGEST_PAUSE)
 
 
-RETRYING = Retrying(
-    stop=stop_after_attempt(ATTEMPTS), wait=_pause, retry=retry_if_exception_type(HostFailed), reraise=True
-)
+RETRYING = Retrying(wait=_pause, retry=retry_if_exception_type(HostFailed), reraise=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalog.listing import Embeddings, Page, Scored
-from catalog.search.hits import GroupBy, Seen, best_per_photo, group
+from catalog.search.hits import GroupBy, Seen, group_hits
 from catalog.search.search_plan import SearchPlan, finds_all, wider_plan
 from catalog.settings import IndexSettings
 
@@ -62,8 +62,8 @@ def _page(
     """Make the page of one search from the neighbours of its queries; None if a wider search may add hits to it."""
     # A photo that was not fetched is no nearer to a query than the last one that was.
     edge = max((near[-1][0] for near in neighbours if len(near) >= plan.photos), default=-math.inf)
-    photos = best_per_photo(scored for near in neighbours for scored in near if scored[0] >= request.min_score)
-    hits = group(photos, request.group_by, request.seen)
+    photos = (scored for near in neighbours for scored in near if scored[0] >= request.min_score)
+    hits = group_hits(photos, request.group_by, request.seen)
     cut = edge > -math.inf
     if (cut and edge < request.min_score) or (finds_all and not cut):
         return Page(hits[: request.limit], finds_all, exhausted=len(hits) <= request.limit)

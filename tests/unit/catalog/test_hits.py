@@ -1,5 +1,5 @@
 from catalog.listing import Listing, Photo, Scored, StoredPhoto
-from catalog.search.hits import best_per_photo, group
+from catalog.search.hits import group_hits
 
 
 def scored(score: float, photo_id: str) -> Scored:
@@ -9,20 +9,22 @@ def scored(score: float, photo_id: str) -> Scored:
 
 def test_each_photo_once() -> None:
     """A photo found by two query photos is listed once, with the better score, whichever came first."""
-    photos = best_per_photo([scored(0.5, "a-0"), scored(0.9, "b-0"), scored(0.8, "a-0"), scored(0.1, "b-0")])
-    assert photos == [scored(0.9, "b-0"), scored(0.8, "a-0")]
+    photos = [scored(0.5, "a-0"), scored(0.9, "b-0"), scored(0.8, "a-0"), scored(0.1, "b-0")]
+    hits = group_hits(photos, "photo")
+    assert [(hit.score, hit.photo) for hit in hits] == [scored(0.9, "b-0"), scored(0.8, "a-0")]
 
 
 def test_equal_scores_are_ordered_by_id() -> None:
     """Photos with equal scores are ordered by id, whatever order the store returned."""
     photos = [scored(0.5, "c-0"), scored(0.5, "a-0"), scored(0.5, "b-0")]
-    assert best_per_photo(photos) == best_per_photo(photos[::-1]) == [photos[1], photos[2], photos[0]]
+    for order in (photos, photos[::-1]):
+        assert [hit.photo_id for hit in group_hits(order, "photo")] == ["a-0", "b-0", "c-0"]
 
 
 def test_each_listing_once() -> None:
     """A listing is one hit, with the rank and score of its nearest photo; its other photos are attached."""
     photos = [scored(0.9, "a-1"), scored(0.8, "b-0"), scored(0.7, "a-0"), scored(0.6, "c-0")]
-    hits = group(photos, "listing")
+    hits = group_hits(photos, "listing")
     assert [(hit.listing.listing_id, hit.photo_id, hit.score) for hit in hits] == [
         ("a", "a-1", 0.9),
         ("b", "b-0", 0.8),
@@ -34,17 +36,17 @@ def test_each_listing_once() -> None:
 def test_group_by_photo() -> None:
     """Grouped by photo, every photo is a separate hit."""
     photos = [scored(0.9, "a-1"), scored(0.8, "b-0"), scored(0.7, "a-0")]
-    assert [(hit.photo_id, hit.others) for hit in group(photos, "photo")] == [("a-1", ()), ("b-0", ()), ("a-0", ())]
+    hits = group_hits(photos, "photo")
+    assert [(hit.photo_id, hit.others) for hit in hits] == [("a-1", ()), ("b-0", ()), ("a-0", ())]
 
 
 def test_seen_hits_are_left_out() -> None:
     """`seen` gets listing ids if hits are listings, photo ids if hits are photos."""
     photos = [scored(0.9, "a-1"), scored(0.8, "b-0"), scored(0.7, "a-0")]
-    assert [hit.photo_id for hit in group(photos, "listing", {"a"}.__contains__)] == ["b-0"]
-    assert [hit.photo_id for hit in group(photos, "photo", {"a-1"}.__contains__)] == ["b-0", "a-0"]
+    assert [hit.photo_id for hit in group_hits(photos, "listing", {"a"}.__contains__)] == ["b-0"]
+    assert [hit.photo_id for hit in group_hits(photos, "photo", {"a-1"}.__contains__)] == ["b-0", "a-0"]
 
 
 def test_no_photos() -> None:
     """Without photos there are no hits."""
-    assert best_per_photo([]) == []
-    assert group([], "listing") == []
+    assert group_hits([], "listing") == []
