@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Response
 
 from catalog.errors import CollectionMissing
-from search_api.dependencies import ActivityDep, CallerDep, CatalogueDep, MetricsDep, RingDep, needs, no_such_key
+from search_api.dependencies import ActivityDep, CallerDep, CatalogueDep, MetricsDep, RingDep, needs, unauthorized
 from search_api.openapi import problems
 from search_api.schemas import ActivityResponse, Caller, Health
 from search_api.telemetry.activity import SECONDS
@@ -61,8 +61,8 @@ def metrics(figures: MetricsDep) -> Response:
 @router.get("/v1/whoami", responses=problems())
 def whoami(caller: CallerDep, ring: RingDep) -> Caller:
     """Who asks, and whether a key is needed. Needs none itself; a wrong one gets the 401 that it gets everywhere."""
-    if caller.scope is None and caller.tried:
-        raise no_such_key()
+    if caller.scope is None and caller.sent_key:
+        raise unauthorized()
     return Caller(name=caller.name, scope=caller.scope or "", keys_needed=ring.required)
 
 
