@@ -27,7 +27,7 @@ from search_api.middleware.authentication import Authentication, RateLimit
 from search_api.middleware.request_limits import RequestLimits
 from search_api.middleware.request_log import RequestLog
 from search_api.review.latest_insights import LatestInsights
-from search_api.review.map_response import Maps
+from search_api.review.map_response import MapCache
 from search_api.routes import router
 from search_api.routes.operations import router as operations
 from search_api.serving.embed_queue import StageFactory
@@ -101,7 +101,7 @@ def create_app(
     app.state.catalogue = catalogue
     app.state.metrics = metrics
     app.state.photo_urls = urls
-    app.state.maps = Maps(urls)
+    app.state.maps = MapCache(urls)
     app.state.insights = LatestInsights(settings.insights.folder)
     app.state.ring = ring
     app.state.verdicts = verdicts

@@ -21,7 +21,7 @@ from search_api.auth.api_keys import KeyRing, Scope
 from search_api.auth.signed_urls import PhotoUrls
 from search_api.middleware.authentication import Caller
 from search_api.review.latest_insights import InsightTables, LatestInsights
-from search_api.review.map_response import Maps
+from search_api.review.map_response import MapCache
 from search_api.serving.live_catalogue import Live, LiveCatalogue
 from search_api.telemetry.activity import Activity
 from search_api.telemetry.metrics import Metrics
@@ -82,8 +82,8 @@ def _activity(request: Request) -> Activity:
     return activity
 
 
-def _maps(request: Request) -> Maps:
-    maps: Maps = request.app.state.maps
+def _maps(request: Request) -> MapCache:
+    maps: MapCache = request.app.state.maps
     return maps
 
 
@@ -103,7 +103,7 @@ PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]
 RingDep = Annotated[KeyRing, Depends(_ring)]
 VerdictsDep = Annotated[VerdictStore, Depends(_verdicts)]
 InsightsDep = Annotated[InsightTables, Depends(_insights)]
-MapsDep = Annotated[Maps, Depends(_maps)]
+MapsDep = Annotated[MapCache, Depends(_maps)]
 LedgerDep = Annotated[Ledger, Depends(_ledger)]
 ActivityDep = Annotated[Activity, Depends(_activity)]
 

@@ -13,7 +13,7 @@ MAX_LISTING_PHOTOS = MAX_UPLOADS
 
 
 class PutPhoto(Strict):
-    """A photo of the listing: sent with the request, or the photo already stored under this id if only the id is given."""
+    """A photo of the listing: sent with the request, or already stored under this id if only the id is given."""
 
     photo_id: Identity
     upload: Upload | None = Field(None, description="Index of the uploaded photo, from 0.")

@@ -48,7 +48,7 @@ class InsightsResponse(BaseModel):
     categories: list[CategoryInsight]
     clusters: list[ClusterLabel]
     overlap: list[list[float]] = Field(
-        description="Row: among neighbours of a category's photos that belong to other listings, the share per category."
+        description="Row: category shares among the neighbours of a category's photos, without the same listing's."
     )
     distances: list[list[float]] = Field(description="Cosine distances between the mean embeddings of the categories.")
     suggestions: int = Field(description="Number of suspected wrong categories, including decided ones.")
@@ -129,7 +129,7 @@ class Suggestion(ListingFields):
     photo_urls: list[str] = Field(description="All photos of the listing, this photo first.")
     suggested_category: str
     certainty: float = Field(
-        description="0 to 1: support of head and neighbours for this category, as a share of that for it and the seller's."
+        description="0 to 1: how far head and neighbours support this category rather than the seller's."
     )
     head_probability: float | None = Field(description="Of the suggested category; null if the head does not know it.")
     seller_probability: float | None = Field(description="Of the seller's category, by the same head.")

@@ -45,7 +45,7 @@ class SearchRequest(Source):
     def _limit_explanations(self) -> "SearchRequest":
         if "explain" in self.include and self.limit > MAX_EXPLAINED:
             raise ValueError(
-                f"include explain reads the photo of every hit: limit is {self.limit}, but may be at most {MAX_EXPLAINED}"
+                f"include explain reads the photo of every hit: limit is {self.limit}, must be at most {MAX_EXPLAINED}"
             )
         return self
 

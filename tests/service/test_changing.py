@@ -120,7 +120,7 @@ def test_a_listing_of_the_export_can_be_changed(client: TestClient, folder: Path
     ("listing", "status", "words"),
     [
         ({"photos": []}, 422, "photos"),
-        ({"photos": [{"photo_id": "new"}]}, 422, "'new' is not stored, and did not come along"),
+        ({"photos": [{"photo_id": "new"}]}, 422, "'new' is not stored and was not sent"),
         ({"photos": [{"photo_id": "l1-0"}]}, 409, "belongs to the listing 'l1'"),
         ({"photos": [{"photo_id": "p", "upload": 0}]}, 422, "0 photos were uploaded"),
         ({"photos": [{"photo_id": "p", "photo_base64": "bm8gcGhvdG8="}]}, 422, "not a photo"),
@@ -149,7 +149,7 @@ def test_each_upload_belongs_to_one_photo(client: TestClient) -> None:
     """A file that no photo_id names would be lost without a word."""
     answer = put(client, "l9", {"photos": [{"photo_id": "p", "upload": 1}]}, jpeg(picture(1)), jpeg(picture(2)))
     assert answer.status_code == 422
-    assert "2 photos were uploaded, and the fields `upload` name [1]" in answer.json()["detail"]
+    assert "2 photos were uploaded, but the fields `upload` name [1]" in answer.json()["detail"]
 
 
 def test_odd_texts_are_stored_as_they_are(client: TestClient) -> None:
@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_no_half_photo(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
         with pytest.raises(OutputFailed, match="'p'"):
-            PhotoStore(tmp_path / "photos").keep("p", bytes(100_000))
+            PhotoStore(tmp_path / "photos").save("p", bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert kept(tmp_path) == []
@@ -290,14 +290,14 @@ def test_changes_at_once_leave_each_photo_its_file(
 
 def test_a_photo_becomes_one_listings_alone(client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two listings that bring a new photo of one id at the same moment, the second is refused."""
-    both, keep = threading.Barrier(2), PhotoStore.keep
+    both, save = threading.Barrier(2), PhotoStore.save
 
     def pausing(self: PhotoStore, photo_id: str, data: bytes) -> Path:
         with suppress(threading.BrokenBarrierError):
             both.wait(1)  # for the other one to come as far, if nothing holds it off
-        return keep(self, photo_id, data)
+        return save(self, photo_id, data)
 
-    monkeypatch.setattr(PhotoStore, "keep", pausing)
+    monkeypatch.setattr(PhotoStore, "save", pausing)
     sent = {"photos": [{"photo_id": "p", "upload": 0}]}
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(put, client, listing, sent, jpeg(picture(90))) for listing in ("sofa", "bed")]

@@ -411,4 +411,4 @@ def test_a_form_may_send_its_json_as_a_file(client: TestClient) -> None:
     assert ids(answered.json()) == ["l4"]
     stranger = client.post("/v1/search", files={"photo": photo}, data={"limit": "1"})
     assert stranger.status_code == 422
-    assert "limit: is no part of this form" in stranger.json()["detail"]
+    assert "limit: is not a part of this form" in stranger.json()["detail"]

@@ -78,7 +78,7 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(keys: Path) -> None:
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
     with pytest.raises(InvalidSetting, match="already"):
         create_key(keys, "shop", "admin")
-    with pytest.raises(InvalidSetting, match="no name"):
+    with pytest.raises(InvalidSetting, match="not a valid key name"):
         create_key(keys, "a\nb", "read")
     revoke_key(keys, "shop")
     assert [key.name for key in read_keys(keys)] == ["other"]
