@@ -185,7 +185,7 @@ def test_the_old_pair_answers_until_the_new_model_is_loaded(
 def test_a_model_that_is_not_to_be_had(
     photos: PhotoCollection, stack: ExitStack, export: Path, trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The old build stays in use, and /readyz and the log say why; once the model can be loaded, the new one is used."""
+    """The old build stays in use, and /readyz and the log say why; once the model loads, the new one is used."""
     is_available = threading.Event()
 
     def not_yet(folder: Path) -> Embedder:

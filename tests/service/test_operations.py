@@ -58,7 +58,7 @@ def read_metrics(client: TestClient, **headers: str) -> dict[tuple[str, ...], fl
 
 
 def test_figures(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
-    """Metrics count requests by route and status, time per stage and batches; unknown paths and methods share labels."""
+    """Metrics count requests by route and status, time per stage and batches; unknown paths share a label."""
     with client_of(photos, embedder, tmp_path) as client:
         for seed in range(3):
             assert client.post("/v1/search", files={"photo": ("p", jpeg(picture(seed)))}).status_code == 200
