@@ -99,7 +99,7 @@ def test_builds_promoted_and_rolled_back(client: TestClient, photos: PhotoCollec
     assert photos.builds.live().name == old
 
 
-def test_what_must_not_be_promoted(client: TestClient, photos: PhotoCollection) -> None:
+def test_refused_promotions(client: TestClient, photos: PhotoCollection) -> None:
     """The live build, an incomplete one, one that lacks photos and an unknown one are refused with a reason."""
     old = photos.builds.live().name
     empty, complete = new_build(photos, OWN), build(photos, OWN)
@@ -154,7 +154,7 @@ def test_runs_and_what_they_rejected(client: TestClient, photos: PhotoCollection
 
 
 @pytest.mark.parametrize("run_id", ["20260101T000000Z-abcdef", "..", "%2e%2e%2fledger", "*", "a%00b", ""])
-def test_no_such_run(client: TestClient, run_id: str) -> None:
+def test_unknown_run(client: TestClient, run_id: str) -> None:
     """An invalid run id gives 404 and cannot reach other files."""
     assert client.get(f"/v1/runs/{run_id}/rejected").status_code == 404
 
@@ -205,7 +205,7 @@ def test_plots(client: TestClient) -> None:
     assert client.get(f"/v1/models/{OTHER}/plots/loss.png").status_code == 404
 
 
-def test_who_asks(client: TestClient, tmp_path: Path) -> None:
+def test_whoami(client: TestClient, tmp_path: Path) -> None:
     """Without keys everybody is admin; a valid key returns its name and scope; a wrong key gives 401."""
     assert client.get("/v1/whoami").json() == {"name": "", "scope": "admin", "keys_needed": False}
     token = create_key(tmp_path / "keys.json", "shop", "write")
@@ -288,7 +288,7 @@ def test_activity(client: TestClient) -> None:
     assert client.get("/v1/activity").json()["recall"] == {"Home": 0.75}
 
 
-def test_activity_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activity_is_read_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """Activity is read in a background thread until it is closed, and old points are dropped."""
     monkeypatch.setattr("search_api.telemetry.activity.SECONDS", 0.02)
     activity = Activity(Metrics())

@@ -163,7 +163,7 @@ def test_odd_texts_are_stored_as_they_are(client: TestClient) -> None:
     assert client.get(made.json()["photos"][0]["photo_url"]).status_code == 200
 
 
-def test_where_a_photo_was_taken_is_never_kept(client: TestClient, folder: Path) -> None:
+def test_metadata_is_removed_from_stored_photos(client: TestClient, folder: Path) -> None:
     """The stored file is upright, without EXIF, comment or trailing bytes; the picture is the same."""
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_no_half_photo(tmp_path: Path) -> None:
     assert stored_files(tmp_path) == []
 
 
-def test_a_file_that_cannot_be_deleted_is_said(
+def test_a_file_that_cannot_be_deleted_is_reported(
     client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a read-only disk the listing is removed, and the error names the file that stays: 507, not 500."""

@@ -57,7 +57,7 @@ def refusal(status: int, **headers: str) -> httpx.Response:
     return httpx.Response(status, text=problem.model_dump_json(), headers=headers)
 
 
-def test_a_problem_keeps_its_words() -> None:
+def test_an_error_has_the_fields_of_its_problem() -> None:
     """The error has the API's detail, hint, code, invalid fields and request id."""
     client, _ = mocked_client(refusal(422))
     with pytest.raises(ApiError) as caught:
@@ -84,7 +84,7 @@ def test_every_failure_is_one_error(response: Outcome, words: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["ftp://x", "http://[", "not an address"])
-def test_a_wrong_address_is_no_traceback(address: str) -> None:
+def test_an_invalid_address(address: str) -> None:
     """An invalid address raises the same error as an API that is down."""
     with pytest.raises(ApiError, match="No answer from the API"):
         Client(address).ready()
@@ -126,7 +126,7 @@ def test_a_busy_api_is_asked_again(status: int) -> None:
 
 
 @pytest.mark.parametrize("response", [refusal(503), refusal(404), refusal(500), httpx.ReadTimeout("slow")])
-def test_what_will_not_change_is_asked_once(response: Outcome) -> None:
+def test_no_retry_without_retry_after(response: Outcome) -> None:
     """Without Retry-After the client does not retry: the request might run twice, or in vain."""
     client, requests = mocked_client(response)
     with pytest.raises(ApiError):
@@ -134,7 +134,7 @@ def test_what_will_not_change_is_asked_once(response: Outcome) -> None:
     assert len(requests) == 1
 
 
-def test_only_what_was_said_is_sent() -> None:
+def test_defaults_are_not_sent() -> None:
     """The key is sent; defaults are not, so that those of the API apply."""
     client, requests = mocked_client(httpx.Response(400))
     with pytest.raises(ApiError):
@@ -176,7 +176,7 @@ def test_every_method_reaches_its_route(address: str) -> None:
         assert caught.value.status == 404
 
 
-def test_what_staff_ask_and_decide(address: str) -> None:
+def test_insights_and_verdicts(address: str) -> None:
     """Every question can be read, decided and withdrawn, with default and with explicit arguments."""
     with Client(address) as api:
         assert api.whoami() == schemas.Caller(name="", scope="admin", keys_needed=False)
@@ -204,7 +204,7 @@ def test_what_staff_ask_and_decide(address: str) -> None:
         assert (api.duplicates().remaining, api.duplicates(skipped=True).remaining) == (0, 1)
 
 
-def test_what_operators_ask(address: str) -> None:
+def test_operations(address: str) -> None:
     """Builds, runs, models and activity work; what cannot be done raises the API's error."""
     with Client(address) as api:
         (live,) = api.builds().builds
@@ -275,7 +275,7 @@ def test_async_answers_are_the_same(address: str) -> None:
     assert [page.hits for page in asyncio.run(ask())] == [page.hits for page in pages]
 
 
-def test_browsers_have_an_address_of_their_own() -> None:
+def test_photo_addresses_use_the_public_url() -> None:
     """In a cluster the dashboard uses http://api:8080, which a browser that loads photos cannot reach."""
     with Client("http://api:8080", public_url="https://shop.example/") as inside, Client("http://shop:8080") as plain:
         assert inside.photo_address("/v1/photos/p1?sig=s", 200) == "https://shop.example/v1/photos/p1?sig=s&size=200"

@@ -60,7 +60,7 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", httpx.URL(url).port))
 
 
-def test_a_body_that_drips(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
+def test_a_slow_body(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
     """A body that arrives too slowly gets 408 and a closed connection; other requests are served meanwhile."""
     with serving(app(photos, embedder, tmp_path, receive_seconds=0.5)) as url:
         with connect(url) as slow:
@@ -99,7 +99,7 @@ def test_an_endless_body(photos: PhotoCollection, embedder: Embedder, tmp_path: 
         assert "body_too_large" in metrics_text(url)
 
 
-def test_the_work_of_clients_that_left_is_dropped(photos: PhotoCollection, tmp_path: Path) -> None:
+def test_work_for_disconnected_clients_is_dropped(photos: PhotoCollection, tmp_path: Path) -> None:
     """A waiting photo whose client disconnects is never embedded; a client that stays is served."""
     engine = GatedEngine()
     with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path)) as url:

@@ -98,7 +98,7 @@ def test_categories_are_named_with_probabilities(client: TestClient, photo: byte
     assert [category["category"] for category in two] == [category["category"] for category in categories]
 
 
-def test_what_cannot_be_explained_is_said(client: TestClient, photo: bytes, export: Path) -> None:
+def test_explaining_a_missing_hit(client: TestClient, photo: bytes, export: Path) -> None:
     """An unknown hit, and one whose file is missing, give 404."""
     last = sorted((export / "images").iterdir())[-1]
     for path in ("nobody", last.stem):

@@ -232,7 +232,7 @@ def test_a_suggestion_is_asked_once(client: TestClient) -> None:
     assert suggested(client) == (["l1", "l0", "l7"], 3, None)
 
 
-def test_what_is_so_no_longer_is_not_asked(client: TestClient) -> None:
+def test_outdated_suggestions_are_not_shown(client: TestClient) -> None:
     """Suggestions are omitted if their listing or photo was removed or their category was changed."""
     client.delete("/v1/listings/l1")
     put = {"title": "T", "category": "Home", "photos": [{"photo_id": "l3-0"}, {"photo_id": "l3-1"}]}
@@ -286,7 +286,7 @@ def test_a_duplicate_is_asked_once(client: TestClient, tmp_path: Path) -> None:
     assert grouped(client) == ([["l0", "l2", "l4", "l6"]], 1, None)
 
 
-def test_what_is_left_of_a_group(client: TestClient) -> None:
+def test_removed_listings_leave_their_group(client: TestClient) -> None:
     """Removed listings leave their group; a group of one listing, or one already decided, is omitted."""
     client.delete("/v1/listings/l0")
     client.delete("/v1/listings/l8")
@@ -322,7 +322,7 @@ def test_verdicts_listed_and_taken_back(client: TestClient) -> None:
         {"decision": "accept"},
     ],
 )
-def test_what_is_no_verdict(read_only_client: TestClient, put: object) -> None:
+def test_invalid_verdicts_are_refused(read_only_client: TestClient, put: object) -> None:
     """An invalid verdict gives 422 with a reason, and nothing is stored."""
     answer = read_only_client.post("/v1/verdicts", json=put)
     assert answer.status_code == 422
@@ -330,7 +330,7 @@ def test_what_is_no_verdict(read_only_client: TestClient, put: object) -> None:
     assert read_only_client.get("/v1/verdicts").json()["total"] == 0
 
 
-def test_half_a_character_is_no_text(read_only_client: TestClient) -> None:
+def test_a_lone_surrogate_is_refused(read_only_client: TestClient) -> None:
     """A lone surrogate gives 422, because no database can store it."""
     body = b'{"question": {"kind": "duplicate", "listing_ids": ["\\ud800", "b"]}, "decision": "accept"}'
     assert (

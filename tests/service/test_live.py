@@ -182,7 +182,7 @@ def test_the_old_pair_answers_until_the_new_model_is_loaded(
 
 
 @pytest.mark.parametrize("trouble", ["missing", "another"])
-def test_a_model_that_is_not_to_be_had(
+def test_a_model_that_cannot_be_loaded(
     photos: PhotoCollection, stack: ExitStack, export: Path, trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The old build stays in use, and /readyz and the log say why; once the model loads, the new one is used."""
@@ -207,7 +207,7 @@ def test_a_model_that_is_not_to_be_had(
     until(lambda: search(client, export).json()["collection"] == second.name)
 
 
-def test_neither_the_old_nor_the_new_is_to_be_had(photos: PhotoCollection, stack: ExitStack, export: Path) -> None:
+def test_neither_build_can_be_used(photos: PhotoCollection, stack: ExitStack, export: Path) -> None:
     """If the old build is dropped by force while the new model cannot be loaded, the service returns 503, not 500."""
 
     def never(folder: Path) -> Embedder:

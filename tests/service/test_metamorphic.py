@@ -162,8 +162,8 @@ def test_adding_a_filter_never_adds_hits(shop: Shop, query, filters, limit, grou
     ask = {"embedding": query, "group_by": group_by, "exact": exact}
     few = shop.hits(**ask, filter=narrow, limit=limit)
     assert len(few) <= len(shop.hits(**ask, filter=wide, limit=limit))
-    every = {one for one, _ in pages(shop, ask | {"filter": wide}, 200)}
-    assert {one for one, _ in few} <= every
+    every = {hit_id for hit_id, _ in pages(shop, ask | {"filter": wide}, 200)}
+    assert {hit_id for hit_id, _ in few} <= every
 
 
 @laws
@@ -184,10 +184,10 @@ def test_a_wider_filter_never_lowers_a_score(shop: Shop, query, filters, limit, 
 def test_a_photo_finds_itself(shop: Shop, row, exact, limit) -> None:
     """A photo finds itself first by its embedding, at 1.0; identical photos are sorted by id. Exact or not."""
     hits = shop.hits(embedding=VECTORS[row].tolist(), group_by="photo", exact=exact, limit=200)
-    same = sorted(one for one, score in hits if score > 1 - 1e-5)
+    same = sorted(hit_id for hit_id, score in hits if score > 1 - 1e-5)
     assert PHOTOS[row].photo.photo_id in same
     first = shop.hits(embedding=VECTORS[row].tolist(), group_by="photo", exact=exact, limit=limit)
-    assert [one for one, _ in first[: len(same)]] == same[:limit]
+    assert [hit_id for hit_id, _ in first[: len(same)]] == same[:limit]
 
 
 def pages(shop: Shop, ask: dict[str, Any], limit: int) -> list[tuple[str, float]]:
@@ -213,7 +213,7 @@ def test_two_pages_are_one(shop: Shop, query, filters, first, second, group_by) 
     found = pairs(answer, ask)
     if answer["cursor"]:
         found += shop.hits(**ask, limit=second, cursor=answer["cursor"])
-    assert [one for one, _ in found] == [one for one, _ in whole]
+    assert [hit_id for hit_id, _ in found] == [hit_id for hit_id, _ in whole]
     assert [score for _, score in found] == pytest.approx([score for _, score in whole], abs=1e-5)
 
 
@@ -223,7 +223,7 @@ def test_pages_hold_everything_once(shop: Shop, query, filters, limit, group_by,
     """All pages together contain every listing or photo that passes, once, nearest first."""
     ask = {"embedding": query, "group_by": group_by, "exact": exact, "filter": filters[0]}
     found = pages(shop, ask, limit)
-    ids = [one for one, _ in found]
+    ids = [hit_id for hit_id, _ in found]
     assert len(ids) == len(set(ids))
     scores = [score for _, score in found]
     if exact:
@@ -268,7 +268,7 @@ def test_a_batch_is_its_singles(shop: Shop, asked) -> None:
     assert response.status_code == 200, response.text
     for ask, answer in zip(searches, response.json()["answers"], strict=True):
         alone, together = shop.hits(**ask), pairs(answer["answer"], ask)
-        assert [one for one, _ in together] == [one for one, _ in alone]
+        assert [hit_id for hit_id, _ in together] == [hit_id for hit_id, _ in alone]
         assert [score for _, score in together] == pytest.approx([score for _, score in alone], abs=1e-5)
 
 
@@ -282,7 +282,7 @@ def test_what_is_left_out_leaves_the_others(shop: Shop, query, filters, limit, g
     excluded = [*filters[0].get("exclude_listing_ids", []), *out]
     rest = shop.hits(**ask, filter=filters[0] | {"exclude_listing_ids": excluded}, limit=limit)
     expected = pairs({"hits": [hit for hit in whole if hit["listing_id"] not in out]}, ask)[:limit]
-    assert len(whole) == 200 or [one for one, _ in rest] == [one for one, _ in expected]
+    assert len(whole) == 200 or [hit_id for hit_id, _ in rest] == [hit_id for hit_id, _ in expected]
 
 
 @laws
@@ -296,13 +296,13 @@ def test_a_floor_cuts_the_end_off(shop: Shop, query, filters, limit, group_by, e
     free = shop.hits(**ask)
     assume(free)
     floor = free[min(place, len(free) - 1)][1] - 1e-4
-    above = [one for one, score in free if score >= floor]
-    kept = shop.hits(**ask, min_score=floor)
+    above = [hit_id for hit_id, score in free if score >= floor]
+    reaching = shop.hits(**ask, min_score=floor)
     if exact:
-        assert [one for one, _ in kept][: len(above)] == above
+        assert [hit_id for hit_id, _ in reaching][: len(above)] == above
     else:
-        assert len(kept) == limit or set(above) <= {one for one, _ in kept}
-    assert all(score >= floor - 1e-5 for _, score in kept)
+        assert len(reaching) == limit or set(above) <= {hit_id for hit_id, _ in reaching}
+    assert all(score >= floor - 1e-5 for _, score in reaching)
 
 
 @laws
@@ -331,7 +331,7 @@ def test_diversity_begins_with_the_nearest(shop: Shop, query, filters, limit, di
     """Diversity keeps the first hit and the number of hits, and picks from five times as many nearest hits."""
     ask = {"embedding": query, "filter": filters[0], "exact": True}
     plain, diverse = shop.hits(**ask, limit=limit), shop.hits(**ask, limit=limit, diversity=diversity)
-    assert len(diverse) == len({one for one, _ in diverse}) == len(plain)
+    assert len(diverse) == len({hit_id for hit_id, _ in diverse}) == len(plain)
     assert diverse[:1] == plain[:1]
     assert dict(diverse).keys() <= dict(shop.hits(**ask, limit=5 * limit)).keys()
 
@@ -358,7 +358,7 @@ def test_promoting_an_equal_build_changes_nothing(shop: Shop) -> None:
         until(lambda: shop.ask(**asks[0])["collection"] == build.name)
         for ask, hits in zip(asks, before, strict=True):
             found = shop.hits(**ask)
-            assert [one for one, _ in found] == [one for one, _ in hits]
+            assert [hit_id for hit_id, _ in found] == [hit_id for hit_id, _ in hits]
             assert [score for _, score in found] == pytest.approx([score for _, score in hits], abs=1e-5)
     finally:
         shop.photos.builds.rollback()

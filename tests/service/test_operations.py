@@ -57,7 +57,7 @@ def read_metrics(client: TestClient, **headers: str) -> dict[tuple[str, ...], fl
     }
 
 
-def test_figures(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
+def test_metrics(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
     """Metrics count requests by route and status, time per stage and batches; unknown paths share a label."""
     with client_of(photos, embedder, tmp_path) as client:
         for seed in range(3):
@@ -107,7 +107,7 @@ def vars_of(page) -> dict[str, object]:
     return {name: getattr(page, name) for name in page.__dataclass_fields__}
 
 
-def test_the_probe_runs_by_itself(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
+def test_the_probe_runs_in_the_background(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
     """In a service the probe measures in the background, without a request."""
     with client_of(photos, embedder, tmp_path, recall_seconds=0.05) as client:
         for _ in range(200):

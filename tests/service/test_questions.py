@@ -87,7 +87,7 @@ def side_by_side(left: int, right: int) -> bytes:
     return jpeg(image)
 
 
-def test_every_way_to_say_one_photo_finds_the_same(client: TestClient, engine: FakeEngine) -> None:
+def test_all_sources_of_one_photo_find_the_same(client: TestClient, engine: FakeEngine) -> None:
     """Upload, base64, embedding and query_id of one photo are the same query; only photos are embedded."""
     photo = jpeg(picture(4))
     uploaded = ask(client, [photo])

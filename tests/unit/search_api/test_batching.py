@@ -27,7 +27,7 @@ async def began(engine: GatedEngine) -> None:
     assert await asyncio.to_thread(engine.began.wait, 30)
 
 
-def test_those_that_wait_are_embedded_together(gated: GatedEngine) -> None:
+def test_waiting_photos_are_embedded_together(gated: GatedEngine) -> None:
     """The first photo runs alone; those that arrive meanwhile form a batch; each request gets its own embeddings."""
     stages, metrics = make(gated)
 
@@ -81,7 +81,7 @@ def test_a_full_queue_refuses(gated: GatedEngine) -> None:
     assert 'marketlens_rejected_requests_total{reason="embed_full"} 1.0' in metrics.render().decode()
 
 
-def test_what_nobody_waits_for_is_not_embedded(gated: GatedEngine) -> None:
+def test_cancelled_photos_are_not_embedded(gated: GatedEngine) -> None:
     """Waiting photos of a cancelled request are dropped; those of other requests are not."""
     stages, _ = make(gated)
 

@@ -86,7 +86,7 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(keys: Path) -> None:
         revoke_key(keys, "shop")
 
 
-def test_what_is_wrong_with_the_file_does_not_show_it(keys: Path) -> None:
+def test_the_error_of_a_damaged_file_does_not_show_it(keys: Path) -> None:
     """A damaged file raises a readable error that does not show its content."""
     create_key(keys, "shop", "read")
     secret = KeyFile.read(keys).secret
@@ -112,7 +112,7 @@ def test_scopes(make_client, keys: Path, header: str) -> None:
         assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
 
 
-def test_every_way_to_be_wrong_is_answered_alike(make_client, keys: Path) -> None:
+def test_all_invalid_keys_get_the_same_response(make_client, keys: Path) -> None:
     """Missing, malformed, unknown and revoked keys get identical responses, which do not reveal any key."""
     revoked = create_key(keys, "old", "admin")
     create_key(keys, "shop", "read")
@@ -127,7 +127,7 @@ def test_every_way_to_be_wrong_is_answered_alike(make_client, keys: Path) -> Non
     assert constant(searched) == constant(answers[0])
 
 
-def test_the_file_is_followed(make_client, keys: Path) -> None:
+def test_changes_of_the_key_file_apply_at_once(make_client, keys: Path) -> None:
     """A key is valid from creation to revocation, without a restart; a lost file does not open the service."""
     client = make_client()
     assert client.get("/v1/categories").status_code == 200
@@ -226,7 +226,7 @@ def test_a_file_without_a_secret_is_refused(keys: Path) -> None:
             start()
 
 
-def test_addresses_stay_alike_for_an_hour(make_client, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photo_urls_stay_equal_for_an_hour(make_client, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """URLs stay equal for an hour, so that a browser finds the photo in its cache."""
     token = create_key(keys, "shop", "read")
     client = make_client()
@@ -274,7 +274,7 @@ def test_without_keys_nobody_is_counted(make_client) -> None:
     assert {client.get("/v1/categories").status_code for _ in range(4)} == {200}
 
 
-def test_a_rate_that_is_none(make_client) -> None:
+def test_an_invalid_rate(make_client) -> None:
     """An invalid rate fails at the start, with a readable error."""
     with pytest.raises(InvalidSetting, match="RATE_LIMIT"):
         make_client(rate_limit="often")

@@ -91,7 +91,7 @@ def test_a_lowest_score_does_not_hide_a_short_look() -> None:
     assert len(page.hits) == 6
 
 
-def test_only_what_is_not_full_is_asked_again() -> None:
+def test_only_incomplete_pages_are_searched_again() -> None:
     """Of several searches, those with a full page are not repeated."""
     store = Store([*range(20), 90, 91, 92, 93, 94], photos_each=4)
     pages = full_pages(store.look, [at(0), at(94)], PageRequest(2), START, INDEX)

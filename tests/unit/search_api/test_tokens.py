@@ -31,7 +31,7 @@ def test_a_query_of_one_upload_is_short() -> None:
     assert len(write_query_id(query(), MODEL)) < 2_850
 
 
-def test_what_is_not_the_models_own_is_refused() -> None:
+def test_queries_of_other_models_are_refused() -> None:
     """Refuse another model, another dimension, too many vectors, and vectors without a direction."""
     token = write_query_id(query(), MODEL)
     with pytest.raises(QueryOutdated):
