@@ -1,1 +1,1 @@
-"""The REST API for apps."""
+"""The REST API."""

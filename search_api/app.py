@@ -1,4 +1,4 @@
-"""The service, built in one visible place."""
+"""Builds the service: every object is created and connected here."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ from search_api.middleware.authentication import Authentication, RateLimit
 from search_api.middleware.request_limits import RequestLimits
 from search_api.middleware.request_log import RequestLog
 from search_api.review.latest_insights import LatestInsights
-from search_api.review.map_response import Maps
+from search_api.review.map_response import MapCache
 from search_api.routes import router
 from search_api.routes.operations import router as operations
 from search_api.serving.embed_queue import StageFactory
@@ -39,8 +39,8 @@ from search_api.telemetry.tracing import Tracing
 
 logger = logging.getLogger("marketlens.api")
 
-# Answers are data; the documentation page alone runs scripts, its own. Referrers would carry signatures of photos away.
-# Strict-Transport-Security is for whoever ends TLS.
+# Responses are data; only the documentation page runs scripts, from this server. Referrers would leak photo signatures.
+# Strict-Transport-Security is the job of whatever terminates TLS.
 _HEADERS = Secure(
     csp=ContentSecurityPolicy()
     .default_src("'none'")
@@ -60,9 +60,9 @@ _HEADERS = Secure(
 def create_app(
     settings: Settings, embedder: Embedder, photos: PhotoCollection, load: LoadModel = Embedder.load
 ) -> FastAPI:
-    """Put the service together. The caller opens what it is given; the service closes `photos` when it stops.
+    """Create the service. The caller opens `embedder` and `photos`; the service closes `photos` when it stops.
 
-    `load` gets the model of a build that is promoted while the service runs. Raises InvalidSetting.
+    `load` loads the model of a build that is promoted while the service runs. Raises InvalidSetting.
     """
     api = settings.api
     metrics, tracing = Metrics(), Tracing()
@@ -91,24 +91,24 @@ def create_app(
         tracing.close()
         metrics.close()
 
-    # The documentation page's scripts come from this server: it may stand where there is no internet.
+    # The documentation page's scripts come from this server, because it may run without internet access.
     app = FastAPIOffline(
         title="marketlens",
         version=version("marketlens"),
-        description="Visual search: a photo finds the listings that look like it.",
+        description="Visual search: find the listings that look like a photo.",
         lifespan=lifespan,
     )
     app.state.settings = api
     app.state.catalogue = catalogue
     app.state.metrics = metrics
     app.state.photo_urls = urls
-    app.state.maps = Maps(urls)
+    app.state.maps = MapCache(urls)
     app.state.insights = LatestInsights(settings.insights.folder)
     app.state.ring = ring
     app.state.verdicts = verdicts
     app.state.ledger = Ledger(settings.ingest.ledger)
     app.state.activity = activity
-    # From the inside out: the one added last sees a request first.
+    # Innermost first: the middleware added last sees a request first.
     app.add_middleware(RequestLimits, max_bytes=api.max_upload_bytes, seconds=api.receive_seconds, metrics=metrics)
     app.add_middleware(Authentication, ring=ring, limit=limit, metrics=metrics)
     if api.cors_origins:
@@ -125,7 +125,7 @@ def create_app(
     errors.install(app)
     app.include_router(router)
     app.include_router(operations)
-    openapi.complete(app)
+    openapi.add_schemas(app)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app
 
@@ -134,5 +134,5 @@ def _migrate(verdicts: VerdictStore) -> None:
     try:
         verdicts.migrate()
     except MarketlensError as error:
-        # Searches do not need it; whoever asks for verdicts learns what is wrong, and each request tries again.
+        # Searches do not need this database. Verdict routes report the error, and each request tries again.
         logger.error("%s %s", error.message, error.hint)

@@ -1,9 +1,9 @@
-"""What routes depend on, as named types. The objects are made once, in `create_app`.
+"""The dependencies of routes, as named types. The objects are created once, in `create_app`.
 
-They are coroutines: FastAPI runs any other function in a thread, and a hop there costs more than all that they do.
+Frequent ones are coroutines: FastAPI runs any other function in a thread, and that costs more than the work itself.
 
 Scopes: put `dependencies=[Depends(needs("read"))]` on a router, or `needs("write")`, `needs("admin")` on a route. While
-the service has no keys (loopback only), everybody has every scope.
+the service has no keys (loopback only), every caller has every scope.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,13 +21,13 @@ from search_api.auth.api_keys import KeyRing, Scope
 from search_api.auth.signed_urls import PhotoUrls
 from search_api.middleware.authentication import Caller
 from search_api.review.latest_insights import InsightTables, LatestInsights
-from search_api.review.map_response import Maps
+from search_api.review.map_response import MapCache
 from search_api.serving.live_catalogue import Live, LiveCatalogue
 from search_api.telemetry.activity import Activity
 from search_api.telemetry.metrics import Metrics
 
-# The guard has read the headers by then; these describe them in the OpenAPI document.
-_DESCRIBED = (
+# They only describe the headers in the OpenAPI document: `Authentication` has read the key before a route runs.
+_KEY_SCHEMES = (
     Security(HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer KEY`")),
     Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="header")),
 )
@@ -82,8 +82,8 @@ def _activity(request: Request) -> Activity:
     return activity
 
 
-def _maps(request: Request) -> Maps:
-    maps: Maps = request.app.state.maps
+def _maps(request: Request) -> MapCache:
+    maps: MapCache = request.app.state.maps
     return maps
 
 
@@ -103,15 +103,15 @@ PhotoUrlDep = Annotated[Callable[[str], str], Depends(_photo_url)]
 RingDep = Annotated[KeyRing, Depends(_ring)]
 VerdictsDep = Annotated[VerdictStore, Depends(_verdicts)]
 InsightsDep = Annotated[InsightTables, Depends(_insights)]
-MapsDep = Annotated[Maps, Depends(_maps)]
+MapsDep = Annotated[MapCache, Depends(_maps)]
 LedgerDep = Annotated[Ledger, Depends(_ledger)]
 ActivityDep = Annotated[Activity, Depends(_activity)]
 
 
 def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
-    """Make the dependency that lets callers with this scope pass: 401 without a key, 403 with too small a scope."""
+    """Return a dependency that requires this scope: 401 without a valid key, 403 if the key's scope is too narrow."""
 
-    async def check(caller: CallerDep, _bearer: object = _DESCRIBED[0], _header: object = _DESCRIBED[1]) -> None:
+    async def check(caller: CallerDep, _bearer: object = _KEY_SCHEMES[0], _header: object = _KEY_SCHEMES[1]) -> None:
         _require(caller, scope)
 
     return check
@@ -121,16 +121,16 @@ async def needs_photo(
     request: Request,
     caller: CallerDep,
     photo_id: str,
-    signature: Annotated[str, Query(description="From a `photo_url`: in place of a key, for a while.")] = "",
+    signature: Annotated[str, Query(description="From a `photo_url`: replaces the key until it expires.")] = "",
 ) -> None:
-    """Let pass whoever may read, or has an address of this photo that the service gave out."""
+    """Require the scope `read`, or a valid signature for this photo."""
     urls: PhotoUrls = request.app.state.photo_urls
-    if not (signature and urls.holds(photo_id, signature)):
+    if not (signature and urls.is_valid(photo_id, signature)):
         _require(caller, "read")
 
 
-def no_such_key() -> HTTPException:
-    """The refusal, word for word the same for a key that is absent, misspelt, unknown or revoked."""
+def unauthorized() -> HTTPException:
+    """Return the 401 error: identical for a missing, malformed, unknown or revoked key."""
     return HTTPException(
         HTTPStatus.UNAUTHORIZED,
         "This needs an API key: Authorization: Bearer KEY, or X-API-Key: KEY.",
@@ -140,7 +140,7 @@ def no_such_key() -> HTTPException:
 
 def _require(caller: Caller, scope: Scope) -> None:
     if caller.scope is None:
-        raise no_such_key()
+        raise unauthorized()
     if not caller.may(scope):
         raise HTTPException(
             HTTPStatus.FORBIDDEN, f"This needs a key with the scope {scope}; {caller.name} has {caller.scope}."

@@ -1,4 +1,4 @@
-"""Domain errors -> problem+json (RFC 9457). The one table that gives each error its status."""
+"""Converts domain errors to problem+json (RFC 9457). `STATUS` is the only table of their HTTP statuses."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ STATUS: dict[type[MarketlensError], HTTPStatus] = {
     StageTooSlow: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-# A queue of photos is worked off within seconds; a Milvus that restarts or a model that loads takes longer.
+# A queue of photos empties within seconds; a Milvus restart or a model load takes longer.
 _RETRY_SECONDS = {Overloaded: 1, StageTooSlow: 1}
 _RETRY_LATER_SECONDS = 5
 
@@ -66,7 +66,7 @@ logger = logging.getLogger("marketlens.api")
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error, our own or the framework's, as problem+json with the request's id."""
+    """Return every error, ours or the framework's, as problem+json with the request's id."""
     app.add_exception_handler(MarketlensError, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
@@ -78,10 +78,10 @@ async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and type(error) not in _RETRY_SECONDS:
         trace = error if status == HTTPStatus.INTERNAL_SERVER_ERROR else None
         logger.error("%s %s: %s: %s", request.method, request.url.path, error.code, error.message, exc_info=trace)
-    answer = _response(problem_of(error))
+    response = _response(problem_of(error))
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        answer.headers["Retry-After"] = str(_RETRY_SECONDS.get(type(error), _RETRY_LATER_SECONDS))
-    return answer
+        response.headers["Retry-After"] = str(_RETRY_SECONDS.get(type(error), _RETRY_LATER_SECONDS))
+    return response
 
 
 async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
@@ -92,49 +92,49 @@ async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type above
     status = HTTPStatus(error.status_code)
-    answer = problem(status, error.detail, code=status.name.lower())
-    answer.headers.update(error.headers or {})
-    return answer
+    response = problem_response(status, error.detail, code=status.name.lower())
+    response.headers.update(error.headers or {})
+    return response
 
 
-def bug(request: Request, error: Exception) -> JSONResponse:
-    """Log an error that nobody foresaw, and word the answer, which says nothing of it."""
+def internal_error(request: Request, error: Exception) -> JSONResponse:
+    """Log an unexpected error and build the response, which does not reveal it."""
     logger.error("%s %s: unexpected error", request.method, request.url.path, exc_info=error)
-    return problem(
+    return problem_response(
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "The server failed in a way that it should not.",
+        "The server failed unexpectedly.",
         code="internal_error",
-        hint="Please report it with the request id; the log has the details.",
+        hint="Please report this with the request id; the log has the details.",
     )
 
 
 def problem_of(error: MarketlensError) -> Problem:
-    """Put a domain error into the words of the API."""
+    """Convert a domain error."""
     errors = [{"field": "photo", "message": error.reason}] if isinstance(error, PhotoUnusable) else []
     return _problem(_status(error), error.message, code=error.code, hint=error.hint, errors=errors)
 
 
-def invalid_request(found: Sequence[Mapping[str, Any]]) -> Problem:
-    """Say which fields are wrong; `found` is as pydantic lists it."""
-    # Not the values: an upload's bytes would come back as well.
+def invalid_request(validation_errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """Name the invalid fields. `validation_errors` is pydantic's list."""
+    # Without the values: they would include an upload's bytes.
     errors = [
         {
             "field": ".".join(str(part) for part in item["loc"]) or "body",
             "message": item["msg"].removeprefix("Value error, "),
         }
-        for item in found
+        for item in validation_errors
     ]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
     return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, code="invalid_request", errors=errors)
 
 
 def is_callers_fault(error: MarketlensError) -> bool:
-    """Whether another request would be answered where this one was not."""
+    """Whether the request is at fault, so that another request may succeed."""
     return _status(error) < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def problem(status: HTTPStatus, detail: str, *, code: str, hint: str = "") -> JSONResponse:
-    """Build the answer."""
+def problem_response(status: HTTPStatus, detail: str, *, code: str, hint: str = "") -> JSONResponse:
+    """Build a problem+json response."""
     return _response(_problem(status, detail, code=code, hint=hint))
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, where FastAPI needs to be told: bodies of two media types, and errors."""
+"""The parts of the OpenAPI document that FastAPI cannot derive: bodies with two media types, and errors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from pydantic.json_schema import models_json_schema
 from search_api import schemas
 
 PHOTO, REQUEST = "photo", "request"
-"""Parts of a multipart body: photos as files, and the JSON."""
+"""Names of the parts of a multipart body: the photo files, and the JSON."""
 
 _COMPONENT = "#/components/schemas/{model}"
-# What routes read by themselves, and what errors are told in: FastAPI sees neither.
+# FastAPI sees neither the bodies that routes parse themselves nor the errors.
 _MODELS = (
     schemas.SearchRequest,
     schemas.BatchRequest,
@@ -26,7 +26,7 @@ _MODELS = (
 
 
 def body_schema(model: type[BaseModel], examples: Mapping[str, Any], part: str = REQUEST) -> dict[str, Any]:
-    """Describe a body that is JSON, or a form of photos and that JSON in `part`."""
+    """Describe a body: JSON, or a multipart form with photos and the same JSON in `part`."""
     message = {"$ref": _COMPONENT.format(model=model.__name__)}
     photo = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF or BMP."}
     form = {
@@ -35,27 +35,30 @@ def body_schema(model: type[BaseModel], examples: Mapping[str, Any], part: str =
         "additionalProperties": False,
     }
     content = {
-        "application/json": {"schema": message, "examples": {name: {"value": one} for name, one in examples.items()}},
+        "application/json": {
+            "schema": message,
+            "examples": {name: {"value": value} for name, value in examples.items()},
+        },
         "multipart/form-data": {"schema": form, "encoding": {part: {"contentType": "application/json"}}},
     }
     return {"requestBody": {"required": True, "content": content}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Error answers of a route: these, and those that every route may give."""
+    """Describe the errors of a route: these statuses, and those that any route may return."""
     schema = {"$ref": _COMPONENT.format(model=schemas.Problem.__name__)}
-    described = {"description": "Error", "content": {"application/problem+json": {"schema": schema}}}
-    return dict.fromkeys((*statuses, 401, 403, 422, 429, 503), described)
+    response = {"description": "Error", "content": {"application/problem+json": {"schema": schema}}}
+    return dict.fromkeys((*statuses, 401, 403, 422, 429, 503), response)
 
 
-def complete(app: FastAPI) -> None:
-    """Have the document hold what `body` and `problems` refer to."""
+def add_schemas(app: FastAPI) -> None:
+    """Add the schemas that `body_schema` and `problems` refer to."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
-        _, schema = models_json_schema([(one, "validation") for one in _MODELS], ref_template=_COMPONENT)
+        _, schema = models_json_schema([(model, "validation") for model in _MODELS], ref_template=_COMPONENT)
         document["components"]["schemas"] = schema["$defs"] | document["components"]["schemas"]
         return document
 
-    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation has it
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documentation recommends this

@@ -1,1 +1,1 @@
-"""API keys and signed photo addresses."""
+"""API keys and signed photo URLs."""

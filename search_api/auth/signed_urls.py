@@ -1,4 +1,4 @@
-"""Addresses of photos that a browser can load: an <img> tag sends no key, so the address carries a signature."""
+"""Photo URLs that a browser can load: an <img> tag sends no key, so the URL carries a signature."""
 
 import hashlib
 import time
@@ -9,25 +9,25 @@ from itsdangerous import BadSignature, TimestampSigner
 
 from search_api.auth.api_keys import KeyRing
 
-# Addresses made within an hour are alike, so that browsers find the photo in their cache.
-_SAME_SECONDS = 3600
+# URLs signed within the same hour are equal, so that browsers find the photo in their cache.
+_PERIOD_SECONDS = 3600
 
 
 class _HourSigner(TimestampSigner):
     def get_timestamp(self) -> int:
-        """Seconds, as of the hour's beginning."""
-        return int(time.time()) // _SAME_SECONDS * _SAME_SECONDS
+        """Return the Unix time of the start of the hour."""
+        return int(time.time()) // _PERIOD_SECONDS * _PERIOD_SECONDS
 
 
 class PhotoUrls:
-    """Makes and checks them. `seconds`: how long they hold, to the hour."""
+    """Signs and verifies photo URLs. They expire after `seconds`, rounded to the hour."""
 
     def __init__(self, ring: KeyRing, seconds: int) -> None:
         self._ring = ring
         self._seconds = seconds
 
     def url(self, photo_id: str) -> str:
-        """Path on this API, signed when keys are needed."""
+        """Return the path on this API, signed if the service requires keys."""
         path = f"/v1/photos/{quote(photo_id, safe='')}/image"
         if not self._ring.required:
             return path
@@ -35,19 +35,19 @@ class PhotoUrls:
         return f"{path}?signature={signed[len(photo_id) + 1 :]}"
 
     def period(self) -> tuple[str, int]:
-        """What stays the same for as long as `url` gives the same addresses."""
+        """Return a value that changes whenever `url` starts to return different URLs."""
         if not self._ring.required:
             return "", 0
-        return self._ring.secret, int(time.time()) // _SAME_SECONDS
+        return self._ring.secret, int(time.time()) // _PERIOD_SECONDS
 
-    def holds(self, photo_id: str, signature: str) -> bool:
-        """Whether this signature was made for this photo, and not too long ago."""
+    def is_valid(self, photo_id: str, signature: str) -> bool:
+        """Whether this signature belongs to this photo and has not expired."""
         try:
             signed = f"{photo_id}.{signature}".encode(errors="surrogatepass")
             value = _signer(self._ring.secret).unsign(signed, self._seconds)
         except BadSignature:
             return False
-        # Part of the id may have come in the signature: it was made for a photo of another id then.
+        # The signature may contain part of an id: then it belongs to a photo with another id.
         return value == photo_id.encode(errors="surrogatepass")
 
 

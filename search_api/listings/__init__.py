@@ -1,1 +1,1 @@
-"""Changes of single listings, and the photos that come with them."""
+"""Changes to single listings, and the files of their uploaded photos."""

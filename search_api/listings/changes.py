@@ -1,6 +1,7 @@
-"""One listing put or removed. A photo's file comes before its record and goes after it: no stored photo lacks its file.
+"""Writes and removes single listings.
 
-What is there is looked at while nobody else makes a change: what was seen before may be gone by the time of writing.
+A photo's file is saved before its record is written and deleted after the record is removed, so that no stored photo
+lacks its file. The current state is read under the lock of the change, because it may be outdated otherwise.
 """
 
 import asyncio
@@ -23,128 +24,133 @@ from search_api.schemas import PutListing, PutPhoto
 from search_api.serving.live_catalogue import Live
 from search_api.serving.photos import from_base64
 
-_AT_ONCE = 4
+_PARALLEL_PHOTOS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Cleaned:
+class _CleanedPhoto:
     photo_id: str
     data: bytes
     pixels: Pixels
 
 
 async def put_listing(
-    live: Live, listing_id: str, wanted: PutListing, uploads: Sequence[bytes], folder: PhotoStore
+    live: Live, listing_id: str, request: PutListing, uploads: Sequence[bytes], photo_store: PhotoStore
 ) -> tuple[list[StoredPhoto], bool]:
-    """Write a listing as it is wanted; returns its photos, and whether it is new.
+    """Create or replace a listing. Return its photos, and whether it is new.
 
-    Raises InvalidQuery, PhotoUnusable, ListingConflict, OutputFailed, and what writing raises.
+    Raises InvalidQuery, PhotoUnusable, ListingConflict, OutputFailed, and the errors of writing.
     """
-    _check(listing_id, wanted, len(uploads))
-    cleaned = await _clean(wanted, uploads, live)
-    pixels = [one.pixels for one in cleaned]
+    _check(listing_id, request, len(uploads))
+    cleaned = await _clean(request, uploads, live)
+    pixels = [photo.pixels for photo in cleaned]
     embedded = await live.stages.embed.run(np.stack(pixels)) if pixels else np.empty((0, live.embedder.dim), np.float32)
-    return await live.stages.store.run(lambda: _write(listing_id, wanted, cleaned, embedded, live, folder))
+    return await live.stages.store.run(lambda: _write(listing_id, request, cleaned, embedded, live, photo_store))
 
 
-async def remove_listing(live: Live, listing_id: str, folder: PhotoStore) -> int:
-    """Take a listing out of the catalogue; returns how many photos it had. Raises NotFound and what writing raises."""
+async def remove_listing(live: Live, listing_id: str, photo_store: PhotoStore) -> int:
+    """Remove a listing. Return how many photos it had. Raises NotFound and the errors of writing."""
 
     def remove() -> int:
         with live.photos.writer.change_listing(listing_id) as change:
             if not change.before:
                 raise NotFound(f"There is no listing {listing_id!r}.")
             change.remove()
-            folder.drop(change.before)
+            photo_store.delete(change.before)
             return len(change.before)
 
     return await live.stages.store.run(remove)
 
 
-def _check(listing_id: str, wanted: PutListing, uploads: int) -> None:
-    for identity in (listing_id, *(photo.photo_id for photo in wanted.photos)):
+def _check(listing_id: str, request: PutListing, uploads: int) -> None:
+    for identity in (listing_id, *(photo.photo_id for photo in request.photos)):
         if problem := id_problem(identity):
-            raise InvalidQuery(f"This cannot be an id: {problem[1]}.")
-    named = [photo.upload for photo in wanted.photos if photo.upload is not None]
-    if sorted(named) != list(range(uploads)):
+            raise InvalidQuery(f"This is not a valid id: {problem[1]}.")
+    indexes = [photo.upload for photo in request.photos if photo.upload is not None]
+    if sorted(indexes) != list(range(uploads)):
         raise InvalidQuery(
-            f"{uploads} photos were uploaded, and the fields `upload` name {sorted(named)}.",
-            hint="Each uploaded photo, counted from 0, belongs to exactly one photo_id.",
+            f"{uploads} photos were uploaded, but the fields `upload` name {sorted(indexes)}.",
+            hint="Assign each uploaded photo, counted from 0, to exactly one photo_id.",
         )
 
 
-def _check_new(listing_id: str, wanted: PutListing, before: Container[str], live: Live) -> None:
-    """Whether photos that the listing does not have can become its own. Raises ListingConflict, InvalidQuery."""
-    new = [photo for photo in wanted.photos if photo.photo_id not in before]
+def _check_new(listing_id: str, request: PutListing, before: Container[str], live: Live) -> None:
+    """Check that the photos new to the listing can be added to it. Raises ListingConflict, InvalidQuery."""
+    new = [photo for photo in request.photos if photo.photo_id not in before]
     for photo_id, stored in live.photos.reader.stored([photo.photo_id for photo in new], strong=True).items():
         if (owner := stored.photo.listing.listing_id) != listing_id:
             raise ListingConflict(f"The photo {photo_id!r} belongs to the listing {owner!r}.")
     for photo in new:
         if not _is_sent(photo):
             raise InvalidQuery(
-                f"The photo {photo.photo_id!r} is not stored, and did not come along.",
-                hint="Send it: as a file with `upload`, or as `photo_base64`.",
+                f"The photo {photo.photo_id!r} is not stored and was not sent.",
+                hint="Send it as a file with `upload`, or as `photo_base64`.",
             )
 
 
-async def _clean(wanted: PutListing, uploads: Sequence[bytes], live: Live) -> list[_Cleaned]:
-    room = asyncio.Semaphore(_AT_ONCE)
+async def _clean(request: PutListing, uploads: Sequence[bytes], live: Live) -> list[_CleanedPhoto]:
+    slots = asyncio.Semaphore(_PARALLEL_PHOTOS)
 
-    def work(photo: PutPhoto) -> _Cleaned:
+    def work(photo: PutPhoto) -> _CleanedPhoto:
         sent = uploads[photo.upload] if photo.upload is not None else from_base64(photo.photo_base64 or "")
         data = clean(sent)
-        # What is embedded is what is kept: made anew from its file, the embedding is the same.
-        return _Cleaned(photo.photo_id, data, live.embedder.preprocess(open_photo(data)))
+        # Embed the stored JPEG, so that embedding its file again gives the same embedding.
+        return _CleanedPhoto(photo.photo_id, data, live.embedder.preprocess(open_photo(data)))
 
-    async def one(photo: PutPhoto) -> _Cleaned:
-        async with room:
+    async def clean_photo(photo: PutPhoto) -> _CleanedPhoto:
+        async with slots:
             return await live.stages.decode.run(lambda: work(photo))
 
-    return await asyncio.gather(*(one(photo) for photo in wanted.photos if _is_sent(photo)))
+    return await asyncio.gather(*(clean_photo(photo) for photo in request.photos if _is_sent(photo)))
 
 
 def _write(
     listing_id: str,
-    wanted: PutListing,
-    cleaned: Sequence[_Cleaned],
+    request: PutListing,
+    cleaned: Sequence[_CleanedPhoto],
     embedded: Embeddings,
     live: Live,
-    folder: PhotoStore,
+    photo_store: PhotoStore,
 ) -> tuple[list[StoredPhoto], bool]:
-    listing = _listing(listing_id, wanted)
-    same = [photo.photo_id for photo in wanted.photos if not _is_sent(photo)]
+    listing = _listing(listing_id, request)
+    unchanged = [photo.photo_id for photo in request.photos if not _is_sent(photo)]
     with live.photos.writer.change_listing(listing_id) as change:
         before = {stored.photo.photo_id: stored for stored in change.before}
-        _check_new(listing_id, wanted, before, live)
-        new = [_keep(one, listing, folder) for one in cleaned]
-        photos = [replace(before[one], photo=replace(before[one].photo, listing=listing)) for one in same] + new
+        _check_new(listing_id, request, before, live)
+        new = [_save(photo, listing, photo_store) for photo in cleaned]
+        kept = [
+            replace(before[photo_id], photo=replace(before[photo_id].photo, listing=listing)) for photo_id in unchanged
+        ]
+        photos = kept + new
         try:
-            vectors = np.concatenate([live.photos.reader.embeddings(same, strong=True), embedded]) if same else embedded
+            vectors = embedded
+            if unchanged:
+                vectors = np.concatenate([live.photos.reader.embeddings(unchanged, strong=True), embedded])
             written = change.write(photos, vectors)
         except BaseException:
-            folder.drop(stored for stored in new if stored.photo.uri not in _uris(before.values()))
+            photo_store.delete(stored for stored in new if stored.photo.uri not in _uris(before.values()))
             raise
-        folder.drop(stored for stored in before.values() if stored.photo.uri not in _uris(photos))
+        photo_store.delete(stored for stored in before.values() if stored.photo.uri not in _uris(photos))
     return sorted(written, key=lambda stored: stored.photo.photo_id), not before
 
 
-def _listing(listing_id: str, wanted: PutListing) -> Listing:
+def _listing(listing_id: str, request: PutListing) -> Listing:
     return Listing(
         listing_id,
-        make_quotable(wanted.title),
-        make_quotable(wanted.category),
-        make_quotable(wanted.subcategory),
-        wanted.price,
-        wanted.currency,
-        make_quotable(wanted.location),
-        None if wanted.listed_at is None else as_seconds(wanted.listed_at),
+        make_quotable(request.title),
+        make_quotable(request.category),
+        make_quotable(request.subcategory),
+        request.price,
+        request.currency,
+        make_quotable(request.location),
+        None if request.listed_at is None else as_seconds(request.listed_at),
     )
 
 
-def _keep(one: _Cleaned, listing: Listing, folder: PhotoStore) -> StoredPhoto:
-    path = str(folder.keep(one.photo_id, one.data))
-    sha256 = hashlib.sha256(one.data).hexdigest()
-    return StoredPhoto(Photo(one.photo_id, listing, path), sha256, int(time.time()), source_tag(path))
+def _save(photo: _CleanedPhoto, listing: Listing, photo_store: PhotoStore) -> StoredPhoto:
+    path = str(photo_store.save(photo.photo_id, photo.data))
+    sha256 = hashlib.sha256(photo.data).hexdigest()
+    return StoredPhoto(Photo(photo.photo_id, listing, path), sha256, int(time.time()), source_tag(path))
 
 
 def _is_sent(photo: PutPhoto) -> bool:

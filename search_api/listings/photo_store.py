@@ -1,4 +1,4 @@
-"""Photos that come with a listing: cleaned, and kept in a folder. See docs/decisions/0026."""
+"""Cleans photos uploaded with a listing and stores them in a folder. See docs/decisions/0026."""
 
 import hashlib
 import io
@@ -18,9 +18,9 @@ _WRITABLE = "Is there room, and is the folder of MARKETLENS_API__PHOTOS writable
 
 
 def clean(data: bytes) -> bytes:
-    """Any photo -> JPEG, upright, at most 2,048 pixels a side, with nothing but its pixels. Raises PhotoUnusable.
+    """Convert any photo to an upright JPEG of at most 2,048 pixels a side, without metadata. Raises PhotoUnusable.
 
-    No EXIF, so no place and no name of whoever took it; no trailing bytes, so nothing but a photo is kept.
+    Without EXIF it does not reveal where or by whom it was taken; without trailing bytes it holds nothing but a photo.
     """
     image = open_photo(data, LONGEST_SIDE)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
@@ -31,13 +31,13 @@ def clean(data: bytes) -> bytes:
 
 
 class PhotoStore:
-    """The folder. A file belongs to one photo: its name is made of the photo's id and its content."""
+    """The folder of uploaded photos. A file belongs to one photo: its name is a hash of the photo's id and content."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
 
-    def keep(self, photo_id: str, data: bytes) -> Path:
-        """Write a photo, whole or not at all. Raises OutputFailed."""
+    def save(self, photo_id: str, data: bytes) -> Path:
+        """Write a photo atomically. Raises OutputFailed."""
         name = f"{_hash(photo_id.encode())}-{_hash(data)}.jpg"
         path = self._folder / name[:2] / name
         try:
@@ -45,11 +45,11 @@ class PhotoStore:
             with replace_file(path) as draft:
                 draft.write_bytes(data)
         except OSError as error:
-            raise OutputFailed(f"The photo {photo_id!r} could not be kept: {error}", hint=_WRITABLE) from error
+            raise OutputFailed(f"The photo {photo_id!r} could not be saved: {error}", hint=_WRITABLE) from error
         return path
 
-    def drop(self, photos: Iterable[StoredPhoto]) -> None:
-        """Delete files of photos that are kept here; those of an export stay where they are. Raises OutputFailed."""
+    def delete(self, photos: Iterable[StoredPhoto]) -> None:
+        """Delete the files of those photos that are stored here; files of an export stay. Raises OutputFailed."""
         failure: OSError | None = None
         for stored in photos:
             path = Path(stored.photo.uri)
@@ -60,7 +60,7 @@ class PhotoStore:
                     failure = error
         if failure:
             raise OutputFailed(
-                f"The catalogue is changed, but a photo's file stays: {failure}", hint=_WRITABLE
+                f"The catalogue was changed, but a photo file could not be deleted: {failure}", hint=_WRITABLE
             ) from failure
 
 

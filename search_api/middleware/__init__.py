@@ -1,1 +1,1 @@
-"""What every request passes: limits, authentication, the request log."""
+"""The middleware of every request: limits, authentication, the request log."""

@@ -1,4 +1,4 @@
-"""Requests as they come in: so many bytes, in so much time; and the work ends when its client has left."""
+"""Limits on a request: its size and the time it may take to arrive. Cancels the work if the client disconnects."""
 
 import asyncio
 
@@ -8,56 +8,56 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search_api.telemetry.metrics import Metrics
 
-# Names of parts, fields and boundaries beside the photos.
+# Part names, fields and boundaries, in addition to the photos.
 _FORM_OVERHEAD = 100_000
 
 
 class ClientLeft(Exception):
-    """Nobody waits for the answer any more."""
+    """The client disconnected before the response."""
 
 
 class RequestLimits:
-    """ASGI middleware. The innermost: what it raises becomes an answer as any other error of a route does."""
+    """ASGI middleware. It must be the innermost one, so that its errors become responses like those of a route."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, seconds: float, metrics: Metrics) -> None:
-        """A body may have `max_bytes` and a little for its form, and take `seconds` to come."""
+        """Allow a body of `max_bytes` plus the overhead of a form, arriving within `seconds`."""
         self._app = app
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Raises ClientLeft."""
+        """Handle one request. Raises ClientLeft."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - servers run each request in a task
-        # One message ahead of the route, so that a large body is not taken before it is asked for.
+        # Only one message ahead of the route, so that a large body is not received before the route reads it.
         messages: asyncio.Queue[Message] = asyncio.Queue(1)
-        answered = left = False
+        responded = client_left = False
 
         async def listen() -> None:
-            nonlocal left
-            gone = False
-            while not gone:
+            nonlocal client_left
+            disconnected = False
+            while not disconnected:
                 message = await receive()
-                gone = message["type"] == "http.disconnect"
-                if gone and not answered:
-                    left = True
+                disconnected = message["type"] == "http.disconnect"
+                if disconnected and not responded:
+                    client_left = True
                     task.cancel()
                 await messages.put(message)
 
-        async def send_noted(message: Message) -> None:
-            nonlocal answered
-            answered = True
+        async def send_and_note(message: Message) -> None:
+            nonlocal responded
+            responded = True
             await send(message)
 
         listener = asyncio.create_task(listen())
         try:
-            await self._app(scope, self._limited(scope, messages), send_noted)
+            await self._app(scope, self._limited(scope, messages), send_and_note)
         except asyncio.CancelledError:
-            if not left:
+            if not client_left:
                 raise
             task.uncancel()
             raise ClientLeft from None
@@ -73,12 +73,12 @@ class RequestLimits:
             nonlocal received, complete
             self._check(int(declared) if declared.isdecimal() else 0)
             try:
-                # Once the body is there, this waits for the client to leave.
+                # Once the body is complete, this waits for the client to disconnect.
                 async with asyncio.timeout_at(None if complete else deadline):
                     message = await messages.get()
             except TimeoutError:
                 raise self._refusal(
-                    408, "body_too_slow", f"The body did not come within {self._seconds:g} s."
+                    408, "body_too_slow", f"The body did not arrive within {self._seconds:g} s."
                 ) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
@@ -90,10 +90,10 @@ class RequestLimits:
     def _check(self, length: int) -> None:
         if length > self._max_bytes + _FORM_OVERHEAD:
             raise self._refusal(
-                413, "body_too_large", f"The body has {length:,} bytes or more; at most {self._max_bytes:,} are taken."
+                413, "body_too_large", f"The body has {length:,} bytes or more; the limit is {self._max_bytes:,}."
             )
 
     def _refusal(self, status: int, reason: str, detail: str) -> HTTPException:
         self._metrics.rejected.labels(reason).inc()
-        # The rest of the body is not read, so this connection can carry no other request.
+        # The rest of the body is not read, so this connection cannot carry another request.
         return HTTPException(status, detail, {"Connection": "close"})

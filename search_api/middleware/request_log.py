@@ -1,4 +1,4 @@
-"""One log line, one set of figures and one span for every request; and an answer where a bug left none."""
+"""Writes a log line, metrics and a trace span for every request, and responds with 500 after an unexpected error."""
 
 import time
 
@@ -6,13 +6,13 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search_api.errors import bug
+from search_api.errors import internal_error
 from search_api.middleware.request_limits import ClientLeft
 from search_api.telemetry import timing
 from search_api.telemetry.metrics import Metrics
 from search_api.telemetry.tracing import Tracing
 
-# As nginx has it: the client closed the connection before the answer.
+# As in nginx: the client closed the connection before the response.
 CLIENT_LEFT = 499
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -20,7 +20,7 @@ logger = structlog.stdlib.get_logger("marketlens.request")
 
 
 class RequestLog:
-    """ASGI middleware. Routes are named by their templates: ids, queries and signatures stay out of logs and labels."""
+    """ASGI middleware. Uses route templates, so that ids, queries and signatures stay out of logs and labels."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
@@ -28,32 +28,32 @@ class RequestLog:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = timing.begin()
+        request = timing.start_request()
         status = 0
 
-        async def send_noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
             await send(message)
 
-        with self._tracing.request(scope) as describe:
+        with self._tracing.request(scope) as set_route_and_status:
             try:
-                await self._app(scope, receive, send_noted)
+                await self._app(scope, receive, send_and_note)
             except ClientLeft:
                 status = CLIENT_LEFT
             except Exception as error:
                 if status:
-                    raise  # half an answer is sent: the server closes the connection
-                await bug(Request(scope), error)(scope, receive, send_noted)
-            describe(_route(scope), status)
-        self._note(scope, status, request)
+                    raise  # part of the response is sent: the server closes the connection
+                await internal_error(Request(scope), error)(scope, receive, send_and_note)
+            set_route_and_status(_route(scope), status)
+        self._record(scope, status, request)
 
-    def _note(self, scope: Scope, status: int, request: timing.RequestTime) -> None:
+    def _record(self, scope: Scope, status: int, request: timing.RequestTime) -> None:
         seconds = time.perf_counter() - request.started
         method, route = scope["method"], _route(scope)
         self._metrics.requests.labels(method if method in _METHODS else "other", route, status).inc()
@@ -73,5 +73,5 @@ class RequestLog:
 
 
 def _route(scope: Scope) -> str:
-    # Whatever was asked for that is not there shares one name: an attacker could make a label of each.
+    # All unknown paths share one name: otherwise an attacker could create a label with each request.
     return str(getattr(scope.get("route"), "path", "unknown"))

@@ -1,1 +1,1 @@
-"""What staff review: open questions, the latest insights, the map."""
+"""The data that staff review: open questions, the latest insights, the map."""

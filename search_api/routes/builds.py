@@ -1,4 +1,4 @@
-"""Builds of the catalogue: shown, promoted, rolled back. Made and dropped by the command line alone."""
+"""Lists, promotes and rolls back builds of the catalogue. Only the command line creates and drops them."""
 
 from fastapi import APIRouter, Depends
 
@@ -23,22 +23,22 @@ _PARAMETERS: dict[IndexType, tuple[str, ...]] = {
 
 @router.get("/builds", responses=problems())
 def builds(catalogue: CatalogueDep) -> BuildsResponse:
-    """Every build, newest first: which is live, and where a rollback would go."""
+    """List all builds, newest first, with the live one and the one that a rollback makes live."""
     return _builds(catalogue)
 
 
 @router.post("/builds/rollback", responses=problems(404, 409))
 def rollback(catalogue: CatalogueDep) -> BuildsResponse:
-    """Make the build live that was so before, in one step. What was ingested since is not in it."""
+    """Make the previous build live again, atomically. It lacks what was ingested after the promotion."""
     catalogue.photos.builds.rollback()
     return _builds(catalogue)
 
 
 @router.post("/builds/{name}/promote", responses=problems(404, 409))
 def promote(name: str, catalogue: CatalogueDep) -> BuildsResponse:
-    """Make a build the live one, in one step. Refused unless it is complete and holds the live one's photos.
+    """Make a build live, atomically. Refused unless it is complete and holds the photos of the live build.
 
-    The service answers from it once its model is loaded: `pending` says what keeps it.
+    The service uses it once its model is loaded; until then `pending` says what is missing.
     """
     promotion.promote(catalogue.photos, catalogue.photos.builds.find(name))
     return _builds(catalogue)
@@ -48,7 +48,7 @@ def _builds(catalogue: LiveCatalogue) -> BuildsResponse:
     photos = catalogue.photos
     live = photos.builds.live()
 
-    def shown(info: CollectionInfo) -> Build:
+    def describe(info: CollectionInfo) -> Build:
         is_live = info.name == live.name
         return Build(
             name=info.name,
@@ -57,7 +57,7 @@ def _builds(catalogue: LiveCatalogue) -> BuildsResponse:
             model=info.model,
             index=info.index.model_dump(include={"type", *_PARAMETERS[info.index.type]}),
             state=info.state,
-            # Counting would load the others into Milvus' memory.
+            # Counting would load the other builds into Milvus' memory.
             photos=photos.at(info).reader.count() if is_live else photos.builds.rows(info.name),
             is_live=is_live,
             is_previous=info.name == live.previous,
@@ -65,6 +65,6 @@ def _builds(catalogue: LiveCatalogue) -> BuildsResponse:
 
     return BuildsResponse(
         alias=photos.builds.alias,
-        builds=[shown(info) for info in photos.builds.all()],
+        builds=[describe(info) for info in photos.builds.all()],
         pending=catalogue.pending or None,
     )

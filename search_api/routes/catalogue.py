@@ -1,4 +1,4 @@
-"""The catalogue as a whole, and its photos."""
+"""Categories and photos of the catalogue."""
 
 import io
 from functools import partial
@@ -14,13 +14,13 @@ from search_api.schemas import CategoriesResponse, CategoryCount
 from search_api.serving.photos import gone, read_stored
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("read"))])
-# On its own: an <img> tag sends no key, so an address that was signed is let pass as well.
-pictures = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs_photo)])
+# A router of its own: an <img> tag sends no key, so a signed URL is accepted as well.
+image_router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs_photo)])
 
 
 @router.get("/categories", responses=problems())
 def categories(live: LiveDep) -> CategoriesResponse:
-    """Every root category with its counts, largest first; at most half a minute old."""
+    """List all root categories with their counts, largest first. The counts are at most half a minute old."""
     sizes = [
         CategoryCount(category=size.category, listings=size.listings, photos=size.photos)
         for size in live.overview.categories()
@@ -28,7 +28,7 @@ def categories(live: LiveDep) -> CategoriesResponse:
     return CategoriesResponse(categories=sizes)
 
 
-@pictures.get(
+@image_router.get(
     "/photos/{photo_id:path}/image",
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, **problems(404)},
@@ -36,7 +36,7 @@ def categories(live: LiveDep) -> CategoriesResponse:
 async def image(
     request: Request, photo_id: str, live: LiveDep, size: Annotated[int, Query(ge=32, le=1024)] = 512
 ) -> Response:
-    """Show the photo as a JPEG, upright, its longer side at most `size` pixels, without the original's metadata."""
+    """Return a photo as an upright JPEG, its longer side at most `size` pixels, without the original's metadata."""
     stages = live.stages
     stored = await stages.store.run(partial(live.photos.reader.photo, photo_id))
     headers = {"Cache-Control": "private, max-age=3600", "ETag": f'"{stored.sha256}-{size}"'}
@@ -44,13 +44,13 @@ async def image(
         return Response(status_code=304, headers=headers)
     data = await stages.photos.run(partial(read_stored, stored))
     try:
-        shown = await stages.decode.run(partial(_small, data, size))
+        thumbnail = await stages.decode.run(partial(_thumbnail, data, size))
     except PhotoUnusable as error:
         raise gone(photo_id) from error
-    return Response(shown, media_type="image/jpeg", headers=headers)
+    return Response(thumbnail, media_type="image/jpeg", headers=headers)
 
 
-def _small(data: bytes, size: int) -> bytes:
+def _thumbnail(data: bytes, size: int) -> bytes:
     picture = open_photo(data, decode_side=size)
     picture.thumbnail((size, size))
     buffer = io.BytesIO()

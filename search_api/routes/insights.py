@@ -1,4 +1,4 @@
-"""What `marketlens insights` found: the collection as a whole, its map, and what seems wrong in it."""
+"""Results of `marketlens insights`: statistics of the collection, its map, suspected errors."""
 
 from typing import Annotated
 
@@ -28,14 +28,16 @@ MAX_MAP_PHOTOS = 50_000
 _CATEGORY_CHARACTERS = 1_000
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="From the page before: `next_after`.")]
-Category = Annotated[str | None, Query(max_length=_CATEGORY_CHARACTERS, description="Of the seller.")]
-Skipped = Annotated[bool, Query(description="What was skipped as well.")]
+After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="`next_after` of the previous page.")]
+Category = Annotated[
+    str | None, Query(max_length=_CATEGORY_CHARACTERS, description="The category that the seller chose.")
+]
+Skipped = Annotated[bool, Query(description="Include skipped questions.")]
 
 
 @router.get("/insights", responses=problems(404))
 def insights(live: LiveDep, tables: InsightsDep) -> InsightsResponse:
-    """The collection as a whole: sizes, words and places of categories and clusters, and how they overlap."""
+    """Summarise the collection: size, words and map position of categories and clusters, overlap of categories."""
     summary = tables.insights.summary
     return InsightsResponse(
         collection=summary.collection,
@@ -44,8 +46,8 @@ def insights(live: LiveDep, tables: InsightsDep) -> InsightsResponse:
         photos=summary.photos,
         mapped_photos=summary.mapped_photos,
         is_stale=live.photos.notes.changed_at() != summary.changed_at,
-        categories=[CategoryInsight.model_validate(one.model_dump()) for one in summary.categories],
-        clusters=[ClusterLabel.model_validate(one.model_dump()) for one in summary.clusters],
+        categories=[CategoryInsight.model_validate(category.model_dump()) for category in summary.categories],
+        clusters=[ClusterLabel.model_validate(cluster.model_dump()) for cluster in summary.clusters],
         overlap=summary.overlap,
         distances=summary.distances,
         suggestions=summary.suggestions,
@@ -60,7 +62,7 @@ def photo_map(
     maps: MapsDep,
     limit: Annotated[int, Query(ge=1, le=MAX_MAP_PHOTOS)] = MAX_MAP_PHOTOS,
 ) -> Response:
-    """2-D map of the photos, column by column: 50,000 are 15 MB, or 5 where `Accept-Encoding` says gzip."""
+    """Return the 2-D map of the photos, column by column. 50,000 photos are 15 MB, or 5 MB with gzip."""
     rendered = maps.render(tables.insights, limit)
     headers = {"Cache-Control": "private, no-cache", "ETag": rendered.tag, "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == rendered.tag:
@@ -72,10 +74,10 @@ def photo_map(
 
 @router.get("/insights/confusion", responses=problems(404))
 def confusion(tables: InsightsDep) -> ConfusionResponse:
-    """Photos by the seller's category and the model's."""
+    """Count photos by the seller's category and the model's."""
     summary = tables.insights.summary
     return ConfusionResponse(
-        categories=[one.category for one in summary.categories],
+        categories=[category.category for category in summary.categories],
         predicted_categories=summary.predicted_categories,
         counts=summary.confusion,
         trained_on=summary.trained_on,
@@ -88,17 +90,21 @@ def photos(
     tables: InsightsDep,
     photo_url: PhotoUrlDep,
     category: Category = None,
-    predicted: Annotated[str | None, Query(max_length=_CATEGORY_CHARACTERS, description="Of the model.")] = None,
-    outliers: Annotated[bool, Query(description="The least typical of their category first, with a score.")] = False,
+    predicted: Annotated[
+        str | None, Query(max_length=_CATEGORY_CHARACTERS, description="The category that the model predicted.")
+    ] = None,
+    outliers: Annotated[
+        bool, Query(description="Sort by how untypical photos are of their category, and return that score.")
+    ] = False,
     after: After = None,
     limit: Limit = 50,
 ) -> PhotosResponse:
-    """Photos of a category, of a cell of the confusion matrix, or outliers. Those that are gone are left out."""
-    chosen = tables.insights.select(category=category, predicted=predicted, outliers=outliers)
-    begin = 0 if after is None else after
-    rows = chosen.slice(begin, limit).to_pylist()
-    now = live.photos.reader.stored([row["photo_id"] for row in rows])
-    shown = [
+    """List photos of a category or of a cell of the confusion matrix, or outliers. Removed photos are omitted."""
+    table = tables.insights.select(category=category, predicted=predicted, outliers=outliers)
+    start = 0 if after is None else after
+    rows = table.slice(start, limit).to_pylist()
+    stored_photos = live.photos.reader.stored([row["photo_id"] for row in rows])
+    listed = [
         InsightPhoto(
             **listing_fields(stored.photo.listing),
             photo_id=row["photo_id"],
@@ -108,10 +114,10 @@ def photos(
             score=row["outlier_score"] if outliers else None,
         )
         for row in rows
-        if (stored := now.get(row["photo_id"]))
+        if (stored := stored_photos.get(row["photo_id"]))
     ]
-    end = begin + limit
-    return PhotosResponse(photos=shown, total=chosen.num_rows, next_after=end if end < chosen.num_rows else None)
+    end = start + limit
+    return PhotosResponse(photos=listed, total=table.num_rows, next_after=end if end < table.num_rows else None)
 
 
 @router.get("/insights/suggestions", responses=problems(404))
@@ -126,7 +132,7 @@ def suggestions(
     limit: Limit = 20,
     skipped: Skipped = False,
 ) -> SuggestionsResponse:
-    """Listings whose category is probably wrong and on which nobody has decided, the most certain first."""
+    """List listings whose category is probably wrong and not decided yet, the most certain first."""
     page = open_suggestions(
         tables,
         live.photos,
@@ -138,7 +144,7 @@ def suggestions(
         limit=limit,
         skipped=skipped,
     )
-    return SuggestionsResponse(suggestions=page.shown, remaining=page.remaining, next_after=page.next_after)
+    return SuggestionsResponse(suggestions=page.items, remaining=page.remaining, next_after=page.next_after)
 
 
 @router.get("/insights/duplicates", responses=problems(404))
@@ -152,7 +158,7 @@ def duplicates(
     limit: Limit = 20,
     skipped: Skipped = False,
 ) -> DuplicatesResponse:
-    """Groups of listings that show the same and on which nobody has decided."""
+    """List groups of listings that probably show the same item and are not decided yet."""
     page = open_duplicates(
         tables,
         live.photos,
@@ -163,4 +169,4 @@ def duplicates(
         limit=limit,
         skipped=skipped,
     )
-    return DuplicatesResponse(groups=page.shown, remaining=page.remaining, next_after=page.next_after)
+    return DuplicatesResponse(groups=page.items, remaining=page.remaining, next_after=page.next_after)

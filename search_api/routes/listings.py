@@ -1,4 +1,4 @@
-"""One listing: shown, put, removed."""
+"""Returns, replaces and removes single listings."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -16,14 +16,14 @@ from search_api.schemas import ListingPhoto, ListingResponse, PutListing, Remove
 from search_api.search.response import PhotoUrl
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("read"))])
-changes = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("write"))])
+write_router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("write"))])
 
 _PART = "listing"
-_PHOTO = (  # a small one
+_PHOTO = (  # a small PNG
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQMAAAAlPW0iAAAABlBMVEXIeCgoWqBUJAinAAAAFElEQVR42mNgwAD8H5gYGNAQHAAA"
     "HQ0BDKyARHYAAAAASUVORK5CYII="
 )
-_PUT = {
+_EXAMPLES = {
     "a listing with its photo": {
         "title": "Sun loungers",
         "category": "Home & Garden",
@@ -38,14 +38,14 @@ _PUT = {
 
 @router.get("/listings/{listing_id:path}", responses=problems(404))
 def listing(listing_id: str, live: LiveDep, photo_url: PhotoUrlDep) -> ListingResponse:
-    """One listing with all its photos."""
+    """Return one listing with all its photos."""
     return _response(live.photos.reader.listing_photos(listing_id), photo_url)
 
 
-@changes.put(
+@write_router.put(
     "/listings/{listing_id:path}",
     responses={201: {"model": ListingResponse}, **problems(400, 404, 408, 409, 413, 415)},
-    openapi_extra=body_schema(PutListing, _PUT, _PART),
+    openapi_extra=body_schema(PutListing, _EXAMPLES, _PART),
 )
 async def put(
     listing_id: str,
@@ -55,25 +55,25 @@ async def put(
     settings: SettingsDep,
     response: Response,
 ) -> ListingResponse:
-    """Make a listing, or make it as it is said here. Photos that are not named leave it.
+    """Create or replace a listing. Its photos that are not named are removed.
 
-    Multipart: photos as files named `photo`, the rest as JSON in the part `listing`, where `upload` says which file is
-    which photo. A photo is kept as a JPEG without its metadata. Searches see the change within a second.
+    Multipart: photos as files named `photo`, the rest as JSON in the part `listing`, where `upload` assigns a file to
+    each photo. A photo is stored as a JPEG without its metadata. Searches see the change within a second.
     """
-    folder = PhotoStore(settings.photos)
-    photos, is_new = await catalogue.ask(lambda live: put_listing(live, listing_id, body.message, body.uploads, folder))
+    store = PhotoStore(settings.photos)
+    photos, is_new = await catalogue.ask(lambda live: put_listing(live, listing_id, body.message, body.uploads, store))
     response.status_code = 201 if is_new else 200
     return _response(photos, photo_url)
 
 
-@changes.delete("/listings/{listing_id:path}", responses=problems(404, 409))
+@write_router.delete("/listings/{listing_id:path}", responses=problems(404, 409))
 async def remove(listing_id: str, catalogue: CatalogueDep, settings: SettingsDep) -> RemovedResponse:
-    """Take a listing and its photos out of the catalogue. Photos that were put here are deleted."""
+    """Remove a listing and its photos from the catalogue. Photo files uploaded through the API are deleted."""
     count = await catalogue.ask(lambda live: remove_listing(live, listing_id, PhotoStore(settings.photos)))
     return RemovedResponse(listing_id=listing_id, photos=count)
 
 
-def _response(stored: Sequence[StoredPhoto], photo_url: PhotoUrl) -> ListingResponse:
-    ids = [one.photo.photo_id for one in stored]
+def _response(stored_photos: Sequence[StoredPhoto], photo_url: PhotoUrl) -> ListingResponse:
+    ids = [stored.photo.photo_id for stored in stored_photos]
     photos = [ListingPhoto(photo_id=photo_id, photo_url=photo_url(photo_id)) for photo_id in ids]
-    return ListingResponse(**listing_fields(stored[0].photo.listing), photos=photos)
+    return ListingResponse(**listing_fields(stored_photos[0].photo.listing), photos=photos)

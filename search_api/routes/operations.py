@@ -1,9 +1,9 @@
-"""What operators ask: whether the service lives, whether it is ready, who they are to it, and its figures."""
+"""Routes for operators: liveness, readiness, the caller's scope, metrics, activity."""
 
 from fastapi import APIRouter, Depends, Response
 
 from catalog.errors import CollectionMissing
-from search_api.dependencies import ActivityDep, CallerDep, CatalogueDep, MetricsDep, RingDep, needs, no_such_key
+from search_api.dependencies import ActivityDep, CallerDep, CatalogueDep, MetricsDep, RingDep, needs, unauthorized
 from search_api.openapi import problems
 from search_api.schemas import ActivityResponse, Caller, Health
 from search_api.telemetry.activity import SECONDS
@@ -14,23 +14,23 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/livez")
 async def livez() -> Health:
-    """Whether the process answers."""
-    # A coroutine: it waits for none of the threads that others may have taken.
+    """Tell whether the process responds."""
+    # A coroutine, so that it needs none of the threads, which other requests may occupy.
     return Health(status="alive")
 
 
 @router.get("/readyz", responses=problems())
 def readyz(catalogue: CatalogueDep, caller: CallerDep) -> Health:
-    """Whether searches can be answered: the collection is there, by this model, and a real search found something.
+    """Tell whether searches work: the collection exists, matches the model, and a real search found something.
 
-    `pending` says why a build that was promoted does not answer yet, `lost_photos` that the store lost rows. Without a
-    key, where keys are needed, the answer is the status alone.
+    `pending` says why a promoted build is not in use yet; `lost_photos` counts rows that the store lost. Without a
+    valid key, if keys are needed, the response contains only the status.
     """
-    live, found, count, lost = catalogue.answer(
+    live, is_searchable, count, lost = catalogue.answer(
         lambda live: (live, live.photos.reader.probe(), live.photos.reader.count(), live.photos.notes.lost())
     )
-    if not found:
-        raise CollectionMissing("The catalogue is empty.", hint="Ingest something first: marketlens ingest EXPORT")
+    if not is_searchable:
+        raise CollectionMissing("The catalogue is empty.", hint="Ingest an export first: marketlens ingest EXPORT")
     if not caller.may("read"):
         return Health(status="ready")
     return Health(
@@ -44,7 +44,7 @@ def readyz(catalogue: CatalogueDep, caller: CallerDep) -> Health:
 
 
 for path, probe in (("/livez", livez), ("/readyz", readyz)):
-    router.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)  # what load balancers like to send
+    router.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)  # load balancers often send HEAD
 
 
 # Once there are keys, a request from loopback needs one too.
@@ -54,20 +54,20 @@ for path, probe in (("/livez", livez), ("/readyz", readyz)):
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}, **problems()},
 )
-def metrics(figures: MetricsDep) -> Response:
-    """The service's figures as Prometheus reads them, over all workers. Needs a key with the scope admin."""
-    return Response(figures.render(), media_type=CONTENT_TYPE)
+def metrics(service_metrics: MetricsDep) -> Response:
+    """Return the metrics of all workers for Prometheus. Needs a key with the scope admin."""
+    return Response(service_metrics.render(), media_type=CONTENT_TYPE)
 
 
 @router.get("/v1/whoami", responses=problems())
 def whoami(caller: CallerDep, ring: RingDep) -> Caller:
-    """Who asks, and whether a key is needed. Needs none itself; a wrong one gets the 401 that it gets everywhere."""
-    if caller.scope is None and caller.tried:
-        raise no_such_key()
+    """Return the caller's name and scope, and whether a key is needed. Works without a key; a wrong key gets 401."""
+    if caller.scope is None and caller.sent_key:
+        raise unauthorized()
     return Caller(name=caller.name, scope=caller.scope or "", keys_needed=ring.required)
 
 
 @router.get("/v1/activity", dependencies=[Depends(needs("admin"))], responses=problems())
-def activity(past: ActivityDep) -> ActivityResponse:
-    """What the service did in the last three hours, over all workers, and the recall that the probe measured."""
-    return ActivityResponse(seconds=SECONDS, points=past.points(), recall=past.recall())
+def activity(recorded: ActivityDep) -> ActivityResponse:
+    """Return the activity of all workers in the last three hours, and the recall that the probe measured."""
+    return ActivityResponse(seconds=SECONDS, points=recorded.points(), recall=recorded.recall())

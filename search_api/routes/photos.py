@@ -1,4 +1,4 @@
-"""Questions about one photo: its category, its embedding, why it was found."""
+"""Classifies, embeds and explains photos."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ _PROBLEMS = problems(400, 404, 408, 409, 413, 415)
 async def classify(
     body: Annotated[RequestBody[ClassifyRequest], Depends(request_body(ClassifyRequest))], catalogue: CatalogueDep
 ) -> ClassifyResponse:
-    """Name the category of what a photo shows. Takes what a search takes."""
+    """Classify a photo. Accepts the same sources as a search."""
 
     async def ask(live: Live) -> ClassifyResponse:
         query = await QueryResolver(live, body.uploads).resolve(body.message)
@@ -50,7 +50,7 @@ async def classify(
 async def embed(
     body: Annotated[RequestBody[EmbedRequest], Depends(request_body(EmbedRequest))], catalogue: CatalogueDep
 ) -> EmbedResponse:
-    """Give the embeddings of photos. Takes what a search takes."""
+    """Return the embeddings of photos. Accepts the same sources as a search."""
 
     async def ask(live: Live) -> EmbedResponse:
         query = await QueryResolver(live, body.uploads).resolve(body.message)
@@ -69,9 +69,9 @@ async def embed(
 async def explain_hit(
     body: Annotated[RequestBody[ExplainRequest], Depends(request_body(ExplainRequest))], catalogue: CatalogueDep
 ) -> ExplainResponse:
-    """Show what made a photo match: a heat map on it, and one on the query's photo where that came along.
+    """Explain why a photo matched: a heat map for it, and one for the query's photo if that is available.
 
-    The cells of a map add up to the score. Red cells of an overlay made the two alike, blue ones told them apart.
+    The cells of a map add up to the score. In overlays, red cells raised the score and blue cells lowered it.
     """
     request = body.message
 

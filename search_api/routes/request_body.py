@@ -1,4 +1,4 @@
-"""Request bodies: JSON, or multipart with photos."""
+"""Reads request bodies: JSON, or multipart with photos."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ Message = TypeVar("Message", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class RequestBody(Generic[Message]):
-    """What was sent: the message, and the uploaded photos in their order."""
+    """A parsed request body: the message, and the uploaded photos in order."""
 
     message: Message
     uploads: tuple[bytes, ...] = ()
 
 
 def request_body(model: type[Message], part: str = REQUEST) -> Callable[..., Awaitable[RequestBody[Message]]]:
-    """Make the dependency that reads a body: JSON, or multipart with photos and with the JSON in `part`."""
+    """Return a dependency that reads a body: JSON, or multipart with photos and with the JSON in `part`."""
 
     async def read(request: Request, settings: SettingsDep) -> RequestBody[Message]:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -49,10 +49,10 @@ async def _read_form(request: Request, part: str, max_bytes: int) -> tuple[bytes
     async with request.form(max_files=MAX_UPLOADS + 1, max_fields=10, max_part_size=max_bytes) as form:
         for name, value in form.multi_items():
             if name == part:
-                # `;type=application/json` makes a file of it for some clients.
+                # With `;type=application/json`, some clients send it as a file.
                 data = await value.read() if isinstance(value, UploadFile) else value.encode(errors="replace")
             elif name != PHOTO:
-                raise _invalid(name, f"is no part of this form; its parts are {PHOTO} (files) and {part} (JSON)")
+                raise _invalid(name, f"is not a part of this form; its parts are {PHOTO} (files) and {part} (JSON)")
             elif isinstance(value, UploadFile):
                 uploads.append(await value.read())
             else:

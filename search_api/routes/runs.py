@@ -1,4 +1,4 @@
-"""Runs of `marketlens ingest`, as its ledger has them."""
+"""Runs of `marketlens ingest`, from its ledger."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -16,10 +16,10 @@ _MAX_ROWS = 10_000
 
 @router.get("/runs", responses=problems())
 def runs(ledger: LedgerDep, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20) -> RunsResponse:
-    """Ingest runs, newest first, of the ledger that this service sees."""
-    wanted = set(IngestRun.model_fields)
+    """List the ingest runs in this service's ledger folder, newest first."""
+    fields = set(IngestRun.model_fields)
     return RunsResponse(
-        runs=[IngestRun.model_validate(report.model_dump(include=wanted)) for report in ledger.runs(limit)]
+        runs=[IngestRun.model_validate(report.model_dump(include=fields)) for report in ledger.runs(limit)]
     )
 
 
@@ -27,10 +27,10 @@ def runs(ledger: LedgerDep, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20
 def rejected(
     run_id: str,
     ledger: LedgerDep,
-    after: Annotated[int, Query(ge=0, le=2**31, description="From the page before: `next_after`.")] = 0,
+    after: Annotated[int, Query(ge=0, le=2**31, description="`next_after` of the previous page.")] = 0,
     limit: Annotated[int, Query(ge=1, le=_MAX_ROWS)] = 100,
 ) -> RejectedResponse:
-    """Rows that one run could not use, and why, in the order of its ledger."""
+    """List the rows that a run rejected, with reasons, in the order of its ledger."""
     lines, total = ledger.find(run_id).rejected(after, limit)
     rows = [RejectedRow.model_validate(asdict(line)) for line in lines]
     end = after + len(rows)

@@ -1,4 +1,4 @@
-"""Search: one, a batch, and what is like a listing."""
+"""Single searches, batches, and similar listings."""
 
 from typing import Annotated
 
@@ -39,8 +39,8 @@ async def search(
 ) -> SearchResponse:
     """Find the listings that look like a photo.
 
-    Multipart: photos as files named `photo`, everything else as JSON in the part `request`. Or JSON alone, with another
-    source. Filters narrow the hits; a full page comes back whenever enough listings pass them.
+    Send multipart: photos as files named `photo`, everything else as JSON in the part `request`. Or send only JSON,
+    with another source. Filters narrow the hits; the page is full whenever enough listings pass them.
     """
     return await catalogue.ask(lambda live: search_one(live, body.message, body.uploads, photo_url))
 
@@ -54,7 +54,7 @@ async def batch(
     catalogue: CatalogueDep,
     photo_url: PhotoUrlDep,
 ) -> BatchResponse:
-    """Answer up to 64 searches at once, faster than one by one. One that is wrong does not spoil the others.
+    """Run up to 64 searches at once, faster than one by one. An invalid search does not affect the others.
 
     In multipart, each search names its photos: `uploads: [0]`.
     """
@@ -69,6 +69,6 @@ async def similar(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 20,
     cursor: Annotated[str | None, Query(max_length=20_000)] = None,
 ) -> SearchResponse:
-    """Listings like this one, itself left out. For filters: `POST /v1/search` with its `listing_id`."""
+    """Find listings similar to this one, which is excluded. To filter, use `POST /v1/search` with its `listing_id`."""
     request = SearchRequest.model_construct(listing_id=listing_id, limit=limit, cursor=cursor)
     return await catalogue.ask(lambda live: search_one(live, request, (), photo_url))

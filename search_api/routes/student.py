@@ -1,4 +1,4 @@
-"""The three paths of the student system that this one grew out of, for apps that still ask them."""
+"""The three routes of the student system, the predecessor of this service, for apps that still use them."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ _READ = [Depends(needs("read"))]
 
 
 class Message(BaseModel):
-    """That the service is there."""
+    """A message that the service is up."""
 
     message: str
 
@@ -31,7 +31,7 @@ class Features(BaseModel):
 
 
 class Similar(BaseModel):
-    """A listing like the photo."""
+    """A listing similar to the photo."""
 
     listing_id: str
     photo_id: str
@@ -46,13 +46,13 @@ class SimilarImages(BaseModel):
 
 @router.get("/healthcheck")
 async def healthcheck() -> Message:
-    """Whether the process answers: `/livez`."""
+    """Tell whether the process responds, like `/livez`."""
     return Message(message="API is up and running!")
 
 
 @router.post("/predict/feature_embedding/image", dependencies=_READ, responses=problems(400, 408, 413))
 async def feature_embedding(image: ImageFile, catalogue: CatalogueDep) -> Features:
-    """Give the embedding of a photo: `POST /v1/embed`."""
+    """Return the embedding of a photo, like `POST /v1/embed`."""
 
     async def ask(live: Live) -> Features:
         query = await QueryResolver(live, [image]).resolve(Source())
@@ -63,7 +63,7 @@ async def feature_embedding(image: ImageFile, catalogue: CatalogueDep) -> Featur
 
 @router.post("/predict/similar_images", dependencies=_READ, responses=problems(400, 408, 413))
 async def similar_images(image: ImageFile, catalogue: CatalogueDep, photo_url: PhotoUrlDep) -> SimilarImages:
-    """Find listings like a photo: `POST /v1/search`. Ids and scores, where the student system gave row numbers."""
+    """Find listings similar to a photo, like `POST /v1/search`. Returns ids and scores instead of row numbers."""
     answer = await catalogue.ask(lambda live: search_one(live, SearchRequest(), [image], photo_url))
     return SimilarImages(
         similar=[Similar(listing_id=hit.listing_id, photo_id=hit.photo_id, score=hit.score) for hit in answer.hits]

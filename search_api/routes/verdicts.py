@@ -1,11 +1,11 @@
-"""Verdicts: decided, taken back, listed."""
+"""Stores, withdraws and lists verdicts."""
 
 from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Query
 
-from catalog import verdicts as kept
+from catalog import verdicts as stored_verdicts
 from catalog.verdicts import Decision, Duplicate, Kind, WrongCategory
 from search_api import schemas
 from search_api.dependencies import CallerDep, VerdictsDep, needs
@@ -13,9 +13,9 @@ from search_api.openapi import problems
 from search_api.schemas import MAX_PAGE, PutVerdict, Verdict, VerdictsResponse
 
 router = APIRouter(prefix="/v1", tags=["verdicts"], dependencies=[Depends(needs("read"))])
-changes = APIRouter(prefix="/v1", tags=["verdicts"], dependencies=[Depends(needs("write"))])
+write_router = APIRouter(prefix="/v1", tags=["verdicts"], dependencies=[Depends(needs("write"))])
 
-_LARGEST = 2**63 - 1
+_MAX_ID = 2**63 - 1
 _EXAMPLES = {
     "a wrong category": {
         "question": {
@@ -34,26 +34,26 @@ _EXAMPLES = {
 }
 
 
-@changes.post("/verdicts", responses=problems(400, 408, 413, 507))
+@write_router.post("/verdicts", responses=problems(400, 408, 413, 507))
 def decide(
-    put: Annotated[PutVerdict, Body(openapi_examples={name: {"value": one} for name, one in _EXAMPLES.items()})],
+    put: Annotated[PutVerdict, Body(openapi_examples={name: {"value": value} for name, value in _EXAMPLES.items()})],
     verdicts: VerdictsDep,
     caller: CallerDep,
 ) -> Verdict:
-    """Keep a decision, in the place of any other on the same question, which is not asked again."""
-    asked = put.question
+    """Store a decision; it replaces any other on the same question, which is not asked again."""
+    sent = put.question
     question = (
-        Duplicate.of(asked.listing_ids)
-        if isinstance(asked, schemas.Duplicate)
-        else WrongCategory(asked.listing_id, asked.category, asked.suggested_category)
+        Duplicate.of(sent.listing_ids)
+        if isinstance(sent, schemas.Duplicate)
+        else WrongCategory(sent.listing_id, sent.category, sent.suggested_category)
     )
-    return _shown(verdicts.decide(question, put.decision, put.note, caller.name))
+    return _response(verdicts.decide(question, put.decision, put.note, caller.name))
 
 
-@changes.delete("/verdicts/{verdict_id}", responses=problems(404, 507))
-def withdraw(verdict_id: Annotated[int, Path(ge=1, le=_LARGEST)], verdicts: VerdictsDep) -> Verdict:
-    """Take a verdict back: its question is asked again. Answers with what it was."""
-    return _shown(verdicts.withdraw(verdict_id))
+@write_router.delete("/verdicts/{verdict_id}", responses=problems(404, 507))
+def withdraw(verdict_id: Annotated[int, Path(ge=1, le=_MAX_ID)], verdicts: VerdictsDep) -> Verdict:
+    """Withdraw a verdict, so that its question is asked again. Returns the verdict."""
+    return _response(verdicts.withdraw(verdict_id))
 
 
 @router.get("/verdicts", responses=problems())
@@ -61,16 +61,16 @@ def page(
     verdicts: VerdictsDep,
     kind: Kind | None = None,
     decision: Decision | None = None,
-    before: Annotated[int | None, Query(ge=1, le=_LARGEST, description="From the page before: `next_before`.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=_MAX_ID, description="`next_before` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> VerdictsResponse:
-    """Verdicts, newest first."""
+    """List verdicts, newest first."""
     found, total = verdicts.page(limit + 1, kind=kind, decision=decision, before=before)
-    shown = [_shown(one) for one in found[:limit]]
+    listed = [_response(verdict) for verdict in found[:limit]]
     more = len(found) > limit
-    return VerdictsResponse(verdicts=shown, total=total, next_before=shown[-1].verdict_id if more else None)
+    return VerdictsResponse(verdicts=listed, total=total, next_before=listed[-1].verdict_id if more else None)
 
 
-def _shown(verdict: kept.Verdict) -> Verdict:
+def _response(verdict: stored_verdicts.Verdict) -> Verdict:
     question = asdict(verdict.question) | {"kind": verdict.question.kind}
     return Verdict.model_validate(asdict(verdict) | {"question": question})

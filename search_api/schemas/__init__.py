@@ -1,4 +1,4 @@
-"""What goes over the wire. Pydantic only: the client and the dashboard know this and nothing else of the API."""
+"""The request and response bodies. Pydantic only: the client and the dashboard import nothing else of the API."""
 
 from search_api.schemas.answers import (
     BatchAnswer,

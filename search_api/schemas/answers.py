@@ -1,4 +1,4 @@
-"""What is answered to a search and its kin."""
+"""Responses of search, classify, embed and explain."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from search_api.schemas.common import ListingFields, Problem
 
 
 class Timings(BaseModel):
-    """Milliseconds spent in each stage, waiting for its turn included; `search` is all that Milvus was asked."""
+    """Milliseconds in each stage, including waiting; `search` covers all requests to Milvus."""
 
     read: float = 0.0
     decode: float = 0.0
@@ -18,14 +18,14 @@ class Timings(BaseModel):
 
 
 class CategoryProbability(BaseModel):
-    """A root category and how probable it is."""
+    """A root category and its probability."""
 
     category: str
     probability: float
 
 
 class OtherPhoto(BaseModel):
-    """A further photo of a hit's listing that the search came across."""
+    """Another photo of a hit's listing that the search found."""
 
     photo_id: str
     photo_url: str
@@ -33,15 +33,15 @@ class OtherPhoto(BaseModel):
 
 
 class HeatMap(BaseModel):
-    """What in a photo made it match, over 7 rows of 7 cells from the top left; all cells add up to the score."""
+    """How much each part of a photo contributes to the score: 7 rows of 7 cells from the top left that add up to it."""
 
-    photo_id: str | None = Field(description="Null for an upload.")
+    photo_id: str | None = Field(description="Null for an uploaded photo.")
     cells: list[list[float]]
-    overlay_png: str | None = Field(None, description="The photo with the heat map on it, PNG in base64.")
+    overlay_png: str | None = Field(None, description="The photo overlaid with the heat map, PNG in base64.")
 
 
 class Explanation(BaseModel):
-    """Both sides of a match. `query` is null where the query is no single photo, or its pixels were not sent."""
+    """Both sides of a match. `query` is null unless the query is a single photo whose pixels are available."""
 
     score: float
     query: HeatMap | None
@@ -49,66 +49,68 @@ class Explanation(BaseModel):
 
 
 class StoredFields(BaseModel):
-    """What else is stored of a photo."""
+    """Further stored fields of a photo."""
 
     sha256: str
     ingested_at: datetime
 
 
 class SearchHit(ListingFields):
-    """A listing in an answer, with the photo that matched best."""
+    """A matching listing, with the photo that matched best."""
 
     score: float = Field(description="Cosine similarity of the best photo, -1 to 1.")
     probability: float | None = Field(
-        description="That the photos show the same item, 0 to 1. Null where the model is not calibrated, and for a "
-        "query of several examples."
+        description="Probability that both photos show the same item, 0 to 1. Null if the model is not calibrated or "
+        "the query has several examples."
     )
     photo_id: str
-    photo_url: str = Field(description="Path on this API; takes `size=` for the longer side in pixels.")
-    matched_photos: int = Field(description="How many photos of the listing the search came across, this one included.")
-    other_photos: list[OtherPhoto] = Field(description="The others of them, nearest first.")
-    embedding: list[float] | None = Field(None, description="Only when included.")
-    explanation: Explanation | None = Field(None, description="Only when included.")
-    payload: StoredFields | None = Field(None, description="Only when included.")
+    photo_url: str = Field(description="Path on this API; add `size=` for the longer side in pixels.")
+    matched_photos: int = Field(
+        description="Number of photos of the listing that the search found, including this one."
+    )
+    other_photos: list[OtherPhoto] = Field(description="The other photos that the search found, nearest first.")
+    embedding: list[float] | None = Field(None, description="Only if included.")
+    explanation: Explanation | None = Field(None, description="Only if included.")
+    payload: StoredFields | None = Field(None, description="Only if included.")
 
 
 class SearchResponse(BaseModel):
-    """Hits, nearest first unless diversity was asked for."""
+    """Hits, nearest first unless diversity is set."""
 
     hits: list[SearchHit]
     no_good_match: bool | None = Field(
-        description="Whether none of these hits is the same item with a probability of 0.5. Null where hits have none."
+        description="True if no hit is the same item with a probability of 0.5 or more. Null if hits have none."
     )
     predicted_categories: list[CategoryProbability] | None = Field(
-        description="What the query shows, most probable first. Null where the model has no categories."
+        description="Categories of the query, most probable first. Null if the model has no categories."
     )
-    facets: dict[str, int] | None = Field(None, description="Hits per category, only when asked for.")
-    query_id: str = Field(description="Send it in place of the source, with other filters or for the next page.")
-    cursor: str | None = Field(description="For the next page; null when there is none.")
-    exhausted: bool = Field(description="Nothing more passes.")
-    exact: bool = Field(description="No nearer hit was missed.")
+    facets: dict[str, int] | None = Field(None, description="Hits per category, only if requested.")
+    query_id: str = Field(description="Send it instead of the source, with other filters or for the next page.")
+    cursor: str | None = Field(description="For the next page; null if there is none.")
+    exhausted: bool = Field(description="No further listing passes the filter.")
+    exact: bool = Field(description="True if no nearer hit was missed.")
     collection: str
     model_fingerprint: str
-    changed_at: datetime | None = Field(description="When the collection changed last.")
-    timings_ms: Timings = Field(description="In a batch, of the whole batch.")
+    changed_at: datetime | None = Field(description="When the collection last changed.")
+    timings_ms: Timings = Field(description="In a batch, those of the whole batch.")
 
 
 class BatchAnswer(BaseModel):
-    """One of `answer` and `problem`."""
+    """Either `answer` or `problem`."""
 
     answer: SearchResponse | None = None
     problem: Problem | None = None
 
 
 class BatchResponse(BaseModel):
-    """An answer for each search, in their order."""
+    """One answer per search, in the same order."""
 
     answers: list[BatchAnswer]
     timings_ms: Timings
 
 
 class ClassifyResponse(BaseModel):
-    """Every category of the model, most probable first."""
+    """All categories of the model, most probable first."""
 
     categories: list[CategoryProbability]
     model_fingerprint: str
@@ -116,7 +118,7 @@ class ClassifyResponse(BaseModel):
 
 
 class EmbedResponse(BaseModel):
-    """Vectors of unit length: one per photo, or one for positives and negatives."""
+    """Vectors of unit length: one per photo, or a single one for positives and negatives."""
 
     embeddings: list[list[float]]
     dim: int

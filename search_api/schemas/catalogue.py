@@ -1,4 +1,4 @@
-"""What is answered about the catalogue as a whole, and about one listing."""
+"""Responses about the catalogue and about single listings."""
 
 from pydantic import BaseModel, Field
 
@@ -19,7 +19,7 @@ class ListingResponse(ListingFields):
 
 
 class CategoryCount(BaseModel):
-    """How much a root category holds."""
+    """Number of listings and photos in a root category."""
 
     category: str
     listings: int
@@ -27,24 +27,24 @@ class CategoryCount(BaseModel):
 
 
 class CategoriesResponse(BaseModel):
-    """Every category of the collection, largest first."""
+    """All root categories of the collection, largest first."""
 
     categories: list[CategoryCount]
 
 
 class Health(BaseModel):
-    """Whether the service can answer, and with what."""
+    """Whether the service is ready, and with which collection and model."""
 
     status: str
     collection: str | None = None
     model_fingerprint: str | None = None
     photos: int | None = None
-    lost_photos: int | None = Field(None, description="Photos that are gone though nobody removed them.")
-    pending: str | None = Field(None, description="What keeps a build that was promoted from answering.")
+    lost_photos: int | None = Field(None, description="Photos that are missing although nobody removed them.")
+    pending: str | None = Field(None, description="Why a promoted build is not in use yet.")
 
 
 class RemovedResponse(BaseModel):
-    """What was taken out of the catalogue."""
+    """The listing that was removed, and its number of photos."""
 
     listing_id: str
     photos: int

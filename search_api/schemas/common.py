@@ -1,4 +1,4 @@
-"""What several messages are made of."""
+"""Parts shared by several requests and responses."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,13 +12,13 @@ Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
-    """A part of a request: a name that it does not have, misspelt perhaps, is an error."""
+    """Part of a request. An unknown field, such as a misspelt one, is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ListingFields(BaseModel):
-    """What is known of a listing. `price` is null when the seller gave none that could be read."""
+    """The fields of a listing. `price` is null if it is missing or could not be read."""
 
     listing_id: str
     title: str
@@ -31,7 +31,7 @@ class ListingFields(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 has it, with a code for programs and a hint for people."""
+    """An error as defined by RFC 9457, with a code for programs and a hint for people."""
 
     type: str = "about:blank"
     title: str
@@ -40,4 +40,4 @@ class Problem(BaseModel):
     code: str
     hint: str = ""
     request_id: str = ""
-    errors: list[dict[str, str]] = Field(default_factory=list, description="One per wrong field.")
+    errors: list[dict[str, str]] = Field(default_factory=list, description="One per invalid field.")

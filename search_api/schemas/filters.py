@@ -1,4 +1,4 @@
-"""What a hit must fulfil."""
+"""Search filters."""
 
 from datetime import datetime
 from typing import Annotated
@@ -13,17 +13,17 @@ Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Filter(Strict):
-    """What a hit must fulfil; what is left out is not asked for. Every field narrows the answer further."""
+    """Conditions that each hit must meet, all of them at once. Omitted fields do not filter."""
 
     categories: list[Text] = Field(default_factory=list, max_length=200, description="Any of these root categories.")
     subcategory: Text | None = Field(
-        None, description="A path below the root category, or its beginning: `Beds` passes `Beds / Other` too."
+        None, description="A path below the root category, or its first parts: `Beds` also matches `Beds / Other`."
     )
-    price_min: Price | None = Field(None, description="A price filter leaves out listings without a price.")
+    price_min: Price | None = Field(None, description="A price filter excludes listings without a price.")
     price_max: Price | None = None
     currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] | None = Field(None, description="ISO 4217.")
-    location: Text | None = Field(None, description="What the location begins with, case and all: `Leeds`.")
-    listed_after: datetime | None = Field(None, description="ISO 8601; without a zone, UTC.")
+    location: Text | None = Field(None, description="Prefix of the location, case-sensitive: `Leeds`.")
+    listed_after: datetime | None = Field(None, description="ISO 8601; UTC if it has no time zone.")
     exclude_listing_ids: list[Identity] = Field(default_factory=list, max_length=MAX_EXCLUDED)
 
     @model_validator(mode="after")

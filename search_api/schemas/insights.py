@@ -1,7 +1,7 @@
-"""What `marketlens insights` found in the live collection, as it is answered.
+"""Responses about the results of `marketlens insights` for the live collection.
 
-Lists are in an order that stays: `next_after` of one page, sent as `after`, gives the next, whatever was decided
-meanwhile.
+Lists have a stable order: to get the next page, send `next_after` of a page as `after`, even if verdicts were added in
+between.
 """
 
 from datetime import datetime
@@ -16,47 +16,47 @@ MAX_PAGE = 200
 
 
 class CategoryInsight(BaseModel):
-    """A root category as it lies on the map."""
+    """A root category and its centre on the map."""
 
     category: str
     listings: int
     photos: int
-    words: list[str] = Field(description="Frequent in its titles, and rarer elsewhere.")
+    words: list[str] = Field(description="Words that are frequent in its titles and rarer elsewhere.")
     x: float
     y: float
 
 
 class ClusterLabel(BaseModel):
-    """A dense place of the map: where it is, and what its titles say."""
+    """A dense area of the map: its position, and words from its titles."""
 
     x: float
     y: float
     photos: int
-    category: str = Field(description="The most frequent one there.")
+    category: str = Field(description="The most frequent category in the area.")
     words: list[str]
 
 
 class InsightsResponse(BaseModel):
-    """The collection as a whole. Matrices have a row and a column for each of `categories`, in that order."""
+    """The whole collection. Matrices have one row and one column per entry of `categories`, in that order."""
 
     collection: str
     model_fingerprint: str
     made_at: datetime
-    photos: int = Field(description="At that time.")
+    photos: int = Field(description="Number of photos when the insights were made.")
     mapped_photos: int
-    is_stale: bool = Field(description="The collection changed since.")
+    is_stale: bool = Field(description="True if the collection has changed since.")
     categories: list[CategoryInsight]
     clusters: list[ClusterLabel]
     overlap: list[list[float]] = Field(
-        description="Row: of the neighbours of a category's photos, other listings' photos, the share in each category."
+        description="Row: category shares among the neighbours of a category's photos, without the same listing's."
     )
-    distances: list[list[float]] = Field(description="Cosine distances between the categories' mean embeddings.")
-    suggestions: int = Field(description="Wrong categories suspected, decided ones included.")
-    duplicates: int = Field(description="Groups of duplicates, decided ones included.")
+    distances: list[list[float]] = Field(description="Cosine distances between the mean embeddings of the categories.")
+    suggestions: int = Field(description="Number of suspected wrong categories, including decided ones.")
+    duplicates: int = Field(description="Number of groups of duplicates, including decided ones.")
 
 
 class MapColumns(BaseModel):
-    """The photos of the map, column by column: all lists are equally long. `x` and `y` lie within -1 and 1."""
+    """The photos of the map, column by column: all lists have the same length. `x` and `y` are within -1 and 1."""
 
     photo_id: list[str]
     listing_id: list[str]
@@ -68,13 +68,13 @@ class MapColumns(BaseModel):
     currency: list[str]
     location: list[str]
     predicted_category: list[str | None]
-    confidence: list[float | None] = Field(description="Of the predicted category, 0 to 1.")
+    confidence: list[float | None] = Field(description="Probability of the predicted category, 0 to 1.")
     x: list[float]
     y: list[float]
 
 
 class MapResponse(BaseModel):
-    """The 2-D map of the collection's photos, or of an even sample of them: near each other means alike."""
+    """The 2-D map of the collection's photos, or of an even sample of them: similar photos are near each other."""
 
     columns: MapColumns
     total_photos: int
@@ -84,17 +84,19 @@ class MapResponse(BaseModel):
 
 
 class InsightPhoto(ListingFields):
-    """A photo with what the model says of it."""
+    """A photo with the model's prediction."""
 
     photo_id: str
     photo_url: str
     predicted_category: str | None
     confidence: float | None
-    score: float | None = Field(None, description="Of an outlier: mean cosine with its category's nearest photos.")
+    score: float | None = Field(
+        None, description="For outliers: mean cosine with the nearest photos of the same category."
+    )
 
 
 class PhotosResponse(BaseModel):
-    """Photos, page by page."""
+    """A page of photos."""
 
     photos: list[InsightPhoto]
     total: int
@@ -102,16 +104,18 @@ class PhotosResponse(BaseModel):
 
 
 class ConfusionResponse(BaseModel):
-    """Photos by the seller's category (rows) and the model's (columns), both in the order of their lists."""
+    """Photos by the seller's category (rows) and the model's (columns), in the order of the two lists."""
 
     categories: list[str]
     predicted_categories: list[str]
     counts: list[list[int]]
-    trained_on: int = Field(description="How many of these photos the model learned from: it knows those by heart.")
+    trained_on: int = Field(
+        description="How many of these photos the model was trained on; its predictions for them are too good."
+    )
 
 
 class Evidence(InsightPhoto):
-    """A neighbour, another listing's photo, and how near it is."""
+    """A neighbour: a photo of another listing, and its similarity."""
 
     similarity: float
 
@@ -122,19 +126,19 @@ class Suggestion(ListingFields):
     rank: int
     photo_id: str
     photo_url: str
-    photo_urls: list[str] = Field(description="All photos of the listing, this one first.")
+    photo_urls: list[str] = Field(description="All photos of the listing, this photo first.")
     suggested_category: str
     certainty: float = Field(
-        description="0 to 1: what head and neighbours give this category, of that and what they give the seller's."
+        description="0 to 1: how far head and neighbours support this category rather than the seller's."
     )
-    head_probability: float | None = Field(description="Of the suggested category; null where the head has none such.")
+    head_probability: float | None = Field(description="Of the suggested category; null if the head does not know it.")
     seller_probability: float | None = Field(description="Of the seller's category, by the same head.")
-    neighbour_share: float = Field(description="Of the neighbours, the share in the suggested category.")
+    neighbour_share: float = Field(description="Share of the neighbours that are in the suggested category.")
     neighbours: list[Evidence]
 
 
 class SuggestionsResponse(BaseModel):
-    """Wrong categories suspected and not decided yet, the most certain first."""
+    """Undecided suspected wrong categories, the most certain first."""
 
     suggestions: list[Suggestion]
     remaining: int
@@ -150,28 +154,28 @@ class DuplicatePhoto(BaseModel):
 
 
 class DuplicateListing(ListingFields):
-    """A listing in a group of duplicates, with the photos that it shares with the others."""
+    """A listing in a group of duplicates, with the photos that match those of the others."""
 
     photos: list[DuplicatePhoto]
 
 
 class DuplicateGroup(BaseModel):
-    """Listings that show the same. `kind` is that of the strongest link: same file, same picture, same thing."""
+    """Listings that show the same item. `kind` is that of the strongest link: same file, same photo or same item."""
 
     rank: int
     kind: DuplicateKind
     probability: float | None = Field(
-        description="Of the weakest link of the kind same_item that holds the group together; null where there is none."
+        description="Probability of the weakest same_item link that holds the group together; null if there is none."
     )
     listings: list[DuplicateListing]
-    price_low: float | None = Field(description="Null without prices, or with several currencies.")
+    price_low: float | None = Field(description="Null if there are no prices, or several currencies.")
     price_high: float | None
     same_place: bool
     same_category: bool
 
 
 class DuplicatesResponse(BaseModel):
-    """Groups not decided yet; same file first, then same picture, then same thing, the most probable first."""
+    """Undecided groups: same file first, then same photo, then same item, the most probable first."""
 
     groups: list[DuplicateGroup]
     remaining: int

@@ -1,4 +1,4 @@
-"""What operators see and do: builds, ingest runs, models, figures over time."""
+"""Responses for operators: builds, ingest runs, models, activity."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,33 +7,33 @@ from pydantic import BaseModel, Field
 
 
 class Caller(BaseModel):
-    """Who asks. Where no keys are needed, everybody is admin and nobody has a name."""
+    """The caller. If the service needs no keys, every caller is an admin without a name."""
 
     name: str
-    scope: Literal["", "read", "write", "admin"] = Field(description="Widest of the key; empty without one.")
+    scope: Literal["", "read", "write", "admin"] = Field(description="Scope of the key; empty without a key.")
     keys_needed: bool
 
 
 class Build(BaseModel):
-    """A collection, live or beside it."""
+    """A build of the catalogue: one collection, live or not."""
 
     name: str
     build: str
     model_fingerprint: str
-    model: str = Field(description="Folder of the model; empty where nobody said.")
+    model: str = Field(description="Folder of the model; empty if unknown.")
     index: dict[str, Any] = Field(description="Type and parameters.")
     state: str
     photos: int | None
     is_live: bool
-    is_previous: bool = Field(description="Where a rollback goes.")
+    is_previous: bool = Field(description="True for the build that a rollback makes live.")
 
 
 class BuildsResponse(BaseModel):
-    """Every build, newest first."""
+    """All builds, newest first."""
 
     alias: str
     builds: list[Build]
-    pending: str | None = Field(description="What keeps a build that was promoted from answering.")
+    pending: str | None = Field(description="Why a promoted build is not in use yet.")
 
 
 class IngestRun(BaseModel):
@@ -84,7 +84,7 @@ class RejectedResponse(BaseModel):
 
 
 class ActivityPoint(BaseModel):
-    """What the service did in one interval, probes and /metrics aside; no milliseconds where nothing was asked."""
+    """Activity in one interval, without probes and /metrics. Times are null if there were no requests."""
 
     at: datetime = Field(description="When the interval ended.")
     requests: int
@@ -92,19 +92,21 @@ class ActivityPoint(BaseModel):
     server_errors: int = Field(description="5xx")
     p50_ms: float | None
     p99_ms: float | None
-    stage_ms: dict[str, float] = Field(description="Mean per stage.")
+    stage_ms: dict[str, float] = Field(description="Mean milliseconds per stage.")
 
 
 class ActivityResponse(BaseModel):
-    """The last hours, oldest first, over all workers; from the start of this process on."""
+    """Activity of all workers over the last hours, oldest first, since this process started."""
 
     seconds: float = Field(description="Length of an interval.")
     points: list[ActivityPoint]
-    recall: dict[str, float] = Field(description="Live recall@10 per category, from the probe. Empty while unmeasured.")
+    recall: dict[str, float] = Field(
+        description="Recall@10 per category, measured by the probe on live searches. Empty until measured."
+    )
 
 
 class ModelFigure(BaseModel):
-    """A mean with its 95 % interval."""
+    """A mean with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -131,7 +133,7 @@ class ModelResponse(BaseModel):
 
 
 class ModelsResponse(BaseModel):
-    """The models of the builds, the live one first."""
+    """The models of all builds, the live one first."""
 
     models: list[ModelResponse]
-    unreadable: list[str] = Field(description="Builds whose model's folder cannot be read, and why.")
+    unreadable: list[str] = Field(description="Builds whose model folder cannot be read, with the reason.")

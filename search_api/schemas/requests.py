@@ -1,4 +1,4 @@
-"""What is asked."""
+"""Requests: search, batch, classify, embed, explain."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,36 +17,41 @@ Include = Literal["embedding", "explain", "payload"]
 
 
 class SearchRequest(Source):
-    """A search: what by, what for, and how the answer should look."""
+    """A search: its source, its filters and the form of its response."""
 
     filter: Filter = Field(default_factory=Filter)
-    limit: int = Field(20, ge=1, le=MAX_LIMIT, description="How many hits at most.")
+    limit: int = Field(20, ge=1, le=MAX_LIMIT, description="Maximum number of hits.")
     cursor: Annotated[str, StringConstraints(max_length=20_000)] | None = Field(
-        None, description="From the answer before this one: the next page of the same search, best by its query_id."
+        None, description="From the previous page: returns the next page of the same search. Fastest with its query_id."
     )
-    min_score: Score | None = Field(None, description="Least cosine of a hit.")
-    min_probability: Probability | None = Field(None, description="Least probability of being the same item.")
+    min_score: Score | None = Field(None, description="Minimum cosine similarity of a hit.")
+    min_probability: Probability | None = Field(None, description="Minimum probability that a hit shows the same item.")
     group_by: GroupBy = "listing"
-    exact: bool = Field(False, description="Compare with every photo that passes the filter: slower, misses none.")
+    exact: bool = Field(False, description="Compare with every photo that passes the filter: slower, but misses none.")
     diversity: float = Field(
-        0.0, ge=0, le=1, allow_inf_nan=False, description="0: the nearest. Towards 1: hits less like each other."
+        0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="0: the nearest hits. Towards 1: hits that differ more from each other.",
     )
     include: set[Include] = Field(
-        default_factory=set, description=f"More of each hit. `explain` for at most {MAX_EXPLAINED} hits."
+        default_factory=set,
+        description=f"Further fields of each hit. `explain` needs a limit of at most {MAX_EXPLAINED}.",
     )
-    facets: bool = Field(False, description="Count the hits per category, whatever `filter.categories` says.")
+    facets: bool = Field(False, description="Count the hits per category, ignoring `filter.categories`.")
 
     @model_validator(mode="after")
-    def _few_explained(self) -> "SearchRequest":
+    def _limit_explanations(self) -> "SearchRequest":
         if "explain" in self.include and self.limit > MAX_EXPLAINED:
             raise ValueError(
-                f"include explain reads the photo of every hit again: limit is {self.limit}, at most {MAX_EXPLAINED}"
+                f"include explain reads the photo of every hit: limit is {self.limit}, must be at most {MAX_EXPLAINED}"
             )
         return self
 
 
 class BatchRequest(Strict):
-    """Searches that are answered together; each is checked on its own, and is a SearchRequest."""
+    """Searches that run together. Each is a SearchRequest and is validated separately."""
 
     searches: list[dict[str, Any]] = Field(
         min_length=1,
@@ -56,15 +61,15 @@ class BatchRequest(Strict):
 
 
 class ClassifyRequest(Source):
-    """Something to be told the category of; of several photos, the mean."""
+    """A photo to classify; several photos are averaged."""
 
 
 class EmbedRequest(Source):
-    """Something to be told the embedding of."""
+    """A photo, several photos or examples to embed."""
 
 
 class ExplainRequest(Source):
-    """A search and one photo that it found."""
+    """A search and one of the photos that it found."""
 
     hit_photo_id: Identity
-    overlays: bool = Field(False, description="Pictures of both photos with the heat maps on them, PNG in base64.")
+    overlays: bool = Field(False, description="Return both photos overlaid with their heat maps, PNG in base64.")

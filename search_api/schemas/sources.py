@@ -1,4 +1,4 @@
-"""What is searched by."""
+"""Sources of a query: photos, listings, embeddings, examples."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ Weight = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 
 
 class Box(Strict):
-    """A part of a photo as it is seen, upright: shares of its width and height from the top left corner."""
+    """A part of the upright photo: fractions of its width and height from the top left corner."""
 
     x: Share
     y: Share
@@ -27,69 +27,73 @@ class Box(Strict):
 
     @model_validator(mode="after")
     def _inside(self) -> "Box":
-        # A hundredth of a pixel's worth is rounding.
+        # Tolerate rounding: less than a hundredth of a pixel.
         if self.x + self.width > 1 + 1e-6 or self.y + self.height > 1 + 1e-6:
-            raise ValueError("the box reaches out of the photo: x + width and y + height are at most 1")
+            raise ValueError("the box extends beyond the photo: x + width and y + height must be at most 1")
         return self
 
 
 class _Example(Strict):
     photo_id: Identity | None = None
-    listing_id: Identity | None = Field(None, description="The mean of its photos.")
+    listing_id: Identity | None = Field(None, description="The mean of the listing's photos.")
     embedding: Vector | None = None
     query_id: QueryId | None = None
     photo_base64: Base64 | None = None
-    upload: Upload | None = Field(None, description="Which of the uploaded photos, from 0.")
-    box: Box | None = Field(None, description="The part of the photo that counts.")
+    upload: Upload | None = Field(None, description="Index of the uploaded photo, from 0.")
+    box: Box | None = Field(None, description="Use only this part of the photo.")
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "_Example":
+    def _exactly_one_source(self) -> "_Example":
         kinds = ("photo_id", "listing_id", "embedding", "query_id", "photo_base64", "upload")
-        given = [kind for kind in kinds if getattr(self, kind) is not None]
-        if len(given) != 1:
-            raise ValueError(f"an example is exactly one of {', '.join(kinds)}; given: {', '.join(given) or 'none'}")
-        if self.box and given[0] not in {"photo_id", "photo_base64", "upload"}:
-            raise ValueError(f"a box is a part of one photo, and {given[0]} is none")
+        sources = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(sources) != 1:
+            raise ValueError(f"an example is exactly one of {', '.join(kinds)}; given: {', '.join(sources) or 'none'}")
+        if self.box and sources[0] not in {"photo_id", "photo_base64", "upload"}:
+            raise ValueError(f"a box is a part of one photo, and {sources[0]} is not a photo")
         return self
 
 
 class Example(_Example):
-    """Something to search for, exactly one of its kinds. Weights are relative to the other positives'."""
+    """A positive example, from exactly one source. Weights are relative to those of the other positives."""
 
     weight: Weight = 1.0
 
 
 class Negative(_Example):
-    """Something to search away from. With a weight of 1 each, negatives push as strongly as positives pull."""
+    """A negative example. With a weight of 1 each, negatives repel as strongly as positives attract."""
 
     weight: Weight = 0.25
 
 
 class Source(Strict):
-    """What is searched by: uploaded photos, or exactly one of these."""
+    """The source of a query: uploaded photos, or exactly one of these fields."""
 
     photos_base64: list[Base64] | None = Field(
-        None, min_length=1, max_length=MAX_UPLOADS, description="Photos of one thing, as base64."
+        None, min_length=1, max_length=MAX_UPLOADS, description="Photos of one item, in base64."
     )
-    photo_id: Identity | None = Field(None, description="A photo in the catalogue; its own listing is left out.")
+    photo_id: Identity | None = Field(
+        None, description="A photo in the catalogue; its own listing is excluded from the hits."
+    )
     listing_id: Identity | None = Field(
-        None, description="A listing in the catalogue, by any of its photos; itself left out."
+        None, description="A listing in the catalogue: matches any of its photos; the listing itself is excluded."
     )
-    embedding: Vector | None = Field(None, description="A vector of the model's dimension, as /v1/embed gives it.")
-    query_id: QueryId | None = Field(None, description="The query of an earlier answer, without a second upload.")
+    embedding: Vector | None = Field(None, description="A vector of the model's dimension, as /v1/embed returns it.")
+    query_id: QueryId | None = Field(None, description="The query of an earlier response, without uploading again.")
     positives: list[Example] | None = Field(
         None,
         min_length=1,
         max_length=MAX_EXAMPLES,
-        description="Examples of what is wanted: made one vector, see docs/api.md.",
+        description="Examples of what is wanted, combined into one vector; see docs/api.md.",
     )
     negatives: list[Negative] = Field(
-        default_factory=list, max_length=MAX_EXAMPLES, description="Examples of what is not wanted, beside any source."
+        default_factory=list,
+        max_length=MAX_EXAMPLES,
+        description="Examples of what is not wanted; may accompany any source.",
     )
     uploads: list[Upload] | None = Field(
         None,
         min_length=1,
         max_length=MAX_UPLOADS,
-        description="Which of the uploaded photos, from 0; all of them where no field names any.",
+        description="Indexes of the uploaded photos, from 0; all of them if no field names any.",
     )
-    box: Box | None = Field(None, description="Search by this part: of an upload, a photo in base64 or a photo_id.")
+    box: Box | None = Field(None, description="Search by this part of one upload, one photo in base64 or a photo_id.")

@@ -1,4 +1,4 @@
-"""What a member of staff decided about a suspected wrong category or duplicate."""
+"""Verdicts: decisions of staff about suspected wrong categories and duplicates."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ Kind = Literal["wrong_category", "duplicate"]
 
 
 class WrongCategory(Strict):
-    """The question whether a listing belongs in another category. Asked once for these three."""
+    """The question whether a listing belongs in another category. A verdict settles it for these three values."""
 
     kind: Literal["wrong_category"] = "wrong_category"
     listing_id: Identity
@@ -20,7 +20,7 @@ class WrongCategory(Strict):
 
 
 class Duplicate(Strict):
-    """The question whether these listings are the same. Not asked again of any part of them."""
+    """The question whether these listings are the same item. A verdict also settles it for every subset of them."""
 
     kind: Literal["duplicate"] = "duplicate"
     listing_ids: Annotated[list[Identity], Field(min_length=2, max_length=1_000)]
@@ -30,7 +30,7 @@ Question = Annotated[WrongCategory | Duplicate, Field(discriminator="kind")]
 
 
 class PutVerdict(Strict):
-    """A decision. Deciding the same question again replaces the verdict."""
+    """A decision. Another decision on the same question replaces it."""
 
     question: Question
     decision: Decision
@@ -38,13 +38,13 @@ class PutVerdict(Strict):
 
 
 class Verdict(BaseModel):
-    """A decision that was kept."""
+    """A stored decision."""
 
     verdict_id: int
     question: Question
     decision: Decision
     note: str
-    decided_by: str = Field(description="Name of the API key; empty where the service has none.")
+    decided_by: str = Field(description="Name of the API key; empty if the service has no keys.")
     decided_at: AwareDatetime
 
 
@@ -53,4 +53,4 @@ class VerdictsResponse(BaseModel):
 
     verdicts: list[Verdict]
     total: int
-    next_before: int | None = Field(description="Send it as `before` for older ones.")
+    next_before: int | None = Field(description="Send it as `before` to get the next older page.")

@@ -1,4 +1,4 @@
-"""What the service did over the last hours: its own figures, read now and then, and told as differences."""
+"""The service's activity over the last hours: differences between regular readings of its metrics."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ from search_api.telemetry.metrics import Metrics
 
 SECONDS = 10.0
 _POINTS = 1_080  # three hours
-# Load balancers and Prometheus ask these all the time; nobody waits for the answers.
+# Load balancers and Prometheus request these all the time; no user waits for them.
 _PROBES = {"/livez", "/readyz", "/metrics"}
 
 logger = logging.getLogger("marketlens.api")
@@ -24,42 +24,42 @@ logger = logging.getLogger("marketlens.api")
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The figures at one moment: answers by first digit of their status, times by upper bound, stages' times."""
+    """Metrics at one moment: responses by first digit of status, responses by upper time bound, time per stage."""
 
-    answers: Counter[str] = field(default_factory=Counter)
+    responses: Counter[str] = field(default_factory=Counter)
     within: Counter[float] = field(default_factory=Counter)
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     stage_counts: Counter[str] = field(default_factory=Counter)
 
 
-def totals(families: Iterable[Metric]) -> Totals:
-    """Add up what Prometheus would be told."""
-    found = Totals()
+def sum_metrics(families: Iterable[Metric]) -> Totals:
+    """Sum the metrics over routes and methods, without probes."""
+    totals = Totals()
     for sample in (sample for family in families for sample in family.samples):
         labels, value = sample.labels, sample.value
         if labels.get("route") in _PROBES:
             continue
         if sample.name == "marketlens_requests_total":
-            found.answers[labels["status"][0]] += int(value)
+            totals.responses[labels["status"][0]] += int(value)
         elif sample.name == "marketlens_request_seconds_bucket":
-            found.within[float(labels["le"])] += int(value)
+            totals.within[float(labels["le"])] += int(value)
         elif sample.name == "marketlens_stage_seconds_sum":
-            found.stage_seconds[labels["stage"]] += value
+            totals.stage_seconds[labels["stage"]] += value
         elif sample.name == "marketlens_stage_seconds_count":
-            found.stage_counts[labels["stage"]] += int(value)
-    return found
+            totals.stage_counts[labels["stage"]] += int(value)
+    return totals
 
 
-def between(before: Totals, after: Totals, at: datetime) -> ActivityPoint:
-    """What happened between two moments."""
-    # Counter's own difference: what is gone, with a process perhaps, counts as nothing.
-    answers, stages = after.answers - before.answers, after.stage_counts - before.stage_counts
+def activity_between(before: Totals, after: Totals, at: datetime) -> ActivityPoint:
+    """Return the activity between two readings."""
+    # Subtracting Counters drops negative counts, as after a process has ended.
+    responses, stages = after.responses - before.responses, after.stage_counts - before.stage_counts
     within = {bound: max(count - before.within[bound], 0) for bound, count in after.within.items()}
     return ActivityPoint(
         at=at,
-        requests=answers.total(),
-        client_errors=answers["4"],
-        server_errors=answers["5"],
+        requests=responses.total(),
+        client_errors=responses["4"],
+        server_errors=responses["5"],
         p50_ms=_ms(quantile(0.5, within)),
         p99_ms=_ms(quantile(0.99, within)),
         stage_ms={
@@ -70,19 +70,20 @@ def between(before: Totals, after: Totals, at: datetime) -> ActivityPoint:
 
 
 def quantile(share: float, within: Mapping[float, int]) -> float | None:
-    """The time within which this share of answers came, from how many came within each bound; None without any.
+    """Return the time within which this share of responses was sent, or None without responses.
 
-    Even within a bucket, as Prometheus' histogram_quantile has it; beyond the last finite bound, that bound.
+    `within` maps each upper bound to the number of responses within it. Interpolates linearly within a bucket, as
+    Prometheus' histogram_quantile does; beyond the last finite bound, returns that bound.
     """
     bounds = sorted(within)
     if not bounds or not within[bounds[-1]]:
         return None
-    wanted = share * within[bounds[-1]]
+    target = share * within[bounds[-1]]
     low, below = 0.0, 0
     for bound in bounds:
         count = within[bound]
-        if count >= wanted and count > below:
-            return low if math.isinf(bound) else low + (bound - low) * (wanted - below) / (count - below)
+        if count >= target and count > below:
+            return low if math.isinf(bound) else low + (bound - low) * (target - below) / (count - below)
         low, below = bound, count
     return low
 
@@ -92,18 +93,18 @@ def _ms(seconds: float | None) -> float | None:
 
 
 class Activity:
-    """Reads the figures of all workers every ten seconds, at the same moments in each of them. Safe for threads."""
+    """Reads the metrics of all workers every ten seconds, at the same moments in each worker. Thread-safe."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._before: Totals | None = None
-        self._ring: deque[ActivityPoint] = deque(maxlen=_POINTS)
-        self._reading = threading.Lock()
+        self._previous: Totals | None = None
+        self._points: deque[ActivityPoint] = deque(maxlen=_POINTS)
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="activity", daemon=True)
 
     def start(self) -> None:
-        """Read from here on."""
+        """Start reading."""
         self.read(time.time())
         self._thread.start()
 
@@ -114,27 +115,27 @@ class Activity:
             self._thread.join()
 
     def points(self) -> list[ActivityPoint]:
-        """What happened, oldest first."""
-        with self._reading:
-            return list(self._ring)
+        """Return the activity per interval, oldest first."""
+        with self._lock:
+            return list(self._points)
 
     def recall(self) -> dict[str, float]:
-        """The recall probe's last figure of each category."""
+        """Return the last recall that the probe measured for each category."""
         families = (family for family in self._metrics.families() if family.name == "marketlens_recall")
         samples = (sample for family in families for sample in family.samples)
-        return {one.labels["category"]: one.value for one in samples if not math.isnan(one.value)}
+        return {sample.labels["category"]: sample.value for sample in samples if not math.isnan(sample.value)}
 
     def read(self, at: float) -> None:
-        """Read the figures once, at this Unix time."""
-        now = totals(self._metrics.families())
-        with self._reading:
-            if self._before is not None:
-                self._ring.append(between(self._before, now, datetime.fromtimestamp(at, UTC)))
-            self._before = now
+        """Read the metrics once, at this Unix time."""
+        now = sum_metrics(self._metrics.families())
+        with self._lock:
+            if self._previous is not None:
+                self._points.append(activity_between(self._previous, now, datetime.fromtimestamp(at, UTC)))
+            self._previous = now
 
     def _run(self) -> None:
         while not self._stop.wait(SECONDS - time.time() % SECONDS):
             try:
                 self.read(round(time.time() / SECONDS) * SECONDS)
             except Exception:
-                logger.exception("reading the service's own figures failed")
+                logger.exception("Reading the service's own metrics failed.")

@@ -1,4 +1,4 @@
-"""Log lines with the id of the request they belong to: JSON for machines, plain lines on a terminal."""
+"""Log lines with the request's id: JSON for machines, plain lines on a terminal."""
 
 import sys
 from typing import Any
@@ -11,7 +11,7 @@ from catalog.settings import LogFormat
 
 
 def configure(log: LogFormat) -> dict[str, Any]:
-    """Set structlog up; gives what `logging.config` takes, so that lines of uvicorn and of libraries look the same."""
+    """Configure structlog. Return a dict for `logging.config`, so that uvicorn's and libraries' lines look the same."""
     lines = log == "lines" or (log == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -19,7 +19,7 @@ def configure(log: LogFormat) -> dict[str, Any]:
         _request_id,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Tracebacks without the values of variables: those may be photos, embeddings and keys.
+    # Tracebacks show no values of variables: these may be photos, embeddings and keys.
     render: list[Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if lines

@@ -1,4 +1,4 @@
-"""What Prometheus is told. With several workers the figures are those of all of them."""
+"""Prometheus metrics. With several workers they cover all of them."""
 
 import os
 
@@ -6,10 +6,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-# Set by `marketlens serve --workers N`, before this module is imported: prometheus_client looks at it then.
+# `marketlens serve --workers N` sets it before this module is imported: prometheus_client reads it on import.
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
-# Requests of a few milliseconds (a listing) and of seconds (the map) are both told apart.
+# Resolves requests of a few milliseconds (a listing) as well as of seconds (the map).
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -18,36 +18,41 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
-        self.requests = Counter("marketlens_requests", "Answers.", ("method", "route", "status"), registry=registry)
+        self.requests = Counter(
+            "marketlens_requests",
+            "HTTP requests by method, route and status.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
         self.seconds = Histogram(
             "marketlens_request_seconds",
-            "From the request's head to the end of the answer.",
+            "Seconds from the request's headers to the end of the response.",
             ("route",),
             buckets=_SECONDS,
             registry=registry,
         )
         self.stage_seconds = Histogram(
             "marketlens_stage_seconds",
-            "Time in each stage of an answer, waiting for it included.",
+            "Seconds in each stage of a request, including waiting.",
             ("stage",),
             buckets=_SECONDS,
             registry=registry,
         )
         self.waiting = Gauge(
             "marketlens_waiting_photos",
-            "Photos that wait to be embedded.",
+            "Photos waiting to be embedded.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self.batch_photos = Histogram(
             "marketlens_batch_photos",
-            "Photos embedded together.",
+            "Photos per embedded batch.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
             registry=registry,
         )
         self.rejected = Counter(
             "marketlens_rejected_requests",
-            "Requests that were turned away, by reason.",
+            "Rejected requests by reason.",
             ("reason",),
             registry=registry,
         )
@@ -61,18 +66,18 @@ class Metrics:
         # A gauge: prometheus_client's multiprocess mode has no Info metric.
         self.serving = Gauge(
             "marketlens_serving_info",
-            "1 for the collection and the model that answer.",
+            "1 for the collection and model in use.",
             ("collection", "model"),
             registry=registry,
             multiprocess_mode="livemax",
         )
 
     def render(self) -> bytes:
-        """All figures in the format that Prometheus reads."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._all())
 
     def families(self) -> list[Metric]:
-        """All figures."""
+        """Return all metrics."""
         return list(self._all().collect())
 
     def _all(self) -> CollectorRegistry:
@@ -83,6 +88,6 @@ class Metrics:
         return registry
 
     def close(self) -> None:
-        """Take this process out of what is summed over those that live."""
+        """Remove this process from the metrics that are summed over live processes."""
         if SHARED_FOLDER in os.environ:
             mark_process_dead(os.getpid())

@@ -1,4 +1,4 @@
-"""What operators see and do through the API: who they are, builds, ingest runs, models, figures over time."""
+"""Routes for operators: whoami, builds, ingest runs, models, activity."""
 
 import time
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ PNG = b"\x89PNG\r\n\x1a\n..."
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The alias is looked at more often than in service."""
+    """Check the alias more often than in production."""
     monkeypatch.setattr(live_catalogue, "WATCH_SECONDS", 0.05)
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """The folder of the live model: its card and two pictures, beside a file that is nobody's business."""
+    """The folder of the live model: its card, two plots, and files that must stay private."""
     folder = tmp_path / "models" / "own"
     (folder / "plots").mkdir(parents=True)
     (folder / "model.json").write_text(fake_embedder().card.model_dump_json())
@@ -50,7 +50,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photos(make_export: MakeExport, lite: MilvusSettings, model: Path) -> Iterator[PhotoCollection]:
-    """Twenty photos, live; two rows of their export could not be used."""
+    """A live collection of twenty photos; two rows of its export were rejected."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     photos.ensure(OWN, 2048, model=str(model))
     export = make_export(listings=10, photos_each=2)
@@ -81,11 +81,11 @@ def start(stack: ExitStack, photos: PhotoCollection, tmp_path: Path, embedder: E
 
 def builds(answer: httpx.Response) -> list[tuple[str, bool, bool, int | None]]:
     assert answer.status_code == 200, answer.text
-    return [(one["name"], one["is_live"], one["is_previous"], one["photos"]) for one in answer.json()["builds"]]
+    return [(item["name"], item["is_live"], item["is_previous"], item["photos"]) for item in answer.json()["builds"]]
 
 
 def test_builds_promoted_and_rolled_back(client: TestClient, photos: PhotoCollection) -> None:
-    """The list says what is live and where a rollback goes, before and after each step."""
+    """The list shows the live and the previous build, before and after each step."""
     old = photos.builds.live().name
     assert builds(client.get("/v1/builds")) == [(old, True, False, 20)]
     assert client.get("/v1/builds").json()["builds"][0]["index"] == {"type": "IVF_FLAT", "nlist": 128, "nprobe": 64}
@@ -99,8 +99,8 @@ def test_builds_promoted_and_rolled_back(client: TestClient, photos: PhotoCollec
     assert photos.builds.live().name == old
 
 
-def test_what_must_not_be_promoted(client: TestClient, photos: PhotoCollection) -> None:
-    """The live one, one that is not complete, one that lacks photos, one that nobody made: refused, and why."""
+def test_refused_promotions(client: TestClient, photos: PhotoCollection) -> None:
+    """The live build, an incomplete one, one that lacks photos and an unknown one are refused with a reason."""
     old = photos.builds.live().name
     empty, complete = new_build(photos, OWN), build(photos, OWN)
     photos.at(complete).writer.remove(["l0-0"])
@@ -118,7 +118,7 @@ def test_what_must_not_be_promoted(client: TestClient, photos: PhotoCollection) 
 
 
 def test_builds_are_shown_while_none_answers(photos: PhotoCollection, tmp_path: Path) -> None:
-    """A live build whose model is not to be had is when an operator looks here, and rolls back."""
+    """If the live build's model cannot be loaded, an operator can still list the builds and roll back."""
     old = photos.builds.live().name
     new = build(photos, OTHER)
     photos.builds.note_model(new.name, "/models/nowhere")
@@ -126,13 +126,13 @@ def test_builds_are_shown_while_none_answers(photos: PhotoCollection, tmp_path: 
     with ExitStack() as stack:
         client = start(stack, photos, tmp_path)
         assert client.post("/v1/search", json={"listing_id": "l1"}).status_code == 503
-        assert [one[:3] for one in builds(client.get("/v1/builds"))] == [(new.name, True, False), (old, False, True)]
+        assert [item[:3] for item in builds(client.get("/v1/builds"))] == [(new.name, True, False), (old, False, True)]
         assert client.post("/v1/builds/rollback").status_code == 200
         assert client.post("/v1/search", json={"listing_id": "l1"}).status_code == 200
 
 
 def test_runs_and_what_they_rejected(client: TestClient, photos: PhotoCollection, tmp_path: Path) -> None:
-    """The ledger's runs, newest first, whose numbers add up; every rejected row with its reason, page by page."""
+    """Runs are listed newest first, with consistent counts; rejected rows have reasons, page by page."""
     ingest_export(tmp_path / "export", fake_embedder(), photos)
     second, first = client.get("/v1/runs").json()["runs"]
     assert (first["read"], first["written"], first["rejected"]) == (22, 20, 2)
@@ -154,13 +154,13 @@ def test_runs_and_what_they_rejected(client: TestClient, photos: PhotoCollection
 
 
 @pytest.mark.parametrize("run_id", ["20260101T000000Z-abcdef", "..", "%2e%2e%2fledger", "*", "a%00b", ""])
-def test_no_such_run(client: TestClient, run_id: str) -> None:
-    """An id that is none leads nowhere on the disk."""
+def test_unknown_run(client: TestClient, run_id: str) -> None:
+    """An invalid run id gives 404 and cannot reach other files."""
     assert client.get(f"/v1/runs/{run_id}/rejected").status_code == 404
 
 
 def test_no_ledger_is_no_run(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> None:
-    """Where ingest runs on another machine, the list is empty."""
+    """If ingest runs on another machine, the list is empty."""
     app = make_app(make_export(), embedder, lite)
     (tmp_path / "ledger").rename(tmp_path / "elsewhere")
     with TestClient(app) as client:
@@ -168,7 +168,7 @@ def test_no_ledger_is_no_run(make_export: MakeExport, embedder: Embedder, lite: 
 
 
 def test_models(client: TestClient, photos: PhotoCollection, model: Path) -> None:
-    """The cards of the builds' models, the live one first, each once; of what cannot be read, the reason."""
+    """The models of all builds are listed once; unreadable ones have a reason."""
     build(photos, OWN)
     for folder in ("/models/nowhere", str(model)):
         other = build(photos, OTHER)
@@ -183,18 +183,18 @@ def test_models(client: TestClient, photos: PhotoCollection, model: Path) -> Non
 
 
 def test_a_link_out_of_the_folder_is_no_picture(client: TestClient, tmp_path: Path) -> None:
-    """A model folder from elsewhere cannot show a reader what only the service may read."""
+    """A link in a model folder cannot expose files that only the service may read."""
     (tmp_path / "secret.txt").write_text("secret")
-    (own,) = (one for one in client.get("/v1/models").json()["models"] if one["model_fingerprint"] == OWN)
+    (own,) = (model for model in client.get("/v1/models").json()["models"] if model["model_fingerprint"] == OWN)
     link = Path(own["folder"]) / "plots" / "link.png"
     link.symlink_to(tmp_path / "secret.txt")
-    (own,) = (one for one in client.get("/v1/models").json()["models"] if one["model_fingerprint"] == OWN)
+    (own,) = (model for model in client.get("/v1/models").json()["models"] if model["model_fingerprint"] == OWN)
     assert "link.png" not in own["plots"]
     assert client.get(f"/v1/models/{OWN}/plots/link.png").status_code == 404
 
 
 def test_plots(client: TestClient) -> None:
-    """A picture that the card names comes as PNG; nothing else in the folder, above or beside it, ever does."""
+    """A plot is returned as PNG; no other file inside or outside the folder is."""
     path = f"/v1/models/{OWN}/plots"
     answer = client.get(f"{path}/loss.png")
     assert (answer.content, answer.headers["content-type"]) == (PNG, "image/png")
@@ -205,25 +205,25 @@ def test_plots(client: TestClient) -> None:
     assert client.get(f"/v1/models/{OTHER}/plots/loss.png").status_code == 404
 
 
-def test_who_asks(client: TestClient, tmp_path: Path) -> None:
-    """Without keys everybody is admin; a key says its name and scope, no key that one is needed, a wrong one 401."""
+def test_whoami(client: TestClient, tmp_path: Path) -> None:
+    """Without keys everybody is admin; a valid key returns its name and scope; a wrong key gives 401."""
     assert client.get("/v1/whoami").json() == {"name": "", "scope": "admin", "keys_needed": False}
     token = create_key(tmp_path / "keys.json", "shop", "write")
     for sent in ({"Authorization": f"Bearer {token}"}, {"X-API-Key": token}):
         assert client.get("/v1/whoami", headers=sent).json() == {"name": "shop", "scope": "write", "keys_needed": True}
     assert client.get("/v1/whoami").json() == {"name": "", "scope": "", "keys_needed": True}
-    wrong = [{"Authorization": f"Bearer {token}x"}, {"X-API-Key": "x"}, {"Authorization": "Bearer mlk_"}]
+    wrong_keys = [{"Authorization": f"Bearer {token}x"}, {"X-API-Key": "x"}, {"Authorization": "Bearer mlk_"}]
     elsewhere = client.get("/v1/categories").json() | {"request_id": ""}
-    for sent in wrong:
+    for sent in wrong_keys:
         answer = client.get("/v1/whoami", headers=sent)
         assert (answer.status_code, answer.json() | {"request_id": ""}) == (401, elsewhere)
 
 
 def test_scopes(client: TestClient, photos: PhotoCollection, tmp_path: Path) -> None:
-    """Each route asks for the scope that the guide says: 401 without a key, 403 with the scope below it."""
+    """Each route requires its documented scope: 401 without a key, 403 with a narrower scope."""
     write_insights(tmp_path / "insights", photos)
     tokens = {scope: create_key(tmp_path / "keys.json", scope, scope) for scope in ("read", "write", "admin")}
-    wanted = {
+    routes_by_scope = {
         "read": [
             *(("GET", f"/v1/insights{part}") for part in ("", "/confusion", "/photos", "/suggestions", "/duplicates")),
             ("GET", "/v1/map"),
@@ -243,20 +243,23 @@ def test_scopes(client: TestClient, photos: PhotoCollection, tmp_path: Path) -> 
     }
     put = {"question": {"kind": "duplicate", "listing_ids": ["a", "b"]}, "decision": "skip"}
     scopes = list(tokens)
-    for scope, routes in wanted.items():
+    for scope, routes in routes_by_scope.items():
         for method, path in routes:
             body = {"json": put} if method == "POST" and path == "/v1/verdicts" else {}
             assert client.request(method, path, **body).status_code == 401, path
-            for held, token in tokens.items():
+            for scope_of_key, token in tokens.items():
                 answer = client.request(method, path, headers={"X-API-Key": token}, **body)
-                may = scopes.index(held) >= scopes.index(scope)
-                assert (answer.status_code in {200, 404}) if may else answer.status_code == 403, (path, held)
+                is_allowed = scopes.index(scope_of_key) >= scopes.index(scope)
+                assert (answer.status_code in {200, 404}) if is_allowed else answer.status_code == 403, (
+                    path,
+                    scope_of_key,
+                )
 
 
 def test_activity(client: TestClient) -> None:
-    """What happened between two looks: requests, errors, times, stages; probes and what came before not among them."""
+    """An interval counts its requests, errors and times, without probes and earlier requests."""
     activity = client.app.state.activity
-    activity.close()  # or it would look by itself as well
+    activity.close()  # so that it does not read on its own
     read = activity.read
     for seed in range(3):
         client.post("/v1/search", files={"photo": ("p", jpeg(picture(seed)))})
@@ -285,8 +288,8 @@ def test_activity(client: TestClient) -> None:
     assert client.get("/v1/activity").json()["recall"] == {"Home": 0.75}
 
 
-def test_activity_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a thread of its own, until it is closed; and what it keeps has an end."""
+def test_activity_is_read_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activity is read in a background thread until it is closed, and old points are dropped."""
     monkeypatch.setattr("search_api.telemetry.activity.SECONDS", 0.02)
     activity = Activity(Metrics())
     activity.start()
@@ -312,6 +315,6 @@ def test_activity_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_quantiles(within: dict[float, int], share: float, expected: float | None) -> None:
-    """As Prometheus' histogram_quantile has them."""
+    """Quantiles equal those of Prometheus' histogram_quantile."""
     found = quantile(share, within)
     assert found == (None if expected is None else pytest.approx(expected))

@@ -1,4 +1,4 @@
-"""The service as an app sees it: the real application on a real embedded Milvus, with a fake model."""
+"""The service as an app uses it: the real application on Milvus Lite, with a fake model."""
 
 import io
 import json
@@ -25,13 +25,13 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten listings of two photos, in the categories Home and Garden by turns, at £1 to £10. For reading only."""
+    """Ten listings of two photos, alternating between the categories Home and Garden, at £1 to £10. Read-only."""
     return write_export(tmp_path_factory.mktemp("api") / "export", 10)
 
 
 @pytest.fixture(scope="module")
 def client(export: Path) -> Iterator[TestClient]:
-    """For reading only."""
+    """A read-only service."""
     lite = MilvusSettings(uri=str(export.with_name("milvus.db")))
     with TestClient(make_app(export, fake_embedder(), lite, rate_limit="")) as client:
         yield client
@@ -48,7 +48,7 @@ def ids(response) -> list[str]:
 
 
 def test_an_uploaded_photo_finds_its_listing(client: TestClient, export: Path, embedder: Embedder) -> None:
-    """The photo's own listing comes first, with everything a tile shows."""
+    """The photo's own listing comes first, with all fields that a result tile shows."""
     response = upload(client, (export / "images" / "l4-0.jpg").read_bytes(), limit=3)
     assert ids(response)[0] == "l4"
     body = response.json()
@@ -72,7 +72,7 @@ def test_an_uploaded_photo_finds_its_listing(client: TestClient, export: Path, e
 @pytest.mark.parametrize("body", [{"listing_id": "l4"}, {"photo_id": "l4-1"}])
 @pytest.mark.parametrize("as_form", [False, True])
 def test_more_like_this_leaves_itself_out(client: TestClient, body: dict[str, str], as_form: bool) -> None:
-    """A listed photo or listing finds the others, in JSON and in a form alike."""
+    """A search by a stored photo or listing finds the other listings, sent as JSON or as a form."""
     if as_form:
         response = client.post("/v1/search", files={"request": (None, json.dumps(body))})
     else:
@@ -102,7 +102,7 @@ def test_more_like_this_leaves_itself_out(client: TestClient, body: dict[str, st
     ids=str,
 )
 def test_filters(client: TestClient, fields: dict[str, object], expected: set[int]) -> None:
-    """Each filter works in a form and in JSON, and there is a full page when enough listings pass."""
+    """Each filter works in a form and in JSON, and the page is full if enough listings pass."""
     uploaded = upload(client, jpeg(picture(3)), filter=fields)
     assert set(ids(uploaded)) == {f"l{number}" for number in expected}
     named = client.post("/v1/search", json={"photo_id": "l3-0", "filter": fields})
@@ -141,7 +141,7 @@ def test_filters(client: TestClient, fields: dict[str, object], expected: set[in
     ids=lambda fields: str(fields)[:40],
 )
 def test_a_wrong_field_is_named(client: TestClient, fields: dict[str, object]) -> None:
-    """Values out of range, fields that do not exist, two sources at once: 422, never 500."""
+    """Values out of range, unknown fields and two sources give 422, never 500."""
     response = upload(client, jpeg(picture(3)), **fields)
     assert response.status_code == 422
     assert response.headers["content-type"] == PROBLEM
@@ -152,14 +152,14 @@ def test_a_wrong_field_is_named(client: TestClient, fields: dict[str, object]) -
 
 @pytest.mark.parametrize("body", ["{}", "[]", "", "{", '{"listing_id": "l1", "photo_id": "l2-0"}', '{"listing_id": 5}'])
 def test_a_wrong_json_body_is_refused(client: TestClient, body: str) -> None:
-    """No source, two sources, broken JSON: 422."""
+    """No source, two sources and invalid JSON give 422."""
     response = client.post("/v1/search", content=body, headers={"content-type": "application/json"})
     assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
 
 
 @pytest.mark.parametrize("data", [b"", b"no photo", jpeg(picture(1))[:900]], ids=["empty", "text", "cut"])
 def test_a_broken_upload_is_refused(client: TestClient, data: bytes) -> None:
-    """What is no photo is the sender's mistake, and the answer does not carry the bytes back."""
+    """An upload that is not a photo gives 422, and the response does not contain its bytes."""
     response = upload(client, data)
     assert (response.status_code, response.json()["code"]) == (422, "photo_unusable")
     reason = {b"": "empty", b"no photo": "not_an_image"}.get(data, "truncated")
@@ -167,13 +167,13 @@ def test_a_broken_upload_is_refused(client: TestClient, data: bytes) -> None:
 
 
 def test_a_body_of_another_kind_is_refused(client: TestClient) -> None:
-    """A bare image body gets told what to send."""
+    """A bare image as body gives 415."""
     response = client.post("/v1/search", content=jpeg(picture(1)), headers={"content-type": "image/jpeg"})
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
 
 
 def test_too_large_an_upload_is_refused(export: Path, embedder: Embedder, lite: MilvusSettings) -> None:
-    """The limit holds before a body of known length is read, and while one of unknown length is."""
+    """The limit applies before a body of known length is read, and while one of unknown length is read."""
     with TestClient(make_app(export, embedder, lite, max_upload_bytes=1_000)) as client:
         assert upload(client, b"x" * 200_000).status_code == 413
         as_json = {"content-type": "application/json"}
@@ -184,10 +184,10 @@ def test_too_large_an_upload_is_refused(export: Path, embedder: Embedder, lite: 
 
 
 def test_an_upload_may_be_turned(client: TestClient, export: Path) -> None:
-    """A phone's sideways photo with its EXIF mark finds what the upright one finds."""
+    """A rotated photo with an EXIF orientation finds the same as the upright one."""
     upright = Image.open(export / "images" / "l6-0.jpg")
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn clockwise to see it upright
+    exif[0x0112] = 6  # rotate clockwise to display upright
     sideways = jpeg(upright.rotate(90, expand=True), exif=exif)
     response = upload(client, sideways, limit=1)
     assert ids(response) == ["l6"]
@@ -195,7 +195,7 @@ def test_an_upload_may_be_turned(client: TestClient, export: Path) -> None:
 
 
 def test_a_listing_has_its_photos(client: TestClient) -> None:
-    """One listing with all its photos; one that is not there is 404."""
+    """A listing is returned with all its photos; an unknown one gives 404."""
     body = client.get("/v1/listings/l2").json()
     assert (body["listing_id"], body["title"]) == ("l2", "Thing 2")
     assert [photo["photo_id"] for photo in body["photos"]] == ["l2-0", "l2-1"]
@@ -216,7 +216,7 @@ def test_odd_ids_can_be_asked_for(tmp_path: Path, embedder: Embedder, lite: Milv
 
 
 def test_categories_are_counted(client: TestClient) -> None:
-    """Every root category with its listings and photos."""
+    """Every root category has its counts of listings and photos."""
     assert client.get("/v1/categories").json()["categories"] == [
         {"category": "Home", "listings": 5, "photos": 10},
         {"category": "Garden", "listings": 5, "photos": 10},
@@ -226,7 +226,7 @@ def test_categories_are_counted(client: TestClient) -> None:
 def test_a_photo_is_shown_small_and_without_its_metadata(
     make_export: MakeExport, embedder: Embedder, lite: MilvusSettings
 ) -> None:
-    """The image route gives an upright JPEG of the size asked for; where a photo was taken stays with its owner."""
+    """The image route returns an upright JPEG of the requested size, without EXIF."""
     export = make_export(listings=1)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -246,7 +246,7 @@ def test_a_photo_is_shown_small_and_without_its_metadata(
 
 
 def test_ready_when_a_search_works(client: TestClient) -> None:
-    """Ready says with what: collection, model, photos."""
+    """/readyz returns the number of photos, and none are lost."""
     body = client.get("/readyz").json()
     assert (body["status"], body["photos"], body["lost_photos"]) == ("ready", 20, 0)
     assert client.get("/livez").json()["status"] == "alive"
@@ -254,7 +254,7 @@ def test_ready_when_a_search_works(client: TestClient) -> None:
 
 
 def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> None:
-    """Before the first ingest the service lives, is not ready, and says what to do."""
+    """Before the first ingest the service is alive but not ready, and the hint says what to do."""
     photos = PhotoCollection.connect(lite, IndexSettings())
     with TestClient(create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json")), embedder, photos)) as client:
         assert client.get("/livez").status_code == 200
@@ -264,7 +264,7 @@ def test_alive_is_not_ready(embedder: Embedder, lite: MilvusSettings, tmp_path: 
 
 
 def test_another_model_never_answers(export: Path, embedder: Embedder, lite: MilvusSettings) -> None:
-    """A service with another model than the collection's refuses instead of giving nonsense."""
+    """A service whose model differs from the collection's refuses to search."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(export, embedder, photos)
     settings = Settings(api=ApiSettings(keys=export.parent / "keys.json"))
@@ -274,7 +274,7 @@ def test_another_model_never_answers(export: Path, embedder: Embedder, lite: Mil
 
 
 def test_every_answer_has_a_request_id(client: TestClient) -> None:
-    """The id is in the header of every answer, and in the body of every error."""
+    """The id is in the header of every response, and in the body of every error."""
     assert client.get("/livez").headers["x-request-id"]
     for path in ("/v1/listings/nobody", "/no/such/path"):
         response = client.get(path)
@@ -284,7 +284,7 @@ def test_every_answer_has_a_request_id(client: TestClient) -> None:
 
 
 def test_a_bug_is_a_clean_500(export: Path, embedder: Embedder, lite: MilvusSettings) -> None:
-    """An error that nobody foresaw tells the caller nothing but its request id."""
+    """After an unexpected error, the response reveals only the request id."""
     app = make_app(export, embedder, lite)
     app.add_api_route("/bug", lambda: 1 / 0)
     with TestClient(app, raise_server_exceptions=False) as client:

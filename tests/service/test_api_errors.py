@@ -1,4 +1,4 @@
-"""One status per domain error, in one table."""
+"""The HTTP status of each domain error."""
 
 import pytest
 from fastapi import FastAPI
@@ -41,7 +41,7 @@ def make(error: type[MarketlensError]) -> MarketlensError:
     ],
 )
 def test_each_error_has_its_status(error: type[MarketlensError], status: int) -> None:
-    """The status says whose turn it is: the caller's, the operator's, or ours."""
+    """Each domain error gives its status, code and detail; a 503 has Retry-After."""
     app = FastAPI()
     errors.install(app)
 

@@ -1,4 +1,4 @@
-"""One listing put or removed through the API, and the photos that are kept."""
+"""Replacing and removing listings through the API, and the files of their photos."""
 
 import base64
 import errno
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, folder: Path) -> Iterator[TestClient]:
-    """Four listings of two photos, l0 to l3."""
+    """A service with four listings of two photos, l0 to l3."""
     with TestClient(make_app(make_export(listings=4, photos_each=2), embedder, lite, photos=folder)) as client:
         yield client
 
@@ -49,7 +49,7 @@ def first(client: TestClient, photo: bytes) -> dict[str, Any]:
     return hit
 
 
-def kept(folder: Path) -> list[Path]:
+def stored_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -65,7 +65,7 @@ SOFA = {
 
 
 def test_a_listing_is_put_found_and_removed(client: TestClient, folder: Path) -> None:
-    """What was put is found by its photo, shown with its fields and picture, and gone when it is removed."""
+    """A new listing is found by its photo, returned with its fields and image, and gone after its removal."""
     photos = [{"photo_id": "front", "upload": 1}, {"photo_id": "back", "upload": 0}]
     made = put(client, "sofa", SOFA | {"photos": photos}, jpeg(picture(91)), jpeg(picture(90)))
     assert made.status_code == 201, made.text
@@ -75,38 +75,38 @@ def test_a_listing_is_put_found_and_removed(client: TestClient, folder: Path) ->
     assert (hit["listing_id"], hit["photo_id"]) == ("sofa", "front")
     assert hit["score"] > 0.99
     assert client.get(hit["photo_url"]).headers["content-type"] == "image/jpeg"
-    assert len(kept(folder)) == 2
+    assert len(stored_files(folder)) == 2
     assert client.get("/readyz").json()["photos"] == 10
     assert client.delete("/v1/listings/sofa").json() == {"listing_id": "sofa", "photos": 2}
     assert first(client, jpeg(picture(90)))["listing_id"] != "sofa"
-    assert kept(folder) == []
-    gone = client.delete("/v1/listings/sofa")
-    assert (gone.status_code, client.get("/v1/listings/sofa").status_code) == (404, 404)
+    assert stored_files(folder) == []
+    again = client.delete("/v1/listings/sofa")
+    assert (again.status_code, client.get("/v1/listings/sofa").status_code) == (404, 404)
     ready = client.get("/readyz").json()
     assert (ready["photos"], ready["lost_photos"]) == (8, 0)
 
 
 def test_a_photo_that_is_there_need_not_be_sent_again(client: TestClient, folder: Path, engine: FakeEngine) -> None:
-    """Another price costs no embedding; a photo that is not named leaves; one sent again replaces the old."""
+    """A new price embeds nothing; a photo that is not named is removed; a photo sent again replaces the old one."""
     encoded = [base64.b64encode(jpeg(picture(seed))).decode() for seed in (90, 91, 92)]
     photos = [{"photo_id": f"p{n}", "photo_base64": encoded[n]} for n in (0, 1)]
     assert put(client, "sofa", SOFA | {"photos": photos}).status_code == 201
-    before, files = engine.photos, kept(folder)
+    before, files = engine.photos, stored_files(folder)
     cheaper = SOFA | {"price": 99, "listed_at": None, "photos": [{"photo_id": "p0"}, {"photo_id": "p1"}]}
     answer = put(client, "sofa", cheaper)
     assert (answer.status_code, answer.json()["price"]) == (200, 99)
     assert answer.json()["listed_at"] == SOFA["listed_at"]
-    assert (engine.photos, kept(folder)) == (before, files)
+    assert (engine.photos, stored_files(folder)) == (before, files)
     assert first(client, jpeg(picture(91)))["price"] == 99
     changed = SOFA | {"photos": [{"photo_id": "p0", "photo_base64": encoded[2]}]}
     assert put(client, "sofa", changed).status_code == 200
-    assert len(kept(folder)) == 1
+    assert len(stored_files(folder)) == 1
     assert first(client, jpeg(picture(92)))["listing_id"] == "sofa"
     assert first(client, jpeg(picture(90)))["score"] < 0.9
 
 
 def test_a_listing_of_the_export_can_be_changed(client: TestClient, folder: Path) -> None:
-    """Its photos keep their files, which are the export's; removing it deletes none of them."""
+    """Its photos keep their files in the export; removing the listing deletes none of them."""
     answer = put(client, "l2", {"title": "Another", "photos": [{"photo_id": "l2-0"}]})
     assert (answer.status_code, answer.json()["title"]) == (200, "Another")
     assert client.get("/v1/photos/l2-0/image").status_code == 200
@@ -120,7 +120,7 @@ def test_a_listing_of_the_export_can_be_changed(client: TestClient, folder: Path
     ("listing", "status", "words"),
     [
         ({"photos": []}, 422, "photos"),
-        ({"photos": [{"photo_id": "new"}]}, 422, "'new' is not stored, and did not come along"),
+        ({"photos": [{"photo_id": "new"}]}, 422, "'new' is not stored and was not sent"),
         ({"photos": [{"photo_id": "l1-0"}]}, 409, "belongs to the listing 'l1'"),
         ({"photos": [{"photo_id": "p", "upload": 0}]}, 422, "0 photos were uploaded"),
         ({"photos": [{"photo_id": "p", "photo_base64": "bm8gcGhvdG8="}]}, 422, "not a photo"),
@@ -137,23 +137,23 @@ def test_a_listing_of_the_export_can_be_changed(client: TestClient, folder: Path
 def test_what_cannot_be_stored_changes_nothing(
     client: TestClient, folder: Path, listing: dict[str, object], status: int, words: str
 ) -> None:
-    """The answer says what is wrong; the listing and the folder are as before."""
+    """The error says what is invalid; the listing and the folder stay unchanged."""
     before = client.get("/v1/listings/l0").json()
     answer = put(client, "l0", listing)
     assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
     assert client.get("/v1/listings/l0").json() == before
-    assert kept(folder) == []
+    assert stored_files(folder) == []
 
 
 def test_each_upload_belongs_to_one_photo(client: TestClient) -> None:
-    """A file that no photo_id names would be lost without a word."""
+    """An upload that no photo_id names is refused: otherwise it would be dropped silently."""
     answer = put(client, "l9", {"photos": [{"photo_id": "p", "upload": 1}]}, jpeg(picture(1)), jpeg(picture(2)))
     assert answer.status_code == 422
-    assert "2 photos were uploaded, and the fields `upload` name [1]" in answer.json()["detail"]
+    assert "2 photos were uploaded, but the fields `upload` name [1]" in answer.json()["detail"]
 
 
 def test_odd_texts_are_stored_as_they_are(client: TestClient) -> None:
-    """Emoji, quotes and line breaks come back; a control character becomes a space, as in an export."""
+    """Emoji, quotes and line breaks are stored unchanged; a control character becomes a space, as in an export."""
     title = 'A "sofa" 🛋️\nwith \\ and \x00 in it'
     photo = base64.b64encode(jpeg(picture(90))).decode()
     listing = {"title": title, "photos": [{"photo_id": "a/b c?#🛋️", "photo_base64": photo}]}
@@ -163,8 +163,8 @@ def test_odd_texts_are_stored_as_they_are(client: TestClient) -> None:
     assert client.get(made.json()["photos"][0]["photo_url"]).status_code == 200
 
 
-def test_where_a_photo_was_taken_is_never_kept(client: TestClient, folder: Path) -> None:
-    """The file that is kept is upright and has no EXIF, no comment, no trailing bytes; the picture is the same."""
+def test_metadata_is_removed_from_stored_photos(client: TestClient, folder: Path) -> None:
+    """The stored file is upright, without EXIF, comment or trailing bytes; the picture is the same."""
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010F] = "Owner's phone"
@@ -173,7 +173,7 @@ def test_where_a_photo_was_taken_is_never_kept(client: TestClient, folder: Path)
     sent = jpeg(upright.rotate(90, expand=True), exif=exif, comment=b"51.5N 0.1W") + b"and a message"
     photos = [{"photo_id": "p", "upload": 0}]
     assert put(client, "sofa", {"photos": photos}, sent).status_code == 201
-    (path,) = kept(folder)
+    (path,) = stored_files(folder)
     data = path.read_bytes()
     for secret in (b"Exif", b"phone", b"51.5N", b"message"):
         assert secret in sent
@@ -186,7 +186,7 @@ def test_where_a_photo_was_taken_is_never_kept(client: TestClient, folder: Path)
 
 
 def test_every_format_becomes_a_jpeg_of_modest_size() -> None:
-    """PNG with transparency, WebP and a large photo: JPEG, at most 2,048 pixels a side."""
+    """PNG with transparency, WebP and large photos become JPEGs of at most 2,048 pixels a side."""
     for image, kind in ((Image.new("RGBA", (64, 64), (255, 0, 0, 0)), "PNG"), (picture(1), "WEBP")):
         buffer = io.BytesIO()
         image.save(buffer, kind)
@@ -195,21 +195,21 @@ def test_every_format_becomes_a_jpeg_of_modest_size() -> None:
 
 
 def test_a_full_disk_leaves_no_half_photo(tmp_path: Path) -> None:
-    """What could not be written whole is not left to fill the disk."""
+    """A photo that could not be written completely is deleted, so that it does not fill the disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
         with pytest.raises(OutputFailed, match="'p'"):
-            PhotoStore(tmp_path / "photos").keep("p", bytes(100_000))
+            PhotoStore(tmp_path / "photos").save("p", bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert kept(tmp_path) == []
+    assert stored_files(tmp_path) == []
 
 
-def test_a_file_that_cannot_be_deleted_is_said(
+def test_a_file_that_cannot_be_deleted_is_reported(
     client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a disk that became read-only the listing leaves the catalogue, and whose photo stays is told: 507, not 500."""
+    """On a read-only disk the listing is removed, and the error names the file that stays: 507, not 500."""
     assert put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, jpeg(picture(1))).status_code == 201
 
     def refuse(path: Path, **_: bool) -> None:
@@ -219,12 +219,12 @@ def test_a_file_that_cannot_be_deleted_is_said(
         patch.setattr(Path, "unlink", refuse)
         answer = client.delete("/v1/listings/sofa")
     assert answer.status_code == 507
-    assert str(kept(folder)[0]) in answer.json()["detail"]
+    assert str(stored_files(folder)[0]) in answer.json()["detail"]
     assert client.get("/v1/listings/sofa").status_code == 404
 
 
 def test_a_store_that_fails_leaves_no_file(client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When Milvus refuses the write, the photo that was kept for it goes again."""
+    """If Milvus fails to write the record, the saved photo file is deleted."""
     from catalog.errors import StoreUnreachable
 
     def fail(*_: object) -> None:
@@ -233,17 +233,17 @@ def test_a_store_that_fails_leaves_no_file(client: TestClient, folder: Path, mon
     monkeypatch.setattr(CollectionWriter, "upsert", fail)
     answer = put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, jpeg(picture(1)))
     assert answer.status_code == 503
-    assert kept(folder) == []
+    assert stored_files(folder) == []
 
 
 def test_each_change_on_a_server_knows_of_the_one_before(
     make_export: MakeExport, embedder: Embedder, milvus_server: str, folder: Path
 ) -> None:
-    """Put, changed, put into another listing, removed, without a pause, where searches are a second behind."""
+    """Changes in quick succession see each other, although searches on the server lag by a second."""
     milvus = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid.uuid4().hex[:8]}")
     app = make_app(make_export(listings=2), embedder, milvus, "Bounded", photos=folder)
     with TestClient(app) as client:
-        # As after an ingest that never ended: each change would count to its end, which brings the server up to date.
+        # As after an interrupted ingest. Otherwise each change ends with a count, which brings the server up to date.
         app.state.catalogue.photos.notes.begin_changes()
         for seed in (90, 91):
             sent = {"photos": [{"photo_id": "p", "upload": 0}]}
@@ -251,55 +251,55 @@ def test_each_change_on_a_server_knows_of_the_one_before(
             by_id = put(client, "sofa", {"price": 9, "photos": [{"photo_id": "p"}]})
             assert (by_id.status_code, by_id.json()["price"]) == (200, 9)
             assert put(client, "bed", sent, jpeg(picture(seed))).status_code == 409
-            assert len(kept(folder)) == 1
+            assert len(stored_files(folder)) == 1
             assert client.delete("/v1/listings/sofa").json()["photos"] == 1
-            assert (client.delete("/v1/listings/sofa").status_code, kept(folder)) == (404, [])
+            assert (client.delete("/v1/listings/sofa").status_code, stored_files(folder)) == (404, [])
 
 
 @pytest.mark.parametrize("other", ["another photo", "removed"])
 def test_changes_at_once_leave_each_photo_its_file(
     client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
-    """While a price changes and the photo stays, another photo comes in its place, or the listing goes.
+    """While a change keeps the photo, another change replaces the photo or removes the listing.
 
-    Whichever is last: what is stored has its file, and no file is left.
+    Whichever is last, every stored photo has its file, and no other file is left.
     """
     sent = {"photos": [{"photo_id": "p", "upload": 0}]}
     assert put(client, "sofa", sent, jpeg(picture(90))).status_code == 201
-    looked, done, embeddings = threading.Event(), threading.Event(), CollectionReader.embeddings
+    has_read, done, embeddings = threading.Event(), threading.Event(), CollectionReader.embeddings
 
     def pausing(self: PhotoCollection, photo_ids: Sequence[str], **options: bool) -> Embeddings:
         found = embeddings(self, photo_ids, **options)
-        looked.set()
-        done.wait(1)  # long enough for the other one, if nothing holds it off
+        has_read.set()
+        done.wait(1)  # long enough for the other change, unless a lock blocks it
         return found
 
     monkeypatch.setattr(CollectionReader, "embeddings", pausing)
     with ThreadPoolExecutor(1) as pool:
         by_id = pool.submit(put, client, "sofa", {"price": 9, "photos": [{"photo_id": "p"}]})
-        assert looked.wait(10)
+        assert has_read.wait(10)
         if other == "removed":
             assert client.delete("/v1/listings/sofa").status_code == 200
         else:
             assert put(client, "sofa", sent, jpeg(picture(91))).status_code == 200
         done.set()
         assert by_id.result().status_code == 200
-    left = client.app.state.catalogue.photos.reader.stored(["p"]).values()
-    assert [str(path) for path in kept(folder)] == [stored.photo.uri for stored in left]
+    stored_photos = client.app.state.catalogue.photos.reader.stored(["p"]).values()
+    assert [str(path) for path in stored_files(folder)] == [stored.photo.uri for stored in stored_photos]
 
 
 def test_a_photo_becomes_one_listings_alone(client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two listings that bring a new photo of one id at the same moment, the second is refused."""
-    both, keep = threading.Barrier(2), PhotoStore.keep
+    """If two listings add a photo with the same new id at once, the second is refused."""
+    both, save = threading.Barrier(2), PhotoStore.save
 
     def pausing(self: PhotoStore, photo_id: str, data: bytes) -> Path:
         with suppress(threading.BrokenBarrierError):
-            both.wait(1)  # for the other one to come as far, if nothing holds it off
-        return keep(self, photo_id, data)
+            both.wait(1)  # so that the other change gets here too, unless a lock blocks it
+        return save(self, photo_id, data)
 
-    monkeypatch.setattr(PhotoStore, "keep", pausing)
+    monkeypatch.setattr(PhotoStore, "save", pausing)
     sent = {"photos": [{"photo_id": "p", "upload": 0}]}
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(put, client, listing, sent, jpeg(picture(90))) for listing in ("sofa", "bed")]
-        assert sorted(one.result().status_code for one in asked) == [201, 409]
-    assert len(kept(folder)) == 1
+        changes = [pool.submit(put, client, listing, sent, jpeg(picture(90))) for listing in ("sofa", "bed")]
+        assert sorted(change.result().status_code for change in changes) == [201, 409]
+    assert len(stored_files(folder)) == 1

@@ -1,4 +1,4 @@
-"""Comparing a build with the collection before it: recall, golden queries, what speaks against it."""
+"""Comparing a build with the live collection: recall, golden queries, reasons against promoting it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ PHOTOS = 2 * LISTINGS
 
 @pytest.fixture
 def photos(lite: MilvusSettings) -> Iterator[PhotoCollection]:
-    """600 listings of two photos that are near each other."""
+    """A collection of 600 listings with two similar photos each."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     photos.ensure(MODEL, DIM)
     photos.writer.upsert(rows(), pairs(0.3))
@@ -34,7 +34,7 @@ def photos(lite: MilvusSettings) -> Iterator[PhotoCollection]:
 
 @contextmanager
 def reopened(photos: PhotoCollection, lite: MilvusSettings) -> Iterator[PhotoCollection]:
-    """As another process sees it. Lite builds an index in the background, and searches without it until then."""
+    """Reopen the collection like another process. Until Lite has built its index, it searches without it."""
     photos.close()
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     yield photos
@@ -46,7 +46,7 @@ def rows(count: int = PHOTOS):
 
 
 def pairs(spread: float, seed: int = 0):
-    """Embeddings (1200, 32): the photos of a listing are the nearer, the smaller the spread."""
+    """Return embeddings (1200, 32). A smaller spread puts the photos of a listing closer together."""
     random = np.random.default_rng(seed)
     vectors = np.repeat(random.normal(size=(LISTINGS, DIM)), 2, axis=0)
     vectors += spread * random.normal(size=vectors.shape)
@@ -67,7 +67,7 @@ def run(photos: PhotoCollection, info: CollectionInfo, folder: Path):
 
 
 def test_the_same_photos_and_embeddings_pass(photos: PhotoCollection, tmp_path: Path) -> None:
-    """Nothing speaks against a build that answers as before; every golden answer is kept."""
+    """A build that returns the same results passes all checks."""
     result = run(photos, build(photos, pairs(0.3), IndexSettings(type="HNSW")), tmp_path)
     assert result.failures == []
     assert result.difference.total == 0
@@ -80,7 +80,7 @@ def test_the_same_photos_and_embeddings_pass(photos: PhotoCollection, tmp_path: 
 def test_an_index_that_looks_too_little_is_found_out(
     photos: PhotoCollection, lite: MilvusSettings, tmp_path: Path
 ) -> None:
-    """One cell of 128 loses neighbours that exact search finds."""
+    """Searching one cell of 128 misses neighbours that exact search finds; the check fails."""
     info = build(photos, pairs(0.3), IndexSettings(nlist=128, nprobe=1))
     with reopened(photos, lite) as again:
         result = run(again, info, tmp_path)
@@ -90,25 +90,25 @@ def test_an_index_that_looks_too_little_is_found_out(
 
 
 def test_recall_is_against_exact_search(photos: PhotoCollection, lite: MilvusSettings) -> None:
-    """Counted by hand over all embeddings, it is the same."""
+    """The recall equals a direct computation over all embeddings."""
     info = build(photos, pairs(0.3), IndexSettings(nlist=64, nprobe=4))
     vectors, queries = pairs(0.3), list(range(60))
     with reopened(photos, lite) as again:
         answers = again.at(info).reader.nearest(vectors[queries], 11)
         recall = index_recall(again.at(info), [f"p{n}" for n in queries])
     shares = []
-    for query, found in zip(queries, answers, strict=True):
+    for query, neighbours in zip(queries, answers, strict=True):
         cosines = vectors @ vectors[query]
         cosines[query] = -2
         true = {f"p{n}" for n in np.argsort(-cosines)[:10]}
-        page = [one.photo.photo_id for _, one in found if one.photo.photo_id != f"p{query}"][:10]
+        page = [near.photo.photo_id for _, near in neighbours if near.photo.photo_id != f"p{query}"][:10]
         shares.append(len(true & set(page)) / 10)
     assert 0.2 < np.mean(shares) < 0.99
     assert recall == pytest.approx(np.mean(shares), abs=1e-9)
 
 
 def test_twins_in_any_order_are_found(lite: MilvusSettings) -> None:
-    """Photos with one and the same embedding are all as near: which ten of them come back is no loss."""
+    """Photos with the same embedding are equally near: any ten of them count as found."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     try:
         photos.ensure(MODEL, DIM)
@@ -119,7 +119,7 @@ def test_twins_in_any_order_are_found(lite: MilvusSettings) -> None:
 
 
 def test_a_worse_model_is_found_out(photos: PhotoCollection, tmp_path: Path) -> None:
-    """One that takes the photos of a listing apart finds the other photo less often, whatever its index does."""
+    """A model that separates the photos of a listing finds the other photo less often, even with a perfect index."""
     result = run(photos, build(photos, pairs(3.0, seed=5)), tmp_path)
     assert result.overlap < 0.5
     assert result.build.finds_own < result.before.finds_own - 0.05
@@ -128,21 +128,21 @@ def test_a_worse_model_is_found_out(photos: PhotoCollection, tmp_path: Path) -> 
 
 
 def test_missing_photos_are_found_out(photos: PhotoCollection, tmp_path: Path) -> None:
-    """A build that lacks photos does not pass; queries that it lacks are left out."""
+    """A build that lacks photos fails the check; golden queries that it lacks are skipped."""
     result = run(photos, build(photos, pairs(0.3)[:1000]), tmp_path)
     assert any("200 missing" in failure for failure in result.failures)
     assert result.queries < 100
 
 
 def test_golden_queries_are_what_was_answered(photos: PhotoCollection, tmp_path: Path) -> None:
-    """One seed, one set of photos; kept is what the collection answers to them, their own listings left out."""
+    """Golden queries are chosen by a fixed seed; their stored results exclude their own listings."""
     path = golden_queries.save(photos, tmp_path / "golden", 20)
     kept = golden_queries.read(tmp_path / "golden", photos.info().name)
     assert path == tmp_path / "golden" / f"{photos.info().name}.parquet"
     assert len({answer.photo_id for answer in kept}) == 20
     assert [answer.photo_id for answer in kept] == golden_queries.choose(photos, 20)
     again = golden_queries.ask(photos, [answer.photo_id for answer in kept])
-    assert [(one.listings, one.finds_own) for one in again] == [(one.listings, one.finds_own) for one in kept]
+    assert [(a.listings, a.finds_own) for a in again] == [(a.listings, a.finds_own) for a in kept]
     for answer in kept:
         assert len(answer.listings) == len(answer.scores) == 10
         assert answer.listing_id not in answer.listings
@@ -152,13 +152,13 @@ def test_golden_queries_are_what_was_answered(photos: PhotoCollection, tmp_path:
 
 
 def test_listings_with_several_photos_are_asked_with_first(lite: MilvusSettings) -> None:
-    """They alone can tell whether a photo finds the other one; a listing of one photo says nothing about that."""
+    """Only listings with several photos can show whether a photo finds the other one, so they are chosen first."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     try:
         photos.ensure(MODEL, DIM)
         photos.writer.upsert([*rows(4), stored(100), stored(101), stored(102)], pairs(0.3)[:7])
         assert set(golden_queries.choose(photos, 4)) == {"p0", "p1", "p2", "p3"}
-        assert {one.photo_id: one.finds_own for one in golden_queries.ask(photos, ["p0", "p100"])} == {
+        assert {answer.photo_id: answer.finds_own for answer in golden_queries.ask(photos, ["p0", "p100"])} == {
             "p0": True,
             "p100": None,
         }

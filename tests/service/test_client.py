@@ -1,4 +1,4 @@
-"""The Python client: against the real service for what it asks, against made-up answers for what can go wrong."""
+"""The Python client: its methods against the real service, its error handling against mocked responses."""
 
 import asyncio
 import json
@@ -21,33 +21,33 @@ from tests.support.models import FakeEngine
 from tests.support.pictures import jpeg, picture
 from tests.support.serving import make_app, serving
 
-Answer = httpx.Response | Exception
+Outcome = httpx.Response | Exception
 
 
 @pytest.fixture
 def address(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> Iterator[str]:
-    """A service over ten listings of two photos."""
+    """A service with ten listings of two photos."""
     app = make_app(make_export(listings=10, photos_each=2), embedder, lite, photos=tmp_path / "photos")
-    found = ([suggestion("l1", "Garden", "Home", ["l2-0"])], [duplicate("l0", "l2")])
-    write_insights(tmp_path / "insights", app.state.catalogue.photos, *found)
+    insights = ([suggestion("l1", "Garden", "Home", ["l2-0"])], [duplicate("l0", "l2")])
+    write_insights(tmp_path / "insights", app.state.catalogue.photos, *insights)
     with serving(app) as address:
         yield address
 
 
-def client_answered(*answers: Answer, **options: int) -> tuple[Client, list[httpx.Request]]:
-    """A client that gets these answers, the last one for ever, and what it has asked."""
-    asked: list[httpx.Request] = []
+def mocked_client(*outcomes: Outcome, **options: int) -> tuple[Client, list[httpx.Request]]:
+    """Return a client that gets these outcomes, the last one repeatedly, and the list of its requests."""
+    requests: list[httpx.Request] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        answered = answers[min(len(asked), len(answers)) - 1]
-        if isinstance(answered, Exception):
-            raise answered
-        return answered
+    def respond(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        outcome = outcomes[min(len(requests), len(outcomes)) - 1]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     client = Client("http://api.example/", "secret", **options)
-    client._http = httpx.Client(transport=httpx.MockTransport(answer), headers=client._headers)
-    return client, asked
+    client._http = httpx.Client(transport=httpx.MockTransport(respond), headers=client._headers)
+    return client, requests
 
 
 def refusal(status: int, **headers: str) -> httpx.Response:
@@ -57,9 +57,9 @@ def refusal(status: int, **headers: str) -> httpx.Response:
     return httpx.Response(status, text=problem.model_dump_json(), headers=headers)
 
 
-def test_a_problem_keeps_its_words() -> None:
-    """The caller reads the API's own detail, hint, code, wrong fields and request id."""
-    client, _ = client_answered(refusal(422))
+def test_an_error_has_the_fields_of_its_problem() -> None:
+    """The error has the API's detail, hint, code, invalid fields and request id."""
+    client, _ = mocked_client(refusal(422))
     with pytest.raises(ApiError) as caught:
         client.categories()
     error = caught.value
@@ -76,16 +76,16 @@ def test_a_problem_keeps_its_words() -> None:
         (httpx.Response(200, text="<h1>Welcome</h1>"), "status 200"),
     ],
 )
-def test_every_failure_is_one_error(response: Answer, words: str) -> None:
-    """Whatever goes wrong on the way, there is one error to catch, and it says what may help."""
+def test_every_failure_is_one_error(response: Outcome, words: str) -> None:
+    """Every failure raises the same exception, with a hint."""
     with pytest.raises(ApiError, match=words) as caught:
-        client_answered(response)[0].categories()
+        mocked_client(response)[0].categories()
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("address", ["ftp://x", "http://[", "not an address"])
-def test_a_wrong_address_is_no_traceback(address: str) -> None:
-    """A slip in the setting is told like an API that is down."""
+def test_an_invalid_address(address: str) -> None:
+    """An invalid address raises the same error as an API that is down."""
     with pytest.raises(ApiError, match="No answer from the API"):
         Client(address).ready()
 
@@ -94,7 +94,7 @@ def test_a_wrong_address_is_no_traceback(address: str) -> None:
 def test_a_wrong_key_is_the_apis_to_refuse(
     key: str, make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path
 ) -> None:
-    """Whatever is given for a key can be sent, and is refused in the API's words."""
+    """Any text can be sent as a key, and the API refuses a wrong one."""
     create_key(tmp_path / "keys.json", "ann", "read")
     app = make_app(make_export(), embedder, lite)
     with serving(app) as address, Client(address, key) as api, pytest.raises(ApiError, match="API key") as caught:
@@ -103,7 +103,7 @@ def test_a_wrong_key_is_the_apis_to_refuse(
 
 
 def test_nobody_listening() -> None:
-    """With the API down the user learns how to start it."""
+    """If the API is down, the hint says how to start it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -114,37 +114,37 @@ def test_nobody_listening() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_api_is_asked_again(status: int) -> None:
-    """Where the API says when to come back, the client does, and at last gives its words."""
+    """The client retries after Retry-After, and finally raises the API's error."""
     welcome = httpx.Response(200, json={"categories": []})
-    client, asked = client_answered(refusal(status, **{"Retry-After": "0"}), welcome)
+    client, requests = mocked_client(refusal(status, **{"Retry-After": "0"}), welcome)
     assert client.categories().categories == []
-    assert len(asked) == 2
-    client, asked = client_answered(refusal(status, **{"Retry-After": "0"}), tries=2)
+    assert len(requests) == 2
+    client, requests = mocked_client(refusal(status, **{"Retry-After": "0"}), tries=2)
     with pytest.raises(ApiError, match="d"):
         client.categories()
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
 @pytest.mark.parametrize("response", [refusal(503), refusal(404), refusal(500), httpx.ReadTimeout("slow")])
-def test_what_will_not_change_is_asked_once(response: Answer) -> None:
-    """Without a word of when to come back there is no second try: it might be done twice, or in vain."""
-    client, asked = client_answered(response)
+def test_no_retry_without_retry_after(response: Outcome) -> None:
+    """Without Retry-After the client does not retry: the request might run twice, or in vain."""
+    client, requests = mocked_client(response)
     with pytest.raises(ApiError):
         client.categories()
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-def test_only_what_was_said_is_sent() -> None:
-    """The key goes along; a default that nobody set does not, so that the API's own holds."""
-    client, asked = client_answered(httpx.Response(400))
+def test_defaults_are_not_sent() -> None:
+    """The key is sent; defaults are not, so that those of the API apply."""
+    client, requests = mocked_client(httpx.Response(400))
     with pytest.raises(ApiError):
         client.search(SearchRequest(listing_id="l1"))
-    assert asked[0].headers["authorization"] == "Bearer secret"
-    assert json.loads(asked[0].content) == {"listing_id": "l1"}
+    assert requests[0].headers["authorization"] == "Bearer secret"
+    assert json.loads(requests[0].content) == {"listing_id": "l1"}
 
 
 def test_addresses_of_photos_keep_their_signature() -> None:
-    """The size joins what is in the address already."""
+    """The size is appended to the existing query."""
     client = Client("http://api.example/")
     assert client.photo_address("/v1/photos/a%2Fb/image", 100) == "http://api.example/v1/photos/a%2Fb/image?size=100"
     signed = client.photo_address("/v1/photos/a/image?signature=x.y", 100)
@@ -152,7 +152,7 @@ def test_addresses_of_photos_keep_their_signature() -> None:
 
 
 def test_every_method_reaches_its_route(address: str) -> None:
-    """What the client offers, the service answers, photos and all."""
+    """Every method of the client works with the service, including uploads."""
     with Client(address) as api:
         assert api.ready().photos == 20
         photo = jpeg(picture(4))
@@ -176,25 +176,27 @@ def test_every_method_reaches_its_route(address: str) -> None:
         assert caught.value.status == 404
 
 
-def test_what_staff_ask_and_decide(address: str) -> None:
-    """Every question can be read, decided and taken back, with the defaults and with everything said."""
+def test_insights_and_verdicts(address: str) -> None:
+    """Every question can be read, decided and withdrawn, with default and with explicit arguments."""
     with Client(address) as api:
         assert api.whoami() == schemas.Caller(name="", scope="admin", keys_needed=False)
         assert (api.insights().photos, api.map().total_photos, len(api.map(3).columns.x)) == (20, 20, 3)
         assert api.confusion().categories == ["Garden", "Home"]
         assert api.insight_photos().total == 20
         assert len(api.insight_photos("Home", "Home", True, 1, 2).photos) == 2
-        (asked,) = api.suggestions().suggestions
-        assert api.suggestions("Garden", "Home", 0, 1, True).suggestions == [asked]
+        (suggested,) = api.suggestions().suggestions
+        assert api.suggestions("Garden", "Home", 0, 1, True).suggestions == [suggested]
         question = schemas.WrongCategory(
-            listing_id=asked.listing_id, category=asked.category, suggested_category=asked.suggested_category
+            listing_id=suggested.listing_id,
+            category=suggested.category,
+            suggested_category=suggested.suggested_category,
         )
         verdict = api.decide(schemas.PutVerdict(question=question, decision="accept"))
         assert verdict.question == question
         assert api.suggestions().remaining == 0
         assert api.verdicts().verdicts == api.verdicts("wrong_category", "accept", 10, 1).verdicts == [verdict]
         assert api.withdraw(verdict.verdict_id) == verdict
-        assert api.suggestions().suggestions == [asked]
+        assert api.suggestions().suggestions == [suggested]
         (group,) = api.duplicates().groups
         assert api.duplicates("same_photo", 0, 1, True).groups == [group]
         pair = schemas.Duplicate(listing_ids=[listing.listing_id for listing in group.listings])
@@ -202,8 +204,8 @@ def test_what_staff_ask_and_decide(address: str) -> None:
         assert (api.duplicates().remaining, api.duplicates(skipped=True).remaining) == (0, 1)
 
 
-def test_what_operators_ask(address: str) -> None:
-    """Builds, runs, models and activity; what cannot be done is the API's word."""
+def test_operations(address: str) -> None:
+    """Builds, runs, models and activity work; what cannot be done raises the API's error."""
     with Client(address) as api:
         (live,) = api.builds().builds
         for refused in (lambda: api.promote(live.name), api.rollback, lambda: api.plot("no/model", "../x")):
@@ -217,14 +219,14 @@ def test_what_operators_ask(address: str) -> None:
 
 
 def test_async_asks_the_same(address: str) -> None:
-    """Each new method, on both clients: one answer."""
-    asked = ["whoami", "insights", "map", "confusion", "insight_photos", "suggestions", "duplicates", "verdicts"]
-    asked += ["builds", "runs", "models"]
+    """Both clients return the same for these methods."""
+    methods = ["whoami", "insights", "map", "confusion", "insight_photos", "suggestions", "duplicates", "verdicts"]
+    methods += ["builds", "runs", "models"]
 
     async def ask() -> list[object]:
         async with AsyncClient(address) as api:
-            answers = [await getattr(api, name)() for name in asked]
-            assert (await api.activity()).seconds > 0  # its points are others from one moment to the next
+            answers = [await getattr(api, name)() for name in methods]
+            assert (await api.activity()).seconds > 0  # its points change all the time
             put = schemas.PutVerdict(question=schemas.Duplicate(listing_ids=["a", "b"]), decision="reject")
             made = await api.decide(put)
             assert await api.withdraw(made.verdict_id) == made
@@ -235,18 +237,18 @@ def test_async_asks_the_same(address: str) -> None:
         return answers
 
     with Client(address) as api:
-        assert [getattr(api, name)() for name in asked] == asyncio.run(ask())
+        assert [getattr(api, name)() for name in methods] == asyncio.run(ask())
 
 
 def test_a_picture_is_bytes() -> None:
-    """A model's picture comes as it is, and is asked again like all else where the API is busy."""
-    client, asked = client_answered(refusal(503, **{"Retry-After": "0"}), httpx.Response(200, content=b"PNG"))
+    """A plot is returned as bytes, and its request is retried if the API is busy."""
+    client, requests = mocked_client(refusal(503, **{"Retry-After": "0"}), httpx.Response(200, content=b"PNG"))
     assert client.plot("f", "a/b.png") == b"PNG"
-    assert [str(one.url) for one in asked] == ["http://api.example/v1/models/f/plots/a%2Fb.png"] * 2
+    assert [str(request.url) for request in requests] == ["http://api.example/v1/models/f/plots/a%2Fb.png"] * 2
 
 
 def test_pages_end_and_hold_everything_once(address: str, engine: FakeEngine) -> None:
-    """All pages together are all listings, and the photo is sent once."""
+    """All pages together contain all listings, and the photo is embedded only once."""
     with Client(address) as api:
         before = engine.photos
         pages = list(api.pages(SearchRequest(limit=4), [jpeg(picture(4))]))
@@ -257,7 +259,7 @@ def test_pages_end_and_hold_everything_once(address: str, engine: FakeEngine) ->
 
 
 def test_async_answers_are_the_same(address: str) -> None:
-    """Sync and async differ in nothing else: the same methods, the same answers."""
+    """Both clients have the same methods and return the same results."""
 
     def public(kind: type) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_")}
@@ -273,8 +275,8 @@ def test_async_answers_are_the_same(address: str) -> None:
     assert [page.hits for page in asyncio.run(ask())] == [page.hits for page in pages]
 
 
-def test_browsers_have_an_address_of_their_own() -> None:
-    """In a cluster the dashboard asks http://api:8080, which means nothing to the browser that loads the photos."""
+def test_photo_addresses_use_the_public_url() -> None:
+    """In a cluster the dashboard uses http://api:8080, which a browser that loads photos cannot reach."""
     with Client("http://api:8080", public_url="https://shop.example/") as inside, Client("http://shop:8080") as plain:
         assert inside.photo_address("/v1/photos/p1?sig=s", 200) == "https://shop.example/v1/photos/p1?sig=s&size=200"
         assert plain.photo_address("/v1/photos/p1", 200) == "http://shop:8080/v1/photos/p1?size=200"

@@ -1,4 +1,4 @@
-"""What only a connection shows: slow and endless bodies, clients that leave."""
+"""Tests that need a real connection: slow and endless bodies, clients that disconnect."""
 
 import asyncio
 import signal
@@ -28,15 +28,15 @@ from tests.support.web import Answer, Site
 
 @pytest.fixture
 def photos(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings) -> PhotoCollection:
-    """Four listings; the service closes it."""
+    """A collection of four listings; the service closes it."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(make_export(listings=4), embedder, photos)
     return photos
 
 
 def app(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, **settings: object):
-    given = {"keys": tmp_path / "keys.json", "recall_seconds": 0} | settings
-    return create_app(Settings(api=ApiSettings.model_validate(given)), embedder, photos)
+    fields = {"keys": tmp_path / "keys.json", "recall_seconds": 0} | settings
+    return create_app(Settings(api=ApiSettings.model_validate(fields)), embedder, photos)
 
 
 def upload_request(photo: bytes, length: int | None = None) -> bytes:
@@ -45,14 +45,14 @@ def upload_request(photo: bytes, length: int | None = None) -> bytes:
     return f"{head}Content-Length: {length or len(body)}\r\n\r\n".encode() + body
 
 
-def until(true, seconds: float = 60) -> None:
+def until(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def figures(url: str) -> str:
+def metrics_text(url: str) -> str:
     return httpx.get(f"{url}/metrics").text
 
 
@@ -60,23 +60,23 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", httpx.URL(url).port))
 
 
-def test_a_body_that_drips(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
-    """A body that does not come in time is answered with 408 and the connection closed; others are served meanwhile."""
+def test_a_slow_body(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
+    """A body that arrives too slowly gets 408 and a closed connection; other requests are served meanwhile."""
     with serving(app(photos, embedder, tmp_path, receive_seconds=0.5)) as url:
         with connect(url) as slow:
             slow.settimeout(10)
             slow.sendall(upload_request(b"x", length=50_000))
             started = time.monotonic()
-            answered = httpx.post(f"{url}/v1/search", files={"photo": ("p", jpeg(picture(1)))}, timeout=10)
-            assert answered.status_code == 200
+            other = httpx.post(f"{url}/v1/search", files={"photo": ("p", jpeg(picture(1)))}, timeout=10)
+            assert other.status_code == 200
             answer = b"".join(iter(lambda: slow.recv(65_536), b""))
         assert answer.startswith(b"HTTP/1.1 408")
-        assert b"body_too_slow" in figures(url).encode()
+        assert b"body_too_slow" in metrics_text(url).encode()
         assert 0.3 < time.monotonic() - started < 5
 
 
 def test_an_endless_body(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
-    """Chunks without end are read up to the limit, answered with 413, and the connection is closed."""
+    """Endless chunks are read up to the limit; the response is 413 and the connection is closed."""
     with serving(app(photos, embedder, tmp_path, max_upload_bytes=100_000)) as url:
         with connect(url) as endless:
             endless.settimeout(10)
@@ -96,11 +96,11 @@ def test_an_endless_body(photos: PhotoCollection, embedder: Embedder, tmp_path: 
                 answer = b"HTTP/1.1 413 lost with the reset"
         assert sent < 20_000_000
         assert answer.startswith(b"HTTP/1.1 413")
-        assert "body_too_large" in figures(url)
+        assert "body_too_large" in metrics_text(url)
 
 
-def test_the_work_of_clients_that_left_is_dropped(photos: PhotoCollection, tmp_path: Path) -> None:
-    """What waits for the engine when its client leaves is never embedded; a client that stays is served."""
+def test_work_for_disconnected_clients_is_dropped(photos: PhotoCollection, tmp_path: Path) -> None:
+    """A waiting photo whose client disconnects is never embedded; a client that stays is served."""
     engine = GatedEngine()
     with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path)) as url:
         first, left, stays = (connect(url) for _ in range(3))
@@ -109,13 +109,13 @@ def test_the_work_of_clients_that_left_is_dropped(photos: PhotoCollection, tmp_p
             connection.sendall(upload_request(jpeg(picture(number))))
             if not number:
                 assert engine.began.wait(20)
-        until(lambda: "marketlens_waiting_photos 2.0" in figures(url))
+        until(lambda: "marketlens_waiting_photos 2.0" in metrics_text(url))
         left.close()
-        until(lambda: "marketlens_waiting_photos 1.0" in figures(url))
+        until(lambda: "marketlens_waiting_photos 1.0" in metrics_text(url))
         engine.go_on.set()
         assert first.recv(65_536).startswith(b"HTTP/1.1 200")
         assert stays.recv(65_536).startswith(b"HTTP/1.1 200")
-        assert 'status="499"' in figures(url)
+        assert 'status="499"' in metrics_text(url)
         first.close()
         stays.close()
     assert engine.batches == [1, 1]
@@ -148,7 +148,7 @@ uvicorn.run(app, **_options(Settings(api=ApiSettings(port=int(sys.argv[2])))))
 
 
 def test_sigterm_lets_answers_end(make_export: MakeExport, tmp_path: Path) -> None:
-    """Stopped with the options of `marketlens serve`: no new connection, and the answer that had begun comes."""
+    """With the options of `marketlens serve`, SIGTERM refuses new connections and completes requests in progress."""
     make_export(listings=4)
     began, go_on = tmp_path / "began", tmp_path / "go-on"
     go_on.touch()
@@ -186,7 +186,7 @@ def test_sigterm_lets_answers_end(make_export: MakeExport, tmp_path: Path) -> No
 
 
 def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: Path) -> None:
-    """Under more uploads than may wait, every answer is right or a clean 503 with Retry-After, and it recovers."""
+    """If more uploads wait than allowed, each response is correct or a 503 with Retry-After; the service recovers."""
     engine = GatedEngine()
     with serving(app(photos, Embedder(fake_embedder().card, engine), tmp_path, waiting=4)) as url:
         search = f"{url}/v1/search"
@@ -194,11 +194,11 @@ def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: 
         async def ask_all() -> list[httpx.Response]:
             async with httpx.AsyncClient(timeout=30) as client:
                 photo = jpeg(picture(1))
-                asked = [asyncio.create_task(client.post(search, files={"photo": ("p", photo)})) for _ in range(20)]
+                requests = [asyncio.create_task(client.post(search, files={"photo": ("p", photo)})) for _ in range(20)]
                 await asyncio.to_thread(engine.began.wait, 20)
-                await asyncio.to_thread(until, lambda: "embed_full" in figures(url))
+                await asyncio.to_thread(until, lambda: "embed_full" in metrics_text(url))
                 engine.go_on.set()
-                return await asyncio.gather(*asked)
+                return await asyncio.gather(*requests)
 
         answers = asyncio.run(ask_all())
         refused = [answer for answer in answers if answer.status_code == 503]
@@ -218,7 +218,7 @@ def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: 
 def test_a_host_of_photos_that_says_nothing(
     site: Site, embedder: Embedder, lite: MilvusSettings, tmp_path: Path, method: str, path: str, body: object
 ) -> None:
-    """However many wait for photos of a host that hangs, the service lives and answers searches that need none."""
+    """While many requests wait for photos of a hanging host, the service answers searches that need no photo."""
     header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
     uris = [site.page(f"/{number}.jpg", jpeg(picture(number)), Answer(body=site.silence)) for number in range(3)]
     write_csv(tmp_path / "m.csv", header, [[f"p{n}", f"l{n}", "T", "C", "", "", "", uri] for n, uri in enumerate(uris)])

@@ -1,4 +1,4 @@
-"""Explanations and categories through the API, with the shipped model over real listings."""
+"""Explanations and categories through the API, with the shipped model and real listings."""
 
 import base64
 import io
@@ -39,7 +39,7 @@ def photo(export: Path) -> bytes:
 
 
 def post(client: TestClient, path: str, photos: list[bytes], **fields: object) -> dict[str, Any]:
-    files = [("photo", ("p.jpg", one, "image/jpeg")) for one in photos]
+    files = [("photo", ("p.jpg", photo, "image/jpeg")) for photo in photos]
     data = {"request": json.dumps(fields)}
     response = client.post(path, files=files, data=data) if photos else client.post(path, json=fields)
     assert response.status_code == 200, response.text
@@ -48,24 +48,24 @@ def post(client: TestClient, path: str, photos: list[bytes], **fields: object) -
 
 
 def test_both_maps_add_up_to_the_score(client: TestClient, photo: bytes) -> None:
-    """On the query's photo and on the hit's, the 49 cells are the score, to a thousandth."""
+    """The 49 cells of the query's photo and of the hit's each add up to the score, to a thousandth."""
     hits = post(client, "/v1/search", [photo], limit=3)["hits"]
     for hit in hits:
-        why = post(client, "/v1/explain", [photo], hit_photo_id=hit["photo_id"], overlays=True)
-        assert why["score"] == pytest.approx(hit["score"], abs=1e-3)
+        explanation = post(client, "/v1/explain", [photo], hit_photo_id=hit["photo_id"], overlays=True)
+        assert explanation["score"] == pytest.approx(hit["score"], abs=1e-3)
         for side, photo_id in (("query", None), ("hit", hit["photo_id"])):
-            assert why[side]["photo_id"] == photo_id
-            assert np.sum(why[side]["cells"]) == pytest.approx(hit["score"], abs=1e-3)
-            assert np.shape(why[side]["cells"]) == (7, 7)
-            assert Image.open(io.BytesIO(base64.b64decode(why[side]["overlay_png"]))).format == "PNG"
-    # Each explains the other: by photo_id both photos are the catalogue's.
-    there = post(client, "/v1/explain", [], photo_id=hits[0]["photo_id"], hit_photo_id=hits[1]["photo_id"])
-    back = post(client, "/v1/explain", [], photo_id=hits[1]["photo_id"], hit_photo_id=hits[0]["photo_id"])
-    assert np.allclose(there["hit"]["cells"], back["query"]["cells"], atol=1e-3)
+            assert explanation[side]["photo_id"] == photo_id
+            assert np.sum(explanation[side]["cells"]) == pytest.approx(hit["score"], abs=1e-3)
+            assert np.shape(explanation[side]["cells"]) == (7, 7)
+            assert Image.open(io.BytesIO(base64.b64decode(explanation[side]["overlay_png"]))).format == "PNG"
+    # By photo_id both photos are in the catalogue, so each explains the other.
+    forward = post(client, "/v1/explain", [], photo_id=hits[0]["photo_id"], hit_photo_id=hits[1]["photo_id"])
+    backward = post(client, "/v1/explain", [], photo_id=hits[1]["photo_id"], hit_photo_id=hits[0]["photo_id"])
+    assert np.allclose(forward["hit"]["cells"], backward["query"]["cells"], atol=1e-3)
 
 
 def test_a_search_can_explain_its_hits(client: TestClient, photo: bytes) -> None:
-    """`include: explain` gives the same maps; a query_id has no pixels, so its side is null."""
+    """`include: explain` returns the same maps; a query_id has no pixels, so its map is null."""
     answer = post(client, "/v1/search", [photo], limit=2, include=["explain"])
     for hit in answer["hits"]:
         assert np.sum(hit["explanation"]["hit"]["cells"]) == pytest.approx(hit["score"], abs=1e-3)
@@ -76,30 +76,30 @@ def test_a_search_can_explain_its_hits(client: TestClient, photo: bytes) -> None
 
 
 def test_the_part_that_was_asked_by_is_explained(client: TestClient, photo: bytes) -> None:
-    """With a box, the query's map lies over the box alone."""
+    """With a box, the query's map covers only the box."""
     box = {"x": 0.25, "y": 0.25, "width": 0.5, "height": 0.5}
     hit = post(client, "/v1/search", [photo], box=box, limit=1)["hits"][0]
-    why = post(client, "/v1/explain", [photo], box=box, hit_photo_id=hit["photo_id"], overlays=True)
-    assert np.sum(why["query"]["cells"]) == pytest.approx(hit["score"], abs=1e-3)
-    drawn = Image.open(io.BytesIO(base64.b64decode(why["query"]["overlay_png"])))
+    explanation = post(client, "/v1/explain", [photo], box=box, hit_photo_id=hit["photo_id"], overlays=True)
+    assert np.sum(explanation["query"]["cells"]) == pytest.approx(hit["score"], abs=1e-3)
+    drawn = Image.open(io.BytesIO(base64.b64decode(explanation["query"]["overlay_png"])))
     whole = Image.open(io.BytesIO(photo))
     assert drawn.width / drawn.height == pytest.approx(whole.width / whole.height, rel=0.05)
 
 
 def test_categories_are_named_with_probabilities(client: TestClient, photo: bytes) -> None:
-    """Every category of the model, most probable first, adding up to 1; a search says the same."""
+    """All categories of the model, most probable first, add up to 1; a search returns the same."""
     categories = post(client, "/v1/classify", [photo])["categories"]
-    probabilities = [one["probability"] for one in categories]
+    probabilities = [category["probability"] for category in categories]
     assert len(categories) == 13
     assert sum(probabilities) == pytest.approx(1, abs=1e-5)
     assert probabilities == sorted(probabilities, reverse=True)
     assert post(client, "/v1/search", [photo])["predicted_categories"] == categories
     two = post(client, "/v1/classify", [photo, photo])["categories"]
-    assert [one["category"] for one in two] == [one["category"] for one in categories]
+    assert [category["category"] for category in two] == [category["category"] for category in categories]
 
 
-def test_what_cannot_be_explained_is_said(client: TestClient, photo: bytes, export: Path) -> None:
-    """A hit that is not there, and one whose file is gone: 404."""
+def test_explaining_a_missing_hit(client: TestClient, photo: bytes, export: Path) -> None:
+    """An unknown hit, and one whose file is missing, give 404."""
     last = sorted((export / "images").iterdir())[-1]
     for path in ("nobody", last.stem):
         if path == last.stem:

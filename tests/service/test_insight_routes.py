@@ -1,4 +1,4 @@
-"""What the API says of the collection as a whole, and what it asks staff: never what is decided, or no longer so."""
+"""Insights routes: summary, map, and open questions for staff, without decided or outdated ones."""
 
 import gzip
 import time
@@ -21,7 +21,7 @@ from tests.support.insight_files import duplicate, suggestion, write_insights
 from tests.support.models import fake_embedder
 from tests.support.serving import make_app
 
-# l0, l2 … are in Home, l1, l3 … in Garden.
+# l0, l2, … are in Home; l1, l3, … in Garden.
 SUGGESTIONS = [
     suggestion("l1", "Garden", "Home", ["l2-0", "l4-1"]),
     suggestion("l3", "Garden", "Home", ["l2-0"]),
@@ -37,8 +37,8 @@ DUPLICATES = [
 
 
 @contextmanager
-def looked_at(folder: Path) -> Iterator[TestClient]:
-    """A service over ten listings of two photos that were looked at as a whole."""
+def service_with_insights(folder: Path) -> Iterator[TestClient]:
+    """Start a service with ten listings of two photos and with insights."""
     export, lite = write_export(folder / "export", 10), MilvusSettings(uri=str(folder / "milvus.db"))
     app = make_app(export, fake_embedder(), lite, photos=folder / "photos")
     write_insights(folder / "insights", stored(app), SUGGESTIONS, DUPLICATES)
@@ -48,14 +48,14 @@ def looked_at(folder: Path) -> Iterator[TestClient]:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
-    with looked_at(tmp_path) as client:
+    with service_with_insights(tmp_path) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """For reading only."""
-    with looked_at(tmp_path_factory.mktemp("insights")) as client:
+def read_only_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A read-only service."""
+    with service_with_insights(tmp_path_factory.mktemp("insights")) as client:
         yield client
 
 
@@ -66,7 +66,7 @@ def stored(app: Any) -> PhotoCollection:
 
 def suggested(client: TestClient, **params: object) -> tuple[list[str], int, int | None]:
     body = client.get("/v1/insights/suggestions", params=params).json()
-    return [one["listing_id"] for one in body["suggestions"]], body["remaining"], body["next_after"]
+    return [suggestion["listing_id"] for suggestion in body["suggestions"]], body["remaining"], body["next_after"]
 
 
 def grouped(client: TestClient, **params: object) -> tuple[list[list[str]], int, int | None]:
@@ -82,22 +82,22 @@ def decide(client: TestClient, decision: str, **question: object) -> int:
     return int(answer.json()["verdict_id"])
 
 
-def ask_wrong(listing_id: str, category: str = "Garden", other: str = "Home") -> dict[str, object]:
+def wrong_category(listing_id: str, category: str = "Garden", other: str = "Home") -> dict[str, object]:
     return {"listing_id": listing_id, "category": category, "suggested_category": other}
 
 
 def test_the_collection_as_a_whole(client: TestClient) -> None:
-    """What the run found is told as it was found, and whether the collection has changed since."""
+    """The summary has the results of the run, and whether the collection has changed since."""
     body = client.get("/v1/insights").json()
     assert (body["photos"], body["suggestions"], body["duplicates"], body["is_stale"]) == (20, 5, 3, False)
-    assert [one["category"] for one in body["categories"]] == ["Garden", "Home"]
+    assert [category["category"] for category in body["categories"]] == ["Garden", "Home"]
     assert len(body["overlap"]) == len(body["distances"]) == 2
     stored(client.app).notes.set("changed_at", str(int(time.time()) + 1))
     assert client.get("/v1/insights").json()["is_stale"] is True
 
 
-def test_nobody_has_looked_yet(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings) -> None:
-    """Every route of it says so, and by which command it is mended."""
+def test_no_insights_yet(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings) -> None:
+    """Without insights, every route gives 404 with the command to run as the hint."""
     with TestClient(make_app(make_export(), embedder, lite)) as client:
         paths = [path for path in client.get("/openapi.json").json()["paths"] if path.startswith("/v1/insights")]
         assert len(paths) == 5
@@ -108,7 +108,7 @@ def test_nobody_has_looked_yet(make_export: MakeExport, embedder: Embedder, lite
 
 
 def test_another_run_is_followed(client: TestClient, tmp_path: Path) -> None:
-    """What a newer run found is answered with at once, the map included."""
+    """The results of a newer run are used at once, including the map."""
     before = client.get("/v1/map").json()
     assert suggested(client)[1] == 5
     write_insights(tmp_path / "insights", stored(client.app), SUGGESTIONS[:1])
@@ -116,9 +116,9 @@ def test_another_run_is_followed(client: TestClient, tmp_path: Path) -> None:
     assert client.get("/v1/map").json()["made_at"] > before["made_at"]
 
 
-def test_the_map(reading: TestClient) -> None:
-    """Photos that have a place, column by column, and an even sample of them where fewer are asked for."""
-    body = reading.get("/v1/map").json()
+def test_the_map(read_only_client: TestClient) -> None:
+    """The map has the mapped photos, column by column, or an even sample of them if limited."""
+    body = read_only_client.get("/v1/map").json()
     columns = body["columns"]
     assert {len(column) for column in columns.values()} == {10}
     assert set(columns["photo_id"]) == {f"l{number}-0" for number in range(10)}
@@ -127,31 +127,31 @@ def test_the_map(reading: TestClient) -> None:
     assert (columns["y"][row], body["total_photos"]) == (0.1235, 20)
     assert {None, 0.123} == set(columns["confidence"])
     assert {None, "Home"} == set(columns["predicted_category"])
-    assert reading.get(columns["photo_url"][row]).headers["content-type"] == "image/jpeg"
-    few = reading.get("/v1/map", params={"limit": 3}).json()["columns"]
+    assert read_only_client.get(columns["photo_url"][row]).headers["content-type"] == "image/jpeg"
+    few = read_only_client.get("/v1/map", params={"limit": 3}).json()["columns"]
     assert len(few["x"]) == 3
     assert set(few["photo_id"]) < set(columns["photo_id"])
 
 
-def test_the_map_is_compressed_where_asked(reading: TestClient) -> None:
-    """The same body, smaller; and nothing where the asker has it already."""
-    plain = reading.get("/v1/map", headers={"Accept-Encoding": "identity"})
+def test_the_map_is_compressed_where_asked(read_only_client: TestClient) -> None:
+    """With gzip the body is the same but smaller; with a matching ETag it is empty."""
+    plain = read_only_client.get("/v1/map", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
-    with reading.stream("GET", "/v1/map", headers={"Accept-Encoding": "gzip"}) as answer:
+    with read_only_client.stream("GET", "/v1/map", headers={"Accept-Encoding": "gzip"}) as answer:
         raw = b"".join(answer.iter_raw())
     assert answer.headers["content-encoding"] == "gzip"
     assert plain.headers["vary"] == answer.headers["vary"] == "Accept-Encoding"
     assert gzip.decompress(raw) == plain.content
-    again = reading.get("/v1/map", headers={"If-None-Match": plain.headers["etag"]})
+    again = read_only_client.get("/v1/map", headers={"If-None-Match": plain.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
 
 
 def test_the_map_is_rendered_once_while_its_addresses_hold(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signed addresses are those of the hour; the next hour has its own, and all of them can be loaded."""
+    """The map is rendered again when its signed URLs change, once an hour; URLs of both hours work."""
     rendered: list[int] = []
     render = map_response
     monkeypatch.setattr(
-        "search_api.review.map_response.map_response", lambda *given: rendered.append(1) or render(*given)
+        "search_api.review.map_response.map_response", lambda *arguments: rendered.append(1) or render(*arguments)
     )
     sent = {"Authorization": f"Bearer {create_key(Path(client.app.state.settings.keys), 'k', 'read')}"}
     now = time.time() // 3600 * 3600 + 3_599
@@ -167,26 +167,26 @@ def test_the_map_is_rendered_once_while_its_addresses_hold(client: TestClient, m
     assert client.get(first).status_code == client.get(next_hour).status_code == 200
 
 
-def test_confusion_and_its_cells(reading: TestClient) -> None:
-    """Each cell of the matrix opens as many photos as it counts."""
-    body = reading.get("/v1/insights/confusion").json()
+def test_confusion_and_its_cells(read_only_client: TestClient) -> None:
+    """Each cell of the matrix lists as many photos as it counts."""
+    body = read_only_client.get("/v1/insights/confusion").json()
     assert (body["categories"], body["predicted_categories"]) == (["Garden", "Home"], ["Home"])
     for category, (count,) in zip(body["categories"], body["counts"], strict=True):
-        cell = reading.get("/v1/insights/photos", params={"category": category, "predicted": "Home"}).json()
+        cell = read_only_client.get("/v1/insights/photos", params={"category": category, "predicted": "Home"}).json()
         assert cell["total"] == len(cell["photos"]) == count > 0
-        assert {one["category"] for one in cell["photos"]} == {category}
-        assert {one["predicted_category"] for one in cell["photos"]} == {"Home"}
+        assert {photo["category"] for photo in cell["photos"]} == {category}
+        assert {photo["predicted_category"] for photo in cell["photos"]} == {"Home"}
 
 
 def test_outliers_page_by_page(client: TestClient) -> None:
-    """The least typical first, with their scores, each once; a photo that is gone is left out."""
+    """Outliers are listed once, least typical first, with scores; removed photos are omitted."""
     client.delete("/v1/listings/l3")
     seen, after = [], None
     while True:
         params = {"category": "Garden", "outliers": True, "limit": 3} | ({} if after is None else {"after": after})
         body = client.get("/v1/insights/photos", params=params).json()
         assert body["total"] == 9
-        seen += [(one["score"], one["photo_id"]) for one in body["photos"]]
+        seen += [(photo["score"], photo["photo_id"]) for photo in body["photos"]]
         after = body["next_after"]
         if after is None:
             break
@@ -195,13 +195,13 @@ def test_outliers_page_by_page(client: TestClient) -> None:
     assert not any(photo_id.startswith("l3") for _, photo_id in seen)
 
 
-def test_a_suggestion_has_its_evidence(reading: TestClient) -> None:
-    """The listing as it is now, all its photos, the doubtful one first, and the neighbours with what they are."""
-    first = reading.get("/v1/insights/suggestions", params={"limit": 1}).json()["suggestions"][0]
+def test_a_suggestion_has_its_evidence(read_only_client: TestClient) -> None:
+    """A suggestion has the current listing, its photos with the suspected one first, and the neighbours."""
+    first = read_only_client.get("/v1/insights/suggestions", params={"limit": 1}).json()["suggestions"][0]
     assert (first["listing_id"], first["category"], first["suggested_category"]) == ("l1", "Garden", "Home")
     assert (first["title"], first["price"], first["rank"]) == ("Thing 1", 2.0, 1)
     assert first["photo_urls"] == [f"/v1/photos/l1-{number}/image" for number in range(2)]
-    assert [(one["photo_id"], one["listing_id"], one["category"]) for one in first["neighbours"]] == [
+    assert [(near["photo_id"], near["listing_id"], near["category"]) for near in first["neighbours"]] == [
         ("l2-0", "l2", "Home"),
         ("l4-1", "l4", "Home"),
     ]
@@ -209,9 +209,9 @@ def test_a_suggestion_has_its_evidence(reading: TestClient) -> None:
 
 
 def test_suggestions_page_by_page(client: TestClient) -> None:
-    """Most certain first; deciding between two pages neither skips nor repeats; the end is told."""
+    """Most certain first; a verdict between two pages neither skips nor repeats any; the last page says so."""
     assert suggested(client, limit=2) == (["l1", "l3"], 5, 2)
-    decide(client, "accept", **ask_wrong("l1"))
+    decide(client, "accept", **wrong_category("l1"))
     assert suggested(client, limit=2, after=2) == (["l0", "l5"], 4, 4)
     assert suggested(client, limit=2, after=4) == (["l7"], 4, None)
     assert suggested(client, limit=4) == (["l3", "l0", "l5", "l7"], 4, None)
@@ -221,19 +221,19 @@ def test_suggestions_page_by_page(client: TestClient) -> None:
 
 
 def test_a_suggestion_is_asked_once(client: TestClient) -> None:
-    """Accepted or rejected, it is gone for good, over a restart as well; skipped, it comes back on request alone."""
-    accepted = decide(client, "accept", **ask_wrong("l1"))
-    decide(client, "reject", **ask_wrong("l3"))
-    decide(client, "skip", **ask_wrong("l5"))
-    decide(client, "accept", **ask_wrong("l7", other="Another"))  # another question
+    """An accepted or rejected suggestion is not shown again; a skipped one only on request."""
+    accepted = decide(client, "accept", **wrong_category("l1"))
+    decide(client, "reject", **wrong_category("l3"))
+    decide(client, "skip", **wrong_category("l5"))
+    decide(client, "accept", **wrong_category("l7", other="Another"))  # another question
     assert suggested(client) == (["l0", "l7"], 2, None)
     assert suggested(client, skipped=True) == (["l0", "l5", "l7"], 3, None)
     client.delete(f"/v1/verdicts/{accepted}")
     assert suggested(client) == (["l1", "l0", "l7"], 3, None)
 
 
-def test_what_is_so_no_longer_is_not_asked(client: TestClient) -> None:
-    """A listing that left, one whose category was changed, and one whose doubtful photo is gone."""
+def test_outdated_suggestions_are_not_shown(client: TestClient) -> None:
+    """Suggestions are omitted if their listing or photo was removed or their category was changed."""
     client.delete("/v1/listings/l1")
     put = {"title": "T", "category": "Home", "photos": [{"photo_id": "l3-0"}, {"photo_id": "l3-1"}]}
     assert client.put("/v1/listings/l3", json=put).status_code == 200
@@ -244,38 +244,38 @@ def test_what_is_so_no_longer_is_not_asked(client: TestClient) -> None:
     assert suggested(client, limit=1) == (["l0"], 3, 3)
 
 
-def test_a_group_of_duplicates(reading: TestClient) -> None:
-    """Its listings with the photos that they share, and in what they differ."""
-    first, _, third = reading.get("/v1/insights/duplicates").json()["groups"]
+def test_a_group_of_duplicates(read_only_client: TestClient) -> None:
+    """A group has its listings with the matching photos, and their differences."""
+    first, _, third = read_only_client.get("/v1/insights/duplicates").json()["groups"]
     assert (first["kind"], first["probability"], third["probability"]) == ("same_bytes", None, 0.75)
-    assert [one["listing_id"] for one in first["listings"]] == ["l0", "l2", "l4"]
-    assert [[photo["photo_id"] for photo in one["photos"]] for one in first["listings"]] == [
+    assert [listing["listing_id"] for listing in first["listings"]] == ["l0", "l2", "l4"]
+    assert [[photo["photo_id"] for photo in listing["photos"]] for listing in first["listings"]] == [
         ["l0-0"],
         ["l2-0"],
         ["l4-0"],
     ]
-    assert [one["photos"][0]["score"] for one in first["listings"]] == pytest.approx([0.51, 0.5, 0.51])
+    assert [listing["photos"][0]["score"] for listing in first["listings"]] == pytest.approx([0.51, 0.5, 0.51])
     assert (first["price_low"], first["price_high"]) == (1.0, 5.0)
     assert (first["same_place"], first["same_category"], third["same_category"]) == (True, True, False)
 
 
 def test_prices_in_two_currencies_are_not_compared(client: TestClient) -> None:
-    """5 of one and 7 of another are no range."""
+    """A group with prices in several currencies has no price range."""
     put = {"title": "T", "category": "Garden", "price": 3, "currency": "EUR", "photos": [{"photo_id": "l5-0"}]}
     assert client.put("/v1/listings/l5", json=put).status_code == 200
     group = client.get("/v1/insights/duplicates", params={"kind": "same_photo"}).json()["groups"][0]
     assert (group["price_low"], group["price_high"]) == (None, None)
 
 
-def test_duplicates_page_by_page(reading: TestClient) -> None:
-    """Each once, the end is told, and a kind by itself."""
-    assert grouped(reading, limit=2) == ([["l0", "l2", "l4"], ["l5", "l7"]], 3, 2)
-    assert grouped(reading, limit=2, after=2) == ([["l8", "l9"]], 3, None)
-    assert grouped(reading, kind="same_item") == ([["l8", "l9"]], 1, None)
+def test_duplicates_page_by_page(read_only_client: TestClient) -> None:
+    """Each group is listed once, the last page says so, and groups can be filtered by kind."""
+    assert grouped(read_only_client, limit=2) == ([["l0", "l2", "l4"], ["l5", "l7"]], 3, 2)
+    assert grouped(read_only_client, limit=2, after=2) == ([["l8", "l9"]], 3, None)
+    assert grouped(read_only_client, kind="same_item") == ([["l8", "l9"]], 1, None)
 
 
 def test_a_duplicate_is_asked_once(client: TestClient, tmp_path: Path) -> None:
-    """Decided whole, it is gone, and so is every part of it that a later run finds; with one more listing it is new."""
+    """A decided group and all its subsets are not shown again; with a further listing it is a new question."""
     decide(client, "accept", listing_ids=["l4", "l0", "l2"])
     decide(client, "skip", listing_ids=["l5", "l7"])
     assert grouped(client) == ([["l8", "l9"]], 1, None)
@@ -286,8 +286,8 @@ def test_a_duplicate_is_asked_once(client: TestClient, tmp_path: Path) -> None:
     assert grouped(client) == ([["l0", "l2", "l4", "l6"]], 1, None)
 
 
-def test_what_is_left_of_a_group(client: TestClient) -> None:
-    """A listing that left is not in its group any more; two are a group, one is none, nor is what was decided."""
+def test_removed_listings_leave_their_group(client: TestClient) -> None:
+    """Removed listings leave their group; a group of one listing, or one already decided, is omitted."""
     client.delete("/v1/listings/l0")
     client.delete("/v1/listings/l8")
     assert grouped(client) == ([["l2", "l4"], ["l5", "l7"]], 2, None)
@@ -296,8 +296,8 @@ def test_what_is_left_of_a_group(client: TestClient) -> None:
 
 
 def test_verdicts_listed_and_taken_back(client: TestClient) -> None:
-    """Newest first, page by page, by kind and decision; what is taken back is told, and then there no more."""
-    first = decide(client, "accept", **ask_wrong("l1"))
+    """Verdicts are listed newest first, page by page, by kind and decision; a withdrawn one is returned and deleted."""
+    first = decide(client, "accept", **wrong_category("l1"))
     second = decide(client, "reject", listing_ids=["l0", "l2"])
     page = client.get("/v1/verdicts", params={"limit": 1}).json()
     assert (page["verdicts"][0]["verdict_id"], page["total"], page["next_before"]) == (second, 2, second)
@@ -315,31 +315,34 @@ def test_verdicts_listed_and_taken_back(client: TestClient) -> None:
     [
         {"question": {"kind": "duplicate", "listing_ids": ["l1", "l1"]}, "decision": "accept"},
         {"question": {"kind": "duplicate", "listing_ids": ["l1"]}, "decision": "accept"},
-        {"question": {"kind": "wrong_category", **ask_wrong("l1\0")}, "decision": "accept"},
-        {"question": {"kind": "wrong_category", **ask_wrong("l1")}, "decision": "accept", "note": "\0"},
-        {"question": {"kind": "wrong_category", **ask_wrong("l1")}, "decision": "maybe"},
+        {"question": {"kind": "wrong_category", **wrong_category("l1\0")}, "decision": "accept"},
+        {"question": {"kind": "wrong_category", **wrong_category("l1")}, "decision": "accept", "note": "\0"},
+        {"question": {"kind": "wrong_category", **wrong_category("l1")}, "decision": "maybe"},
         {"question": {"kind": "other"}, "decision": "accept"},
         {"decision": "accept"},
     ],
 )
-def test_what_is_no_verdict(reading: TestClient, put: object) -> None:
-    """A refusal that names what is wrong, and nothing is kept."""
-    answer = reading.post("/v1/verdicts", json=put)
+def test_invalid_verdicts_are_refused(read_only_client: TestClient, put: object) -> None:
+    """An invalid verdict gives 422 with a reason, and nothing is stored."""
+    answer = read_only_client.post("/v1/verdicts", json=put)
     assert answer.status_code == 422
     assert answer.json()["detail"]
-    assert reading.get("/v1/verdicts").json()["total"] == 0
+    assert read_only_client.get("/v1/verdicts").json()["total"] == 0
 
 
-def test_half_a_character_is_no_text(reading: TestClient) -> None:
-    """A lone surrogate, which no database keeps."""
+def test_a_lone_surrogate_is_refused(read_only_client: TestClient) -> None:
+    """A lone surrogate gives 422, because no database can store it."""
     body = b'{"question": {"kind": "duplicate", "listing_ids": ["\\ud800", "b"]}, "decision": "accept"}'
-    assert reading.post("/v1/verdicts", content=body, headers={"Content-Type": "application/json"}).status_code == 422
+    assert (
+        read_only_client.post("/v1/verdicts", content=body, headers={"Content-Type": "application/json"}).status_code
+        == 422
+    )
 
 
 def test_searches_need_no_verdicts(
     make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path
 ) -> None:
-    """With the database of verdicts out of reach the service starts and searches; verdicts say what is wrong."""
+    """If the verdict database is unavailable, the service starts and searches; verdict routes return 503."""
     app = make_app(make_export(), embedder, lite)
     write_insights(tmp_path / "insights", stored(app), SUGGESTIONS[:1])
     (tmp_path / "verdicts.db").mkdir()
@@ -354,10 +357,10 @@ def test_searches_need_no_verdicts(
 
 
 def test_who_decided(client: TestClient) -> None:
-    """The name of the key stands in the verdict."""
+    """A verdict stores the name of the key that decided."""
     keys = Path(client.app.state.settings.keys)
     tokens = {scope: create_key(keys, f"{scope}-key", scope) for scope in ("read", "write")}
-    put = {"question": {"kind": "wrong_category", **ask_wrong("l1")}, "decision": "accept"}
+    put = {"question": {"kind": "wrong_category", **wrong_category("l1")}, "decision": "accept"}
     sent = {scope: {"Authorization": f"Bearer {token}"} for scope, token in tokens.items()}
     assert client.post("/v1/verdicts", json=put, headers=sent["write"]).json()["decided_by"] == "write-key"
     assert client.post("/v1/verdicts", json=put, headers=sent["read"]).status_code == 403

@@ -1,4 +1,4 @@
-"""The service while builds are made, promoted, rolled back and dropped: no search fails, no answer mixes two models."""
+"""The service while builds are created, promoted, rolled back and dropped: no search fails or mixes two models."""
 
 import threading
 import uuid
@@ -27,7 +27,7 @@ from tests.support.waiting import until
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The alias is looked at more often than in service, and a model that could not be loaded tried again at once."""
+    """Check the alias more often than in production, and retry loading a model at once."""
     monkeypatch.setattr(live_catalogue, "WATCH_SECONDS", 0.05)
     monkeypatch.setattr(live_catalogue, "RETRY_SECONDS", 0.2)
 
@@ -38,7 +38,7 @@ def export(make_export: MakeExport) -> Path:
 
 
 def fill_catalogue(milvus: MilvusSettings, export: Path) -> PhotoCollection:
-    """Twenty photos, live, by a model that lies in /models/own."""
+    """Return a live collection of twenty photos whose model is stored in /models/own."""
     photos = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
     photos.ensure(OWN, 2048, model="/models/own")
     ingest_export(export, fake_embedder(), photos)
@@ -73,7 +73,7 @@ def search(client: TestClient, export: Path, listing: str = "l4") -> Any:
 
 
 class Searchers:
-    """Threads that search all the time, and what they were answered."""
+    """Threads that search continuously, and record the responses."""
 
     def __init__(self, client: TestClient, export: Path) -> None:
         self._client, self._export = client, export
@@ -92,7 +92,7 @@ class Searchers:
         for thread in self._threads:
             thread.join()
 
-    def answered_by(self, name: str) -> None:
+    def wait_for_collection(self, name: str) -> None:
         """Wait until the latest answers come from this collection."""
         until(lambda: len(self.pairs) > 4 and all(pair[0] == name for pair in self.pairs[-4:]))
 
@@ -113,39 +113,39 @@ class Searchers:
 
 @pytest.mark.parametrize("store", ["lite", pytest.param("server", marks=pytest.mark.slow)])
 def test_no_search_fails(store: str, request: pytest.FixtureRequest, stack: ExitStack, export: Path, lite: Any) -> None:
-    """Build, promote, roll back, promote, drop, under searches: every answer is right, by the model it names."""
+    """During build, promote, rollback and drop, every response is correct and comes from the model that it names."""
     if store == "server":
         uri = request.getfixturevalue("milvus_server")
         milvus = MilvusSettings(uri=uri, alias=f"photos_{uuid.uuid4().hex[:8]}")
     else:
         milvus = lite
     mine = fill_catalogue(milvus, export)
-    # On a server, who builds is another process than who serves: here, another connection.
+    # On a server, another process builds; here, another connection does.
     served = mine if store == "lite" else PhotoCollection.connect(milvus, IndexSettings())
     stack.callback(mine.close)
     client = start(stack, served)
     first = mine.builds.live()
     with Searchers(client, export) as searchers:
-        searchers.answered_by(first.name)
+        searchers.wait_for_collection(first.name)
         second = build(mine)
         assert searchers.pairs[-1] == (first.name, OWN)
         mine.builds.promote(second)
-        searchers.answered_by(second.name)
+        searchers.wait_for_collection(second.name)
         mine.builds.rollback()
-        searchers.answered_by(first.name)
+        searchers.wait_for_collection(first.name)
         mine.builds.promote(second)
-        searchers.answered_by(second.name)
+        searchers.wait_for_collection(second.name)
         mine.builds.drop(first, force=True)
         third = build(mine, OTHER)
         mine.builds.promote(third)
         mine.builds.drop(second, force=True)
-        searchers.answered_by(third.name)
+        searchers.wait_for_collection(third.name)
     assert searchers.failures == []
     assert set(searchers.pairs) == {(first.name, OWN), (second.name, OTHER), (third.name, OTHER)}
 
 
 def test_dropped_at_once_after_promoting(photos: PhotoCollection, stack: ExitStack, export: Path, monkeypatch) -> None:
-    """A search that meets a dropped collection asks the live one, without waiting for the next look at the alias."""
+    """A search that finds its collection dropped uses the live one, without waiting for the next check of the alias."""
     monkeypatch.setattr(live_catalogue, "WATCH_SECONDS", 600.0)
     client = start(stack, photos)
     first = photos.builds.live()
@@ -160,7 +160,7 @@ def test_dropped_at_once_after_promoting(photos: PhotoCollection, stack: ExitSta
 def test_the_old_pair_answers_until_the_new_model_is_loaded(
     photos: PhotoCollection, stack: ExitStack, export: Path
 ) -> None:
-    """While the model loads, searches go on with the old one, and readiness says what is awaited."""
+    """While the new model loads, searches use the old one, and /readyz says what is pending."""
     loading, go_on = threading.Event(), threading.Event()
 
     def slow(folder: Path) -> Embedder:
@@ -182,14 +182,14 @@ def test_the_old_pair_answers_until_the_new_model_is_loaded(
 
 
 @pytest.mark.parametrize("trouble", ["missing", "another"])
-def test_a_model_that_is_not_to_be_had(
+def test_a_model_that_cannot_be_loaded(
     photos: PhotoCollection, stack: ExitStack, export: Path, trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The old pair serves on, /readyz and the log say why; once the model is there, it is taken up."""
-    there = threading.Event()
+    """The old build stays in use, and /readyz and the log say why; once the model loads, the new one is used."""
+    is_available = threading.Event()
 
     def not_yet(folder: Path) -> Embedder:
-        if there.is_set():
+        if is_available.is_set():
             return load(folder)
         if trouble == "another":
             return fake_embedder("ee" * 32)
@@ -203,12 +203,12 @@ def test_a_model_that_is_not_to_be_had(
     assert words in caplog.text
     assert search(client, export).json()["model_fingerprint"] == OWN
     assert client.get("/readyz").status_code == 200
-    there.set()
+    is_available.set()
     until(lambda: search(client, export).json()["collection"] == second.name)
 
 
-def test_neither_the_old_nor_the_new_is_to_be_had(photos: PhotoCollection, stack: ExitStack, export: Path) -> None:
-    """Dropped by force while the new model cannot be loaded: 503 that says so, not 500."""
+def test_neither_build_can_be_used(photos: PhotoCollection, stack: ExitStack, export: Path) -> None:
+    """If the old build is dropped by force while the new model cannot be loaded, the service returns 503, not 500."""
 
     def never(folder: Path) -> Embedder:
         raise ModelMissing(f"There is no model in {folder}.")
@@ -224,7 +224,7 @@ def test_neither_the_old_nor_the_new_is_to_be_had(photos: PhotoCollection, stack
 
 
 def test_a_service_that_starts_after_a_promotion(photos: PhotoCollection, stack: ExitStack, export: Path) -> None:
-    """With the old model in its settings it loads the live build's own, and is ready then."""
+    """A service configured with the old model loads that of the live build, and then becomes ready."""
     second = build(photos)
     photos.builds.promote(second)
     client = start(stack, photos)
@@ -233,7 +233,7 @@ def test_a_service_that_starts_after_a_promotion(photos: PhotoCollection, stack:
 
 
 def test_rolling_back_needs_no_loading(photos: PhotoCollection, stack: ExitStack, export: Path) -> None:
-    """The model before is still there: the way back does not depend on a folder."""
+    """The previous model stays in memory, so a rollback does not read its folder."""
     loaded: list[Path] = []
 
     def count(folder: Path) -> Embedder:
@@ -251,7 +251,7 @@ def test_rolling_back_needs_no_loading(photos: PhotoCollection, stack: ExitStack
 
 
 def test_a_request_keeps_its_pair(photos: PhotoCollection, stack: ExitStack, export: Path) -> None:
-    """One that began before the swap ends with the model and the collection it began with."""
+    """A request that began before the swap ends with the same model and collection."""
     embedding, go_on = threading.Event(), threading.Event()
 
     class SlowEngine(FakeEngine):
@@ -278,17 +278,17 @@ def test_a_request_keeps_its_pair(photos: PhotoCollection, stack: ExitStack, exp
 def test_counts_and_map_follow(
     photos: PhotoCollection, stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is kept for a while is kept per build: after a promotion nothing of the old one is shown."""
+    """Caches are per build: after a promotion nothing of the old build is shown."""
     monkeypatch.setenv("MARKETLENS_INSIGHTS__FOLDER", str(tmp_path / "insights"))
     client = start(stack, photos)
     write_insights(tmp_path / "insights", photos)
-    assert sum(one["photos"] for one in client.get("/v1/categories").json()["categories"]) == 20
+    assert sum(category["photos"] for category in client.get("/v1/categories").json()["categories"]) == 20
     assert client.get("/v1/map").json()["total_photos"] == 20
     second = build(photos, OWN)
     photos.at(second).writer.remove(["l0-0"])
     photos.builds.promote(second)
     until(lambda: client.get("/readyz").json()["collection"] == second.name)
-    assert sum(one["photos"] for one in client.get("/v1/categories").json()["categories"]) == 19
+    assert sum(category["photos"] for category in client.get("/v1/categories").json()["categories"]) == 19
     assert client.get("/v1/map").status_code == 404
     write_insights(tmp_path / "insights", photos.at(second))
     answer = client.get("/v1/map").json()

@@ -1,8 +1,8 @@
-"""Laws of search that need no right answer to compare with: what one question's answer says of another's.
+"""Metamorphic laws of search: they relate the answers of two queries, so they need no known right answer.
 
-Over HTTP, so that filters, pages, batches and tokens are in it, on Lite and on a server. The stock has what breaks
-laws: one photo that more listings share than a search looks at first, listings with many photos, equal prices.
-Laws that compare the nearest hits of two different looks into the index hold for `exact` alone, and say so.
+The tests use HTTP, so that they cover filters, pages, batches and tokens, on Lite and on a server. The stock contains
+what may break laws: a photo shared by more listings than a search first looks at, listings with many photos, equal
+prices. Laws that compare the nearest hits of two different lookups hold only for `exact`, and say so.
 """
 
 import uuid
@@ -33,9 +33,9 @@ from tests.support.waiting import until
 
 DIM = 16
 LISTINGS = 150
-STOCK = 90  # listings with the very same photo; a search for up to 16 hits looks at 64 photos first
+STOCK = 90  # listings with the same photo; a search for up to 16 hits first looks at 64 photos
 CATEGORIES = ("Home", "Garden", "Pets")
-INDEX = IndexSettings(nlist=16, nprobe=4)  # so that a search that is not exact does leave photos out
+INDEX = IndexSettings(nlist=16, nprobe=4)  # so that an inexact search does miss photos
 
 
 def embedder() -> Embedder:
@@ -45,7 +45,7 @@ def embedder() -> Embedder:
 
 
 def stock() -> tuple[list[StoredPhoto], np.ndarray[Any, Any]]:
-    """Listings around a few centres, as things for sale are: unit vectors (n, dim)."""
+    """Return listings clustered around a few centres, like real stock, and their unit vectors (n, dim)."""
     random = np.random.default_rng(8)
     centres = random.normal(size=(6, DIM))
     shared = random.normal(size=DIM)
@@ -65,7 +65,7 @@ def stock() -> tuple[list[StoredPhoto], np.ndarray[Any, Any]]:
         for which, vector in enumerate([shared, *own] if number % 5 < 3 else own or [centres[0]]):
             photos.append(StoredPhoto(Photo(f"{listing.listing_id}-{which}", listing, "/a.jpg"), "", 0))
             vectors.append(vector)
-    # In no order of ids: a store gives what is equally near as it comes.
+    # Shuffled, because a store returns equally near photos in any order.
     order = random.permutation(len(photos))
     matrix = np.asarray(vectors, np.float32)[order]
     return [photos[place] for place in order], matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
@@ -76,7 +76,7 @@ PHOTOS, VECTORS = stock()
 
 @dataclass(frozen=True)
 class Shop:
-    """The service over the stock."""
+    """The service with the stock."""
 
     client: TestClient
     photos: PhotoCollection
@@ -88,7 +88,7 @@ class Shop:
         return answer
 
     def hits(self, **fields: Any) -> list[tuple[str, float]]:
-        """Id and score of each hit."""
+        """Return the id and score of each hit."""
         return pairs(self.ask(**fields), fields)
 
 
@@ -121,7 +121,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @st.composite
 def queries(draw: st.DrawFn) -> list[float]:
-    """A stored photo's embedding, the shared one among them, or one near to it."""
+    """Draw the embedding of a stored photo (possibly the shared one), or one near it."""
     row = draw(st.integers(0, len(VECTORS) - 1))
     noise = draw(st.sampled_from([0.0, 0.1, 1.0])) * np.random.default_rng(row).normal(size=DIM)
     return [float(number) for number in VECTORS[row] + noise]
@@ -141,7 +141,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def filters(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A filter, and one with further fields."""
+    """Draw a filter, and one with further fields."""
     chosen: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=FIELDS))
     return {key: value for key, value in chosen.items() if draw(st.booleans())}, chosen
 
@@ -157,21 +157,21 @@ laws = settings(
 @laws
 @given(query=queries(), filters=filters(), limit=LIMITS, group_by=GROUPS, exact=EXACT)
 def test_adding_a_filter_never_adds_hits(shop: Shop, query, filters, limit, group_by, exact) -> None:
-    """No more hits with the narrower filter, and each of its listings passes the wider one too; exact or not."""
+    """The narrower filter gives no more hits, and each of them also passes the wider one; exact or not."""
     wide, narrow = filters
     ask = {"embedding": query, "group_by": group_by, "exact": exact}
     few = shop.hits(**ask, filter=narrow, limit=limit)
     assert len(few) <= len(shop.hits(**ask, filter=wide, limit=limit))
-    every = {one for one, _ in pages(shop, ask | {"filter": wide}, 200)}
-    assert {one for one, _ in few} <= every
+    every = {hit_id for hit_id, _ in pages(shop, ask | {"filter": wide}, 200)}
+    assert {hit_id for hit_id, _ in few} <= every
 
 
 @laws
 @given(query=queries(), filters=filters(), limit=LIMITS, group_by=GROUPS)
 def test_a_wider_filter_never_lowers_a_score(shop: Shop, query, filters, limit, group_by) -> None:
-    """The best hit of the wider filter is as near or nearer, and so is the second and so on.
+    """With the wider filter, the best hit is at least as near, and so is the second, and so on.
 
-    Exact alone: a filter may well have a search that is not exact look further.
+    Only for exact searches: a filter may make an inexact search look further.
     """
     wide, narrow = filters
     ask = {"embedding": query, "group_by": group_by, "exact": True, "limit": limit}
@@ -182,16 +182,16 @@ def test_a_wider_filter_never_lowers_a_score(shop: Shop, query, filters, limit, 
 @laws
 @given(row=st.integers(0, len(PHOTOS) - 1), exact=EXACT, limit=LIMITS)
 def test_a_photo_finds_itself(shop: Shop, row, exact, limit) -> None:
-    """By its embedding, first, at 1.0; where others are the very same photo, by id among them. Exact or not."""
+    """A photo finds itself first by its embedding, at 1.0; identical photos are sorted by id. Exact or not."""
     hits = shop.hits(embedding=VECTORS[row].tolist(), group_by="photo", exact=exact, limit=200)
-    same = sorted(one for one, score in hits if score > 1 - 1e-5)
+    same = sorted(hit_id for hit_id, score in hits if score > 1 - 1e-5)
     assert PHOTOS[row].photo.photo_id in same
     first = shop.hits(embedding=VECTORS[row].tolist(), group_by="photo", exact=exact, limit=limit)
-    assert [one for one, _ in first[: len(same)]] == same[:limit]
+    assert [hit_id for hit_id, _ in first[: len(same)]] == same[:limit]
 
 
 def pages(shop: Shop, ask: dict[str, Any], limit: int) -> list[tuple[str, float]]:
-    """Hits of all pages."""
+    """Return the hits of all pages."""
     answer = shop.ask(**ask, limit=limit)
     found = pairs(answer, ask)
     while answer["cursor"]:
@@ -203,9 +203,9 @@ def pages(shop: Shop, ask: dict[str, Any], limit: int) -> list[tuple[str, float]
 @laws
 @given(query=queries(), filters=filters(), first=LIMITS, second=LIMITS, group_by=GROUPS)
 def test_two_pages_are_one(shop: Shop, query, filters, first, second, group_by) -> None:
-    """Page 1 of n hits and page 2 of m are the first n + m, in their order, many equals among them.
+    """Page 1 of n hits and page 2 of m hits are the first n + m in order, even with many equal scores.
 
-    Exact alone: for more hits, a search that is not exact looks further.
+    Only for exact searches: for more hits, an inexact search looks further.
     """
     ask = {"embedding": query, "group_by": group_by, "exact": True, "filter": filters[0]}
     whole = shop.hits(**ask, limit=first + second)
@@ -213,17 +213,17 @@ def test_two_pages_are_one(shop: Shop, query, filters, first, second, group_by) 
     found = pairs(answer, ask)
     if answer["cursor"]:
         found += shop.hits(**ask, limit=second, cursor=answer["cursor"])
-    assert [one for one, _ in found] == [one for one, _ in whole]
+    assert [hit_id for hit_id, _ in found] == [hit_id for hit_id, _ in whole]
     assert [score for _, score in found] == pytest.approx([score for _, score in whole], abs=1e-5)
 
 
 @laws
 @given(query=queries(), filters=filters(), limit=st.integers(5, 60), group_by=GROUPS, exact=EXACT)
 def test_pages_hold_everything_once(shop: Shop, query, filters, limit, group_by, exact) -> None:
-    """Walked to the end, pages have every listing or photo that passes, once, nearest first."""
+    """All pages together contain every listing or photo that passes, once, nearest first."""
     ask = {"embedding": query, "group_by": group_by, "exact": exact, "filter": filters[0]}
     found = pages(shop, ask, limit)
-    ids = [one for one, _ in found]
+    ids = [hit_id for hit_id, _ in found]
     assert len(ids) == len(set(ids))
     scores = [score for _, score in found]
     if exact:
@@ -232,26 +232,26 @@ def test_pages_hold_everything_once(shop: Shop, query, filters, limit, group_by,
     assert set(ids) == set(passing if group_by == "photo" else passing.values())
 
 
-def passing_photos(given: dict[str, Any]) -> list[StoredPhoto]:
-    """What the filter means."""
+def passing_photos(filter_fields: dict[str, Any]) -> list[StoredPhoto]:
+    """Return the photos that pass the filter."""
     after = {"2023-11-14T22:14:00Z": 1_700_000_040, "2023-11-14T22:15:00Z": 1_700_000_100}
-    kept = []
+    passing = []
     for stored in PHOTOS:
-        one = stored.photo.listing
-        price = -1.0 if one.price is None else one.price
-        below = given.get("subcategory")
+        listing = stored.photo.listing
+        price = -1.0 if listing.price is None else listing.price
+        below = filter_fields.get("subcategory")
         if (
-            ("categories" not in given or one.category in given["categories"])
-            and (below is None or one.subcategory == below or one.subcategory.startswith(f"{below} / "))
-            and (not {"price_min", "price_max"} & given.keys() or price >= given.get("price_min", 0.0))
-            and price <= given.get("price_max", np.inf)
-            and one.currency == given.get("currency", one.currency)
-            and one.location.startswith(given.get("location", ""))
-            and (one.listed_at or 0) > after.get(given.get("listed_after", ""), 0)
-            and one.listing_id not in given.get("exclude_listing_ids", ())
+            ("categories" not in filter_fields or listing.category in filter_fields["categories"])
+            and (below is None or listing.subcategory == below or listing.subcategory.startswith(f"{below} / "))
+            and (not {"price_min", "price_max"} & filter_fields.keys() or price >= filter_fields.get("price_min", 0.0))
+            and price <= filter_fields.get("price_max", np.inf)
+            and listing.currency == filter_fields.get("currency", listing.currency)
+            and listing.location.startswith(filter_fields.get("location", ""))
+            and (listing.listed_at or 0) > after.get(filter_fields.get("listed_after", ""), 0)
+            and listing.listing_id not in filter_fields.get("exclude_listing_ids", ())
         ):
-            kept.append(stored)
-    return kept
+            passing.append(stored)
+    return passing
 
 
 @laws
@@ -259,7 +259,7 @@ def passing_photos(given: dict[str, Any]) -> list[StoredPhoto]:
     asked=st.lists(st.tuples(queries(), filters(), LIMITS, GROUPS, EXACT), min_size=1, max_size=8),
 )
 def test_a_batch_is_its_singles(shop: Shop, asked) -> None:
-    """Asked together or one by one: the same hits."""
+    """A batch gives the same hits as single searches."""
     searches = [
         {"embedding": query, "filter": filters[0], "limit": limit, "group_by": group_by, "exact": exact}
         for query, filters, limit, group_by, exact in asked
@@ -268,47 +268,47 @@ def test_a_batch_is_its_singles(shop: Shop, asked) -> None:
     assert response.status_code == 200, response.text
     for ask, answer in zip(searches, response.json()["answers"], strict=True):
         alone, together = shop.hits(**ask), pairs(answer["answer"], ask)
-        assert [one for one, _ in together] == [one for one, _ in alone]
+        assert [hit_id for hit_id, _ in together] == [hit_id for hit_id, _ in alone]
         assert [score for _, score in together] == pytest.approx([score for _, score in alone], abs=1e-5)
 
 
 @laws
 @given(query=queries(), filters=filters(), limit=LIMITS, group_by=GROUPS, left_out=st.integers(1, 5))
 def test_what_is_left_out_leaves_the_others(shop: Shop, query, filters, limit, group_by, left_out) -> None:
-    """Excluding the first listings shows those after them. Exact alone."""
+    """Excluding the first listings shows those after them. Only for exact searches."""
     ask = {"embedding": query, "group_by": group_by, "exact": True}
     whole = shop.ask(**ask, filter=filters[0], limit=200)["hits"]
     out = list(dict.fromkeys(hit["listing_id"] for hit in whole))[:left_out]
     excluded = [*filters[0].get("exclude_listing_ids", []), *out]
     rest = shop.hits(**ask, filter=filters[0] | {"exclude_listing_ids": excluded}, limit=limit)
     expected = pairs({"hits": [hit for hit in whole if hit["listing_id"] not in out]}, ask)[:limit]
-    assert len(whole) == 200 or [one for one, _ in rest] == [one for one, _ in expected]
+    assert len(whole) == 200 or [hit_id for hit_id, _ in rest] == [hit_id for hit_id, _ in expected]
 
 
 @laws
 @given(query=queries(), filters=filters(), limit=LIMITS, group_by=GROUPS, exact=EXACT, place=st.integers(0, 39))
 def test_a_floor_cuts_the_end_off(shop: Shop, query, filters, limit, group_by, exact, place) -> None:
-    """`min_score` keeps the hits that reach it, and no others come in their place.
+    """`min_score` keeps the hits that reach it and adds no others.
 
-    A page that the floor leaves unfilled is looked for in more of the index: unless exact, that may find more.
+    If the minimum leaves a page unfilled, more of the index is searched; an inexact search may find more then.
     """
     ask = {"embedding": query, "group_by": group_by, "exact": exact, "filter": filters[0], "limit": limit}
     free = shop.hits(**ask)
     assume(free)
     floor = free[min(place, len(free) - 1)][1] - 1e-4
-    above = [one for one, score in free if score >= floor]
-    kept = shop.hits(**ask, min_score=floor)
+    above = [hit_id for hit_id, score in free if score >= floor]
+    reaching = shop.hits(**ask, min_score=floor)
     if exact:
-        assert [one for one, _ in kept][: len(above)] == above
+        assert [hit_id for hit_id, _ in reaching][: len(above)] == above
     else:
-        assert len(kept) == limit or set(above) <= {one for one, _ in kept}
-    assert all(score >= floor - 1e-5 for _, score in kept)
+        assert len(reaching) == limit or set(above) <= {hit_id for hit_id, _ in reaching}
+    assert all(score >= floor - 1e-5 for _, score in reaching)
 
 
 @laws
 @given(row=st.integers(0, len(PHOTOS) - 1), filters=filters(), limit=LIMITS, group_by=GROUPS, exact=EXACT)
 def test_a_query_id_is_its_query(shop: Shop, row, filters, limit, group_by, exact) -> None:
-    """A photo, a listing or an embedding, and the query_id that its answer gave: one query, with one cursor."""
+    """The query_id returned for a photo, a listing or an embedding is the same query, with the same cursor."""
     stored = PHOTOS[row].photo
     ask = {"filter": filters[0], "limit": limit, "group_by": group_by, "exact": exact}
     for source in (
@@ -328,10 +328,10 @@ def test_a_query_id_is_its_query(shop: Shop, row, filters, limit, group_by, exac
 @laws
 @given(query=queries(), filters=filters(), limit=st.integers(1, 15), diversity=st.floats(0.01, 1))
 def test_diversity_begins_with_the_nearest(shop: Shop, query, filters, limit, diversity) -> None:
-    """The first hit is as near as without it, there are as many, and each is among the five times as many nearest."""
+    """Diversity keeps the first hit and the number of hits, and picks from five times as many nearest hits."""
     ask = {"embedding": query, "filter": filters[0], "exact": True}
     plain, diverse = shop.hits(**ask, limit=limit), shop.hits(**ask, limit=limit, diversity=diversity)
-    assert len(diverse) == len({one for one, _ in diverse}) == len(plain)
+    assert len(diverse) == len({hit_id for hit_id, _ in diverse}) == len(plain)
     assert diverse[:1] == plain[:1]
     assert dict(diverse).keys() <= dict(shop.hits(**ask, limit=5 * limit)).keys()
 
@@ -339,7 +339,7 @@ def test_diversity_begins_with_the_nearest(shop: Shop, query, filters, limit, di
 @laws
 @given(query=queries(), filters=filters())
 def test_facets_count_the_hits(shop: Shop, query, filters) -> None:
-    """Each count is how many hits choosing that category gives."""
+    """Each count is the number of hits in that category."""
     chosen = {key: value for key, value in filters[0].items() if key not in {"categories", "subcategory"}}
     facets = shop.ask(embedding=query, filter=filters[0], facets=True, exact=True)["facets"]
     hits = shop.ask(embedding=query, filter=chosen, limit=200, exact=True)["hits"]
@@ -347,7 +347,7 @@ def test_facets_count_the_hits(shop: Shop, query, filters) -> None:
 
 
 def test_promoting_an_equal_build_changes_nothing(shop: Shop) -> None:
-    """The same model, the same data, another collection: the same answers, exactly asked."""
+    """With the same model and data, another collection gives the same exact answers."""
     queries = VECTORS[:: len(VECTORS) // 20]
     asks = [{"embedding": query.tolist(), "limit": 30, "exact": True} for query in queries]
     before = [shop.hits(**ask) for ask in asks]
@@ -358,7 +358,7 @@ def test_promoting_an_equal_build_changes_nothing(shop: Shop) -> None:
         until(lambda: shop.ask(**asks[0])["collection"] == build.name)
         for ask, hits in zip(asks, before, strict=True):
             found = shop.hits(**ask)
-            assert [one for one, _ in found] == [one for one, _ in hits]
+            assert [hit_id for hit_id, _ in found] == [hit_id for hit_id, _ in hits]
             assert [score for _, score in found] == pytest.approx([score for _, score in hits], abs=1e-5)
     finally:
         shop.photos.builds.rollback()

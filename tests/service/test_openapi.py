@@ -1,4 +1,4 @@
-"""The OpenAPI document: its examples work, and whatever is sent along its lines gets a clean answer."""
+"""The OpenAPI document: its examples work, and requests generated from it get documented responses."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from tests.support.insight_files import duplicate, suggestion, write_insights
 from tests.support.pictures import jpeg, picture
 from tests.support.serving import make_app, serving
 
-# What the examples in the document name.
+# The photos and listings that the document's examples use.
 PHOTOS = [("f1", "243809c0-9cfc-4486-ad12-3b7a16605ba9"), ("f2", "l2"), ("f3", "l3"), ("f4", "l4")]
 CHECKS = [
     not_a_server_error,
@@ -41,7 +41,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Iterator[str]:
-    """A service with a real network over the photos that the examples name."""
+    """A service with a real network and the photos that the examples use."""
     folder = tmp_path_factory.mktemp("openapi")
     for number, (photo_id, _) in enumerate(PHOTOS):
         (folder / f"{photo_id}.jpg").write_bytes(jpeg(picture(number, (320, 240))))
@@ -71,7 +71,7 @@ def document(address: str) -> dict[str, Any]:
 
 
 def test_every_route_is_described(document: dict[str, Any]) -> None:
-    """Each has a summary, a tag, a schema of its answer, and its errors as problem+json; a body has an example."""
+    """Each route has a description, a tag, problem+json errors and, for JSON bodies, examples."""
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["description"], path
@@ -85,7 +85,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
 
 
 def test_every_example_works(address: str, document: dict[str, Any]) -> None:
-    """What the document shows can be sent as it stands; classify alone depends on the model."""
+    """Every example can be sent unchanged; only classify depends on the model."""
     sent = 0
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -100,7 +100,7 @@ def test_every_example_works(address: str, document: dict[str, Any]) -> None:
 
 
 def test_both_kinds_of_body_are_one_message(document: dict[str, Any]) -> None:
-    """The JSON part of a form is described as the JSON body is, and no reference leads nowhere."""
+    """The JSON part of a form has the schema of the JSON body, and every reference can be resolved."""
     content = document["paths"]["/v1/search"]["post"]["requestBody"]["content"]
     form = content["multipart/form-data"]["schema"]["properties"]
     assert form["request"] == content["application/json"]["schema"]
@@ -112,22 +112,22 @@ def test_both_kinds_of_body_are_one_message(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("examples", [8, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=str)
 def test_whatever_is_sent_is_answered_as_described(address: str, mode: GenerationMode, examples: int) -> None:
-    """No 5xx, and each answer has a status, a media type and a shape that the document knows."""
+    """No response is 5xx, and each has a documented status, media type and schema."""
     described = schemathesis.openapi.from_url(f"{address}/openapi.json")
-    asked: dict[str, int] = {}
-    for found in described.get_all_operations():
-        operation = found.ok()
+    request_counts: dict[str, int] = {}
+    for result in described.get_all_operations():
+        operation = result.ok()
 
         @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case: schemathesis.Case) -> None:
             # A URL of 64 KiB is cut off by the server itself, before there is a request.
             assume(len(Request(**case.as_transport_kwargs()).prepare().url or "") < 60_000)
-            asked[case.operation.label] = asked.get(case.operation.label, 0) + 1
+            request_counts[case.operation.label] = request_counts.get(case.operation.label, 0) + 1
             case.call_and_validate(checks=CHECKS)
 
         try:
             ask()
         except Unsatisfiable:
-            assert mode is GenerationMode.NEGATIVE  # nothing that is sent to this one could be wrong
-    assert len(asked) > 10
+            assert mode is GenerationMode.NEGATIVE  # no request to this route can be invalid
+    assert len(request_counts) > 10

@@ -1,4 +1,4 @@
-"""What operators see: figures, log lines, traces, headers."""
+"""Metrics, log lines, traces and security headers."""
 
 import gzip
 import json
@@ -35,20 +35,20 @@ from tests.support.stages import make_stages
 
 @pytest.fixture
 def photos(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings) -> PhotoCollection:
-    """Four listings in two categories; the service closes it."""
+    """A collection of four listings in two categories; the service closes it."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(make_export(listings=4), embedder, photos)
     return photos
 
 
 def client_of(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, **settings: object) -> TestClient:
-    given = {"keys": tmp_path / "keys.json", "recall_seconds": 0} | settings
+    fields = {"keys": tmp_path / "keys.json", "recall_seconds": 0} | settings
     return TestClient(
-        create_app(Settings(api=ApiSettings.model_validate(given)), embedder, photos), raise_server_exceptions=False
+        create_app(Settings(api=ApiSettings.model_validate(fields)), embedder, photos), raise_server_exceptions=False
     )
 
 
-def figures(client: TestClient, **headers: str) -> dict[tuple[str, ...], float]:
+def read_metrics(client: TestClient, **headers: str) -> dict[tuple[str, ...], float]:
     text = client.get("/metrics", headers=headers).text
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -57,8 +57,8 @@ def figures(client: TestClient, **headers: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_figures(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
-    """Requests by route and status, time by stage, batches, what answers; made-up paths and methods share one name."""
+def test_metrics(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
+    """Metrics count requests by route and status, time per stage and batches; unknown paths share a label."""
     with client_of(photos, embedder, tmp_path) as client:
         for seed in range(3):
             assert client.post("/v1/search", files={"photo": ("p", jpeg(picture(seed)))}).status_code == 200
@@ -66,21 +66,21 @@ def test_figures(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) ->
         client.get("/v1/listings/nobody")
         for path in ("/a", "/b"):
             client.request("BREW", path)
-        found = figures(client)
+        values = read_metrics(client)
         live = client.app.state.catalogue.current()
-    assert found["marketlens_requests_total", "POST", "/v1/search", "200"] == 3
-    assert found["marketlens_requests_total", "GET", "/v1/listings/{listing_id:path}", "404"] == 1
-    assert found["marketlens_requests_total", "other", "unknown", "404"] == 2
+    assert values["marketlens_requests_total", "POST", "/v1/search", "200"] == 3
+    assert values["marketlens_requests_total", "GET", "/v1/listings/{listing_id:path}", "404"] == 1
+    assert values["marketlens_requests_total", "other", "unknown", "404"] == 2
     for stage in ("decode", "embed", "store"):
-        assert found["marketlens_stage_seconds_count", stage] == 3
-    assert found["marketlens_batch_photos_sum",] == 3
-    assert found["marketlens_waiting_photos",] == 0
-    assert found["marketlens_serving_info", live.info.name, live.info.fingerprint[:12]] == 1
-    assert not any("/a" in label or "nobody" in label for labels in found for label in labels)
+        assert values["marketlens_stage_seconds_count", stage] == 3
+    assert values["marketlens_batch_photos_sum",] == 3
+    assert values["marketlens_waiting_photos",] == 0
+    assert values["marketlens_serving_info", live.info.name, live.info.fingerprint[:12]] == 1
+    assert not any("/a" in label or "nobody" in label for labels in values for label in labels)
 
 
 def test_the_recall_probe(photos: PhotoCollection, embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Live answers that are the exact ones give 1 per category; when the live search finds half of them, it shows."""
+    """The recall is 1 per category if live and exact results agree, and drops if the live search misses hits."""
     metrics = Metrics()
     stages, _ = make_stages(FakeEngine())
     catalogue = LiveCatalogue(photos, embedder, Embedder.load, lambda _: stages, metrics)
@@ -107,11 +107,11 @@ def vars_of(page) -> dict[str, object]:
     return {name: getattr(page, name) for name in page.__dataclass_fields__}
 
 
-def test_the_probe_runs_by_itself(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
-    """In a service it measures in the background, without a request."""
+def test_the_probe_runs_in_the_background(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
+    """In a service the probe measures in the background, without a request."""
     with client_of(photos, embedder, tmp_path, recall_seconds=0.05) as client:
         for _ in range(200):
-            if found := [labels for labels in figures(client) if labels[0] == "marketlens_recall"]:
+            if found := [labels for labels in read_metrics(client) if labels[0] == "marketlens_recall"]:
                 break
             threading.Event().wait(0.05)
         assert found
@@ -119,7 +119,7 @@ def test_the_probe_runs_by_itself(photos: PhotoCollection, embedder: Embedder, t
 
 @pytest.fixture
 def log_lines(tmp_path: Path) -> Iterator[Path]:
-    """The service's log as JSON, in a file."""
+    """Log as JSON to this file."""
     path = tmp_path / "log.jsonl"
     config = configure("json")
     config["handlers"]["stderr"] = {"class": "logging.FileHandler", "filename": str(path), "formatter": "line"}
@@ -132,7 +132,7 @@ def log_lines(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_log_lines(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, log_lines: Path) -> None:
-    """A JSON line for each request, with who asked and what took how long; no bytes, no keys, no signatures."""
+    """Each request logs a JSON line with its key's name and the time per stage, without bytes, keys or signatures."""
     token = create_key(tmp_path / "keys.json", "shop", "read")
     sent = {"Authorization": f"Bearer {token}"}
     photo = jpeg(picture(1))
@@ -149,7 +149,7 @@ def test_log_lines(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, 
         assert client.get(url).status_code == 200
         assert client.get("/v1/categories", headers={"Authorization": f"Bearer {token}x"}).status_code == 401
         assert client.get("/bug").status_code == 500
-    # The test's own client logs as well.
+    # Without the lines of the test's own client.
     lines = [line for line in map(json.loads, log_lines.read_text().splitlines()) if line["logger"] != "httpx"]
     requests = [line for line in lines if line["event"] == "request"]
     assert [line["status"] for line in requests] == [200, 200, 401, 500]
@@ -165,7 +165,7 @@ def test_log_lines(photos: PhotoCollection, embedder: Embedder, tmp_path: Path, 
 
 
 def test_lines_on_a_terminal() -> None:
-    """By setting, lines for people; a traceback shows no values of variables."""
+    """The setting `lines` gives readable lines; a traceback shows no values of variables."""
     config = configure("lines")
     structlog.reset_defaults()
     formatter = config["formatters"]["line"].pop("()")(**config["formatters"]["line"])
@@ -181,7 +181,7 @@ def test_lines_on_a_terminal() -> None:
 
 
 def test_headers_for_browsers(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
-    """Every answer says that it is data and no page; other websites may ask only where they are named."""
+    """Every response has the security headers, and other websites may not read it unless they are allowed."""
     origin = {"Origin": "https://shop.example"}
     client = client_of(photos, embedder, tmp_path)
     client.app.add_api_route("/bug", lambda: 1 / 0)
@@ -196,13 +196,13 @@ def test_headers_for_browsers(photos: PhotoCollection, embedder: Embedder, tmp_p
 
 
 def test_cors(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> None:
-    """A named website may ask, with a key; a preflight needs none. Another may not."""
+    """An allowed website may send requests with a key; its preflight needs none. Other websites are refused."""
     create_key(tmp_path / "keys.json", "shop", "read")
     with client_of(photos, embedder, tmp_path, cors_origins=["https://shop.example"]) as client:
         preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
         for origin, allowed in (("https://shop.example", True), ("https://evil.example", False)):
-            asked = client.options("/v1/search", headers=preflight | {"Origin": origin})
-            assert ("access-control-allow-origin" in asked.headers) is allowed
+            options = client.options("/v1/search", headers=preflight | {"Origin": origin})
+            assert ("access-control-allow-origin" in options.headers) is allowed
             refused = client.get("/v1/categories", headers={"Origin": origin})
             assert refused.status_code == 401
             assert ("access-control-allow-origin" in refused.headers) is allowed
@@ -210,7 +210,7 @@ def test_cors(photos: PhotoCollection, embedder: Embedder, tmp_path: Path) -> No
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ExportTraceServiceRequest]]:
-    """What an OpenTelemetry collector on this machine is sent."""
+    """Collect what is sent to an OpenTelemetry collector on this machine."""
     received: list[ExportTraceServiceRequest] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -228,7 +228,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ExportTraceServi
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(timing, "span", timing.span)  # put back afterwards
+    monkeypatch.setattr(timing, "span", timing.span)  # restored afterwards
     yield received
     server.shutdown()
     server.server_close()
@@ -237,7 +237,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ExportTraceServi
 def test_traces(
     photos: PhotoCollection, embedder: Embedder, tmp_path: Path, collector: list[ExportTraceServiceRequest]
 ) -> None:
-    """A span for the request, below the caller's, and one for each stage below it; no ids, no queries."""
+    """A request has a span below the caller's, and one below that for each stage; no span shows ids or queries."""
     parent = "0af7651916cd43dd8448eb211c80319c"
     with client_of(photos, embedder, tmp_path) as client:
         sent = {"traceparent": f"00-{parent}-b7ad6b7169203331-01"}

@@ -1,4 +1,4 @@
-"""Filters through the API against pandas, and values that were sent to do harm."""
+"""Filters through the API compared with pandas, and malicious values."""
 
 import string
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ PRICES = [None, 0.0, 0.1, 9.99, 10.0, 10.01, 1e6]
 DAYS = [datetime(2024, 1, day, 12, tzinfo=UTC) for day in (1, 2, 3)]
 COUNT = 160
 
-# Milvus Lite answers these at some 20 ms each.
+# Milvus Lite takes about 20 ms for each.
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -55,14 +55,16 @@ def make_listings() -> list[Listing]:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """160 listings of one photo, in combinations of odd values."""
+    """A service with 160 listings of one photo, in combinations of unusual values."""
     path: Path = tmp_path_factory.mktemp("filters")
     embedder = fake_embedder()
     photos = PhotoCollection.connect(
         MilvusSettings(uri=str(path / "milvus.db")), IndexSettings(), consistency="Session"
     )
     photos.ensure(embedder.fingerprint, embedder.dim)
-    stored = [StoredPhoto(Photo(f"{one.listing_id}-0", one, "/nowhere.jpg"), "", 0) for one in make_listings()]
+    stored = [
+        StoredPhoto(Photo(f"{listing.listing_id}-0", listing, "/nowhere.jpg"), "", 0) for listing in make_listings()
+    ]
     photos.writer.upsert(stored, embedder.embed([picture(number) for number in range(COUNT)]))
     own = Settings(
         api=ApiSettings(keys=path / "keys.json"),
@@ -72,35 +74,35 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
-TABLE = pd.DataFrame([asdict(one) for one in make_listings()])
+TABLE = pd.DataFrame([asdict(listing) for listing in make_listings()])
 
 
-def oracle(asked: dict[str, Any]) -> set[str]:
-    """What passes, in pandas."""
+def oracle(fields: dict[str, Any]) -> set[str]:
+    """Return the ids of the listings that pass, according to pandas."""
     rows = TABLE
-    if asked.get("categories"):
-        rows = rows[rows.category.isin(asked["categories"])]
-    if subcategory := asked.get("subcategory"):
+    if fields.get("categories"):
+        rows = rows[rows.category.isin(fields["categories"])]
+    if subcategory := fields.get("subcategory"):
         rows = rows[(rows.subcategory == subcategory) | rows.subcategory.str.startswith(subcategory + " / ")]
-    if asked.get("price_min") is not None:
-        rows = rows[rows.price >= asked["price_min"]]
-    if asked.get("price_max") is not None:
-        rows = rows[rows.price <= asked["price_max"]]
-    if asked.get("currency"):
-        rows = rows[rows.currency == asked["currency"]]
-    if asked.get("location"):
-        rows = rows[rows.location.str.startswith(asked["location"])]
-    if after := asked.get("listed_after"):
+    if fields.get("price_min") is not None:
+        rows = rows[rows.price >= fields["price_min"]]
+    if fields.get("price_max") is not None:
+        rows = rows[rows.price <= fields["price_max"]]
+    if fields.get("currency"):
+        rows = rows[rows.currency == fields["currency"]]
+    if fields.get("location"):
+        rows = rows[rows.location.str.startswith(fields["location"])]
+    if after := fields.get("listed_after"):
         moment = datetime.fromisoformat(after)
         rows = rows[rows.listed_at > (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()]
-    return set(rows.listing_id) - set(asked.get("exclude_listing_ids", ()))
+    return set(rows.listing_id) - set(fields.get("exclude_listing_ids", ()))
 
 
 def texts(values: list[str]) -> st.SearchStrategy[str]:
     return st.one_of(st.sampled_from(values), st.text(string.printable + "äß🛋️", max_size=8))
 
 
-numbers = st.one_of(st.sampled_from([one for one in PRICES if one is not None]), st.floats(0, 1e9))
+numbers = st.one_of(st.sampled_from([price for price in PRICES if price is not None]), st.floats(0, 1e9))
 filters = st.fixed_dictionaries(
     {},
     optional={
@@ -120,22 +122,22 @@ filters = st.fixed_dictionaries(
 
 @MANY
 @given(filters)
-def test_filters_pass_what_pandas_passes(client: TestClient, asked: dict[str, Any]) -> None:
-    """Any combination of filters gives the listings that the same words give in pandas, or 422 in words."""
-    response = client.post("/v1/search", json={"photo_id": "l0-0", "filter": asked, "limit": 200})
-    control = any(ord(letter) < 32 and letter not in "\t\n\r" for text in _words(asked) for letter in text)
-    crossed = asked.get("price_min", 0) > asked.get("price_max", 1e99)
+def test_filters_pass_what_pandas_passes(client: TestClient, fields: dict[str, Any]) -> None:
+    """Any combination of filters returns the same listings as in pandas, or 422."""
+    response = client.post("/v1/search", json={"photo_id": "l0-0", "filter": fields, "limit": 200})
+    control = any(ord(letter) < 32 and letter not in "\t\n\r" for text in _words(fields) for letter in text)
+    crossed = fields.get("price_min", 0) > fields.get("price_max", 1e99)
     if control or crossed:
         assert response.status_code == 422
         return
     assert response.status_code == 200, response.text
     answer = response.json()
-    assert {hit["listing_id"] for hit in answer["hits"]} == oracle(asked) - {"l0"}
+    assert {hit["listing_id"] for hit in answer["hits"]} == oracle(fields) - {"l0"}
     assert answer["exhausted"]
 
 
-def _words(asked: dict[str, Any]) -> list[str]:
-    return [*asked.get("categories", ()), asked.get("subcategory", ""), asked.get("location", "")]
+def _words(fields: dict[str, Any]) -> list[str]:
+    return [*fields.get("categories", ()), fields.get("subcategory", ""), fields.get("location", "")]
 
 
 def search(client: TestClient, **fields: object) -> Any:
@@ -160,7 +162,7 @@ def search(client: TestClient, **fields: object) -> Any:
     ],
 )
 def test_values_are_values(client: TestClient, value: str) -> None:
-    """What looks like an expression is a text that no listing has, unless one has it."""
+    """A value that looks like an expression is compared as text."""
     for fields in ({"categories": [value]}, {"subcategory": value}, {"location": value}):
         response = search(client, filter=fields)
         assert response.status_code == 200
@@ -173,7 +175,7 @@ def test_values_are_values(client: TestClient, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["a\x00b", "\x1b[31m", "\x7f"])
 def test_control_characters_are_refused_everywhere(client: TestClient, value: str) -> None:
-    """NUL and its kin stand in no stored text: 422, in filters and ids alike."""
+    """Control characters are in no stored text, so filters and ids with them give 422."""
     for fields in (
         {"categories": [value]},
         {"subcategory": value},
@@ -194,7 +196,7 @@ def test_control_characters_are_refused_everywhere(client: TestClient, value: st
 
 
 def test_names_that_do_not_exist_are_named(client: TestClient) -> None:
-    """A misspelt filter is not passed over: the answer would look filtered."""
+    """A misspelt filter is an error: otherwise the response would only look filtered."""
     for fields in ({"categorys": ["Home"]}, {"price": {"$gt": 3}}, {"expression": "price > 3"}, {"__class__": "x"}):
         response = search(client, filter=fields)
         assert response.status_code == 422
@@ -202,7 +204,7 @@ def test_names_that_do_not_exist_are_named(client: TestClient) -> None:
 
 
 def test_ten_thousand_listings_can_be_left_out(client: TestClient) -> None:
-    """10,000 ids are taken, and all of them are left out; one more is refused."""
+    """10,000 listings can be excluded; one more is refused."""
     strangers = [f"stranger-{number}" for number in range(MAX_EXCLUDED - 100)]
     own = [f"l{number}" for number in range(100)]
     response = search(client, filter={"exclude_listing_ids": strangers + own})
@@ -214,7 +216,7 @@ def test_ten_thousand_listings_can_be_left_out(client: TestClient) -> None:
     "moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-12-31", "2024-01-02"]
 )
 def test_moments_far_away_are_moments(client: TestClient, moment: str) -> None:
-    """The ends of the calendar, before 1970, and a date alone: compared like any other."""
+    """The ends of the calendar, times before 1970 and dates without a time are compared like any other time."""
     found = {hit["listing_id"] for hit in search(client, filter={"listed_after": moment}).json()["hits"]}
     expected = {"0": COUNT - 1, "9": 0, "1": COUNT - 1}.get(moment[0])
     assert len(found) == (expected if expected is not None else len(oracle({"listed_after": moment}) - {"l0"}))

@@ -1,4 +1,4 @@
-"""What a search can be asked by, and how its answer can be shaped: the service over a small catalogue."""
+"""Sources and options of a search: the service with a small catalogue."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from tests.support.models import FakeEngine, fake_embedder
 from tests.support.pictures import jpeg, picture
 from tests.support.serving import make_app
 
-CALIBRATION = Calibration(slope=20, intercept=-18, pairs=10, same_item_pairs=5)  # half at a cosine of 0.9
+CALIBRATION = Calibration(slope=20, intercept=-18, pairs=10, same_item_pairs=5)  # probability 0.5 at a cosine of 0.9
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,13 @@ def embedder() -> Embedder:
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten listings of two photos, in the categories Home and Garden by turns. For reading only."""
+    """Ten listings of two photos, alternating between the categories Home and Garden. Read-only."""
     return write_export(tmp_path_factory.mktemp("questions") / "export", 10)
 
 
 @pytest.fixture(scope="module")
 def client(export: Path, embedder: Embedder) -> Iterator[TestClient]:
-    """For reading only."""
+    """A read-only service."""
     lite = MilvusSettings(uri=str(export.with_name("milvus.db")))
     with TestClient(make_app(export, embedder, lite, rate_limit="")) as client:
         yield client
@@ -48,13 +48,13 @@ def client(export: Path, embedder: Embedder) -> Iterator[TestClient]:
 def own_client(
     make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path
 ) -> Iterator[TestClient]:
-    """The same, to be changed."""
+    """The same service, for tests that change it."""
     with TestClient(make_app(make_export(listings=10), embedder, lite, photos=tmp_path / "photos")) as client:
         yield client
 
 
 def ask(client: TestClient, photos: Sequence[bytes] = (), path: str = "/v1/search", **fields: object) -> dict[str, Any]:
-    """Ask, in a form where there are photos, and give the answer."""
+    """Send a request, as a form if there are photos, and return the response body."""
     if photos:
         files = [("photo", ("p.jpg", photo, "image/jpeg")) for photo in photos]
         response = client.post(path, files=files, data={"request": json.dumps(fields)})
@@ -66,7 +66,7 @@ def ask(client: TestClient, photos: Sequence[bytes] = (), path: str = "/v1/searc
 
 
 def refused(client: TestClient, status: int = 422, /, **fields: object) -> str:
-    """Ask for what is refused with this status, and give the reason."""
+    """Send a search that is refused with this status, and return the reason."""
     response = client.post("/v1/search", json=fields)
     assert response.status_code == status, response.text
     return str(response.json()["detail"])
@@ -87,8 +87,8 @@ def side_by_side(left: int, right: int) -> bytes:
     return jpeg(image)
 
 
-def test_every_way_to_say_one_photo_finds_the_same(client: TestClient, engine: FakeEngine) -> None:
-    """Upload, base64, embedding and query_id of one photo are one query; only the photo itself is embedded."""
+def test_all_sources_of_one_photo_find_the_same(client: TestClient, engine: FakeEngine) -> None:
+    """Upload, base64, embedding and query_id of one photo are the same query; only photos are embedded."""
     photo = jpeg(picture(4))
     uploaded = ask(client, [photo])
     assert ids(uploaded)[0] == "l4"
@@ -131,12 +131,12 @@ def test_every_way_to_say_one_photo_finds_the_same(client: TestClient, engine: F
     ids=lambda value: str(value)[:50] if isinstance(value, dict) else "",
 )
 def test_exactly_one_source_that_makes_sense(client: TestClient, fields: dict[str, object], words: str) -> None:
-    """None, two, or one that means nothing: 422, and the answer says what was given."""
+    """No source, two sources, or an invalid one: 422, and the error names what was sent."""
     assert words in refused(client, **fields)
 
 
 def test_an_upload_and_another_source_are_two(client: TestClient) -> None:
-    """A form with a photo and an id is refused too, and so is a photo that no example uses."""
+    """A form with a photo and an id is refused, and so is a photo that no example uses."""
     photo = ("p.jpg", jpeg(picture(4)), "image/jpeg")
     for fields, words in (
         ({"listing_id": "l1"}, "listing_id and uploads"),
@@ -149,12 +149,12 @@ def test_an_upload_and_another_source_are_two(client: TestClient) -> None:
 
 
 def test_several_photos_find_what_is_near_to_any(client: TestClient) -> None:
-    """Two photos of different things: both of their listings come first."""
+    """A search by two photos of different things finds both listings first."""
     assert set(ids(ask(client, [jpeg(picture(2)), jpeg(picture(7))], limit=2))) == {"l2", "l7"}
 
 
 def test_a_box_is_a_search_by_that_part(own_client: TestClient) -> None:
-    """The left half finds what is on the left, of an upload and of a stored photo; the box counts for the query_id."""
+    """A box over one half finds what that half shows, for uploads and stored photos; the query_id keeps the box."""
     both = side_by_side(3, 8)
     left, right = ({"x": x, "y": 0, "width": 0.5, "height": 1} for x in (0, 0.5))
     assert ids(ask(own_client, [both], box=left, limit=1)) == ["l3"]
@@ -171,7 +171,7 @@ def test_a_box_is_a_search_by_that_part(own_client: TestClient) -> None:
 
 
 def test_examples_pull_and_push(client: TestClient) -> None:
-    """A heavier example pulls more, a negative pushes away; listings that were examples are not hits."""
+    """A heavier example attracts more, a negative repels; listings of examples are not hits."""
     three, eight = [{"photo_id": "l3-0"}], [{"photo_id": "l8-0"}]
 
     def scores(**fields: object) -> dict[str, float]:
@@ -187,7 +187,7 @@ def test_examples_pull_and_push(client: TestClient) -> None:
     found = ids(ask(client, positives=three, negatives=eight))
     assert not {"l3", "l8"} & set(found)
     assert ids(ask(client, positives=three)) == ids(ask(client, photo_id="l3-0"))
-    # A listing counts with the mean of its photos, so once.
+    # A listing counts once, with the mean of its photos.
     by_listing = ask(client, positives=[{"listing_id": "l3"}, {"listing_id": "l8"}])
     assert by_listing["hits"][0]["probability"] is None
     assert by_listing["no_good_match"] is None
@@ -197,7 +197,7 @@ def test_examples_pull_and_push(client: TestClient) -> None:
 def test_a_query_id_outlives_the_service_but_not_the_model(
     client: TestClient, export: Path, embedder: Embedder, tmp_path: Path
 ) -> None:
-    """Another process over another store answers it the same; another model says 409; a changed one is damaged."""
+    """A query_id works in another process and store; another model refuses it with 409; a changed one is damaged."""
     answer = ask(client, listing_id="l4")
     token = answer["query_id"]
     with TestClient(make_app(export, embedder, MilvusSettings(uri=str(tmp_path / "other.db")))) as other:
@@ -216,7 +216,7 @@ def test_a_query_id_outlives_the_service_but_not_the_model(
 @pytest.mark.parametrize("group_by", ["listing", "photo"])
 @pytest.mark.parametrize("exact", [False, True])
 def test_pages_together_are_the_first_hits(client: TestClient, group_by: str, exact: bool) -> None:
-    """Page 1 and page 2 are the first 2n while nothing changes; the last page says that it is."""
+    """Pages 1 and 2 are the first 2n hits if nothing changes; the last page says that it is the last."""
     options = {"photo_id": "l4-0", "group_by": group_by, "exact": exact}
     whole = ask(client, **options, limit=8)["hits"]
     first = ask(client, **options, limit=4)
@@ -228,7 +228,7 @@ def test_pages_together_are_the_first_hits(client: TestClient, group_by: str, ex
 
 
 def test_a_photo_sent_again_goes_on_from_its_cursor(client: TestClient) -> None:
-    """The next page can be asked for by the photo or by its query_id; the cursor fits both."""
+    """The cursor works with the photo and with its query_id."""
     first = ask(client, [jpeg(picture(4))], limit=3)
     again = ask(client, [jpeg(picture(4))], limit=3, cursor=first["cursor"])
     by_id = ask(client, query_id=first["query_id"], limit=3, cursor=first["cursor"])
@@ -237,7 +237,7 @@ def test_a_photo_sent_again_goes_on_from_its_cursor(client: TestClient) -> None:
 
 
 def test_pages_neither_repeat_nor_skip_while_data_changes(own_client: TestClient) -> None:
-    """Listings that come and go between two pages push no other out of sight, and none is shown twice."""
+    """Listings added or removed between two pages hide no other listing, and none is shown twice."""
     first = ask(own_client, photo_id="l4-0", limit=4)
     shown = ids(first)
     assert own_client.delete(f"/v1/listings/{shown[1]}").status_code == 200
@@ -253,14 +253,14 @@ def test_pages_neither_repeat_nor_skip_while_data_changes(own_client: TestClient
     "change", [{"photo_id": "l5-0"}, {"filter": {"price_max": 5}}, {"group_by": "photo"}, {"min_score": 0.1}]
 )
 def test_a_cursor_belongs_to_its_search(client: TestClient, change: dict[str, object]) -> None:
-    """With another source, filter or grouping it would skip what was never shown: 422."""
+    """With another source, filter or grouping, a cursor would skip hits that were never shown: 422."""
     cursor = ask(client, photo_id="l4-0", limit=2)["cursor"]
     assert "another search" in refused(client, **{"photo_id": "l4-0", "cursor": cursor} | change)
     assert "damaged" in refused(client, photo_id="l4-0", cursor=cursor[:-3])
 
 
 def test_scores_and_probabilities_have_a_floor(client: TestClient) -> None:
-    """min_score and min_probability leave out what is below, whichever is stricter, and pages end there."""
+    """min_score and min_probability exclude lower hits; the stricter one applies, and pages end there."""
     photo = jpeg(picture(4))
     hits = ask(client, [photo])["hits"]
     scores = [hit["score"] for hit in hits]
@@ -277,7 +277,7 @@ def test_scores_and_probabilities_have_a_floor(client: TestClient) -> None:
 
 
 def test_no_good_match_is_said(client: TestClient, export: Path, tmp_path: Path) -> None:
-    """Where no hit is probably the same item, the answer says so; where the model cannot tell, it says that."""
+    """no_good_match is true if no hit is probably the same item, and null if the model is not calibrated."""
     assert ask(client, [jpeg(picture(4))])["no_good_match"] is False
     assert ask(client, [jpeg(picture(4))], filter={"exclude_listing_ids": ["l4"]})["no_good_match"] is True
     assert ask(client, [jpeg(picture(4))], filter={"location": "Atlantis"})["no_good_match"] is True
@@ -289,7 +289,7 @@ def test_no_good_match_is_said(client: TestClient, export: Path, tmp_path: Path)
 
 
 def test_hits_are_listings_or_photos(client: TestClient) -> None:
-    """By listing, a hit has its other photos with their scores; by photo, each photo is a hit."""
+    """Grouped by listing, a hit has its other photos with scores; grouped by photo, each photo is a hit."""
     hit = ask(client, [jpeg(picture(4))], limit=1)["hits"][0]
     (other,) = hit["other_photos"]
     assert {hit["photo_id"], other["photo_id"]} == {"l4-0", "l4-1"}
@@ -301,7 +301,7 @@ def test_hits_are_listings_or_photos(client: TestClient) -> None:
 
 
 def test_more_of_a_hit_only_when_asked_for(client: TestClient) -> None:
-    """Embedding and payload come when they are included; the embedding is the one that scored."""
+    """Embedding and payload are returned only if included; the embedding is that of the best photo."""
     plain = ask(client, photo_id="l4-0", limit=2)["hits"][0]
     assert (plain["embedding"], plain["payload"], plain["explanation"]) == (None, None, None)
     full = ask(client, photo_id="l4-0", limit=2, include=["embedding", "payload"])["hits"][0]
@@ -313,7 +313,7 @@ def test_more_of_a_hit_only_when_asked_for(client: TestClient) -> None:
 
 
 def test_diversity_shows_different_things(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings) -> None:
-    """Of five listings with one and the same picture, a diverse page shows one beside others; 0 changes nothing."""
+    """Of five listings with the same picture, a diverse page shows one; diversity 0 changes nothing."""
     export = make_export(listings=12, photos_each=1)
     for number in range(5):
         (export / "images" / f"l{number}-0.jpg").write_bytes(jpeg(picture(0)))
@@ -331,7 +331,7 @@ def test_diversity_shows_different_things(make_export: MakeExport, embedder: Emb
 
 
 def test_facets_say_what_another_category_would_give(client: TestClient) -> None:
-    """Counts per category follow the other filters and the floor, not the chosen category."""
+    """Counts per category respect the other filters and the minimum score, but not the chosen category."""
     answer = ask(client, listing_id="l4", facets=True, filter={"categories": ["Home"], "price_max": 6})
     assert set(ids(answer)) == {"l0", "l2"}
     assert answer["facets"] == {"Garden": 3, "Home": 2}
@@ -339,7 +339,7 @@ def test_facets_say_what_another_category_would_give(client: TestClient) -> None
 
 
 def test_a_batch_answers_each_as_alone(client: TestClient) -> None:
-    """The answers are those of single searches, in order, and what is wrong with one is said in its place."""
+    """A batch returns the answers of single searches in order, and a problem in place of an invalid one."""
     photo = jpeg(picture(4))
     searches: list[dict[str, object]] = [
         {"uploads": [0], "limit": 3},
@@ -364,14 +364,14 @@ def test_a_batch_answers_each_as_alone(client: TestClient) -> None:
         ask(client, [photo], limit=3),
     ]
     together = [answer["answer"] for answer in answers if answer["answer"]]
-    assert [one["hits"] for one in together] == [one["hits"] for one in alone]
+    assert [answer["hits"] for answer in together] == [answer["hits"] for answer in alone]
     page = ask(client, path="/v1/search/batch", searches=[{"listing_id": "l4", "cursor": together[1]["cursor"]}] * 64)
     assert {len(answer["answer"]["hits"]) for answer in page["answers"]} == {6}
     assert client.post("/v1/search/batch", json={"searches": searches[2:3] * 65}).status_code == 422
 
 
 def test_similar_listings_have_pages(client: TestClient) -> None:
-    """The short form gives what a search by listing_id gives."""
+    """The similar route returns the same hits as a search by listing_id, page by page."""
     first = client.get("/v1/listings/l4/similar", params={"limit": 5}).json()
     second = client.get("/v1/listings/l4/similar", params={"limit": 5, "cursor": first["cursor"]}).json()
     assert ids(first) + ids(second) == ids(ask(client, listing_id="l4"))
@@ -381,17 +381,17 @@ def test_similar_listings_have_pages(client: TestClient) -> None:
 
 
 def test_an_answer_says_how_fresh_it_is_and_where_its_time_went(client: TestClient) -> None:
-    """The moment of the last change, and stages that together take no longer than the whole."""
+    """A response has the time of the last change, and stage times that add up to at most the total."""
     answer = ask(client, [jpeg(picture(4))])
     assert answer["changed_at"] > "2020"
-    spent = answer["timings_ms"]
-    assert min(spent.values()) > 0
-    assert spent["total"] >= spent["read"] + spent["decode"] + spent["embed"] + spent["search"]
-    assert spent["total"] < 60_000
+    ms = answer["timings_ms"]
+    assert min(ms.values()) > 0
+    assert ms["total"] >= ms["read"] + ms["decode"] + ms["embed"] + ms["search"]
+    assert ms["total"] < 60_000
 
 
 def test_the_student_systems_paths_answer(client: TestClient) -> None:
-    """An app written for it finds health, features of an image, and similar images where they were."""
+    """The student system's routes for health, image features and similar images still work."""
     assert client.get("/healthcheck").json() == {"message": "API is up and running!"}
     image = {"image": ("p.jpg", jpeg(picture(4)), "image/jpeg")}
     features = client.post("/predict/feature_embedding/image", files=image).json()["features"]
@@ -404,11 +404,11 @@ def test_the_student_systems_paths_answer(client: TestClient) -> None:
 
 
 def test_a_form_may_send_its_json_as_a_file(client: TestClient) -> None:
-    """`-F 'request=@query.json;type=application/json'` works too; a part that does not exist is named."""
+    """`-F 'request=@query.json;type=application/json'` works too; the error names an unknown part."""
     photo = ("p.jpg", jpeg(picture(4)), "image/jpeg")
     request = ("query.json", io.BytesIO(b'{"limit": 1}'), "application/json")
     answered = client.post("/v1/search", files={"photo": photo, "request": request})
     assert ids(answered.json()) == ["l4"]
     stranger = client.post("/v1/search", files={"photo": photo}, data={"limit": "1"})
     assert stranger.status_code == 422
-    assert "limit: is no part of this form" in stranger.json()["detail"]
+    assert "limit: is not a part of this form" in stranger.json()["detail"]

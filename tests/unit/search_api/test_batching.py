@@ -1,4 +1,4 @@
-"""Stages: together where it helps, bounded, in time, and nothing for clients that left."""
+"""Serving stages: batched, bounded, with timeouts, and without work for disconnected clients."""
 
 import asyncio
 import threading
@@ -27,8 +27,8 @@ async def began(engine: GatedEngine) -> None:
     assert await asyncio.to_thread(engine.began.wait, 30)
 
 
-def test_those_that_wait_are_embedded_together(gated: GatedEngine) -> None:
-    """The first goes alone at once; what came while it ran goes together; each gets its own embeddings."""
+def test_waiting_photos_are_embedded_together(gated: GatedEngine) -> None:
+    """The first photo runs alone; those that arrive meanwhile form a batch; each request gets its own embeddings."""
     stages, metrics = make_stages(gated)
 
     async def run() -> None:
@@ -49,7 +49,7 @@ def test_those_that_wait_are_embedded_together(gated: GatedEngine) -> None:
 
 
 def test_a_batch_is_no_larger_than_the_engines(gated: GatedEngine) -> None:
-    """Forty that wait take two batches of at most 32."""
+    """Forty waiting photos take two batches of at most 32."""
     stages, _ = make_stages(gated)
 
     async def run() -> None:
@@ -63,7 +63,7 @@ def test_a_batch_is_no_larger_than_the_engines(gated: GatedEngine) -> None:
 
 
 def test_a_full_queue_refuses(gated: GatedEngine) -> None:
-    """One more than may wait is refused at once; a request of many photos is taken where nobody waits."""
+    """A full queue refuses further photos at once; an empty queue accepts a request of any size."""
     stages, metrics = make_stages(gated, waiting=2)
 
     async def run() -> None:
@@ -81,27 +81,27 @@ def test_a_full_queue_refuses(gated: GatedEngine) -> None:
     assert 'marketlens_rejected_requests_total{reason="embed_full"} 1.0' in metrics.render().decode()
 
 
-def test_what_nobody_waits_for_is_not_embedded(gated: GatedEngine) -> None:
-    """Photos of a request that was cancelled while they waited are dropped; its neighbours are not."""
+def test_cancelled_photos_are_not_embedded(gated: GatedEngine) -> None:
+    """Waiting photos of a cancelled request are dropped; those of other requests are not."""
     stages, _ = make_stages(gated)
 
     async def run() -> None:
         first = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
         await began(gated)
-        left, stayed = (asyncio.create_task(stages.embed.run(pixels(stages, n))) for n in (1, 2))
+        cancelled, waiting = (asyncio.create_task(stages.embed.run(pixels(stages, n))) for n in (1, 2))
         await asyncio.sleep(0.05)
-        left.cancel()
+        cancelled.cancel()
         await asyncio.sleep(0.05)
         assert stages.embed.depth == 1
         gated.go_on.set()
-        await asyncio.gather(first, stayed)
+        await asyncio.gather(first, waiting)
 
     asyncio.run(run())
     assert gated.batches == [1, 1]
 
 
 def test_embedding_ends_in_time(gated: GatedEngine) -> None:
-    """A stuck engine holds a request no longer than the limit, and one that comes back serves the next."""
+    """A stuck engine blocks a request no longer than the timeout; once it recovers, it serves the next."""
     stages, metrics = make_stages(gated, embed_seconds=0.2)
 
     async def run() -> None:
@@ -122,7 +122,7 @@ def test_embedding_ends_in_time(gated: GatedEngine) -> None:
 
 
 def test_an_engine_that_fails_once() -> None:
-    """Whoever was in the batch learns of it; the next batch is embedded."""
+    """The requests of the failed batch get the error; the next batch is embedded."""
 
     class Failing(FakeEngine):
         def run(self, pixels):
@@ -143,7 +143,7 @@ def test_an_engine_that_fails_once() -> None:
 
 @pytest.mark.parametrize("name", ["decode", "store", "photos"])
 def test_threads_are_bounded_and_timed(name: str) -> None:
-    """So many at once, so many waiting, so long, in each stage with threads; what is cancelled meanwhile never runs."""
+    """Each threaded stage limits running and waiting calls and their time; cancelled waiting calls never run."""
     stages, metrics = make_stages(FakeEngine(), waiting=3, decode_seconds=0.3, store_seconds=0.3, photo_seconds=0.3)
     stage = getattr(stages, name)
     go_on, ran = threading.Event(), []
@@ -170,7 +170,7 @@ def test_threads_are_bounded_and_timed(name: str) -> None:
 
 
 def test_several_photos_of_one_request() -> None:
-    """Files go in, embeddings in their order come out."""
+    """Photo files give embeddings in the same order."""
     stages, _ = make_stages(FakeEngine())
     uploads = [jpeg(picture(seed)) for seed in (1, 2, 3)]
     found = asyncio.run(stages.embed_photos(uploads))

@@ -1,4 +1,4 @@
-"""Maximal marginal relevance against its definition."""
+"""Compares maximal marginal relevance with its definition."""
 
 from dataclasses import replace
 
@@ -22,12 +22,12 @@ def hits(count: int, seed: int = 0) -> list[Hit]:
 
 
 def by_definition(found: list[Hit], limit: int, diversity: float) -> list[str]:
-    """Carbonell and Goldstein's formula, word for word."""
+    """Apply Carbonell and Goldstein's formula literally."""
     chosen: list[Hit] = [found[0]]
     while len(chosen) < min(limit, len(found)):
-        rest = [hit for hit in found if all(hit is not one for one in chosen)]
+        rest = [hit for hit in found if all(hit is not other for other in chosen)]
         gains = [
-            (1 - diversity) * hit.score - diversity * max(float(hit.embedding @ one.embedding) for one in chosen)
+            (1 - diversity) * hit.score - diversity * max(float(hit.embedding @ other.embedding) for other in chosen)
             for hit in rest
         ]
         chosen.append(rest[int(np.argmax(gains))])
@@ -36,7 +36,7 @@ def by_definition(found: list[Hit], limit: int, diversity: float) -> list[str]:
 
 @pytest.mark.parametrize("diversity", [0.0, 0.2, 0.5, 0.9, 1.0])
 def test_as_defined(diversity: float) -> None:
-    """The same hits in the same order, from none of it to all of it."""
+    """The same hits in the same order, from no diversity to the maximum."""
     found = hits(30)
     chosen = [hit.photo_id for hit in diversify(found, 10, diversity)]
     assert chosen == by_definition(found, 10, diversity)
@@ -45,15 +45,15 @@ def test_as_defined(diversity: float) -> None:
 
 
 def test_few_or_none() -> None:
-    """A page is never longer than what was found, and nothing gives nothing."""
+    """A page is never longer than the list of hits; no hits give an empty page."""
     assert diversify([], 5, 0.5) == []
     assert len(diversify(hits(3), 5, 0.5)) == 3
 
 
 def test_what_was_removed_meanwhile_is_passed_over() -> None:
-    """A hit whose embedding could not be read any more leaves the page, and changes nothing among the others."""
+    """A hit whose embedding can no longer be read is dropped, without affecting the others."""
     found = hits(10)
-    gone = [replace(hit, embedding=None) if place in (0, 4) else hit for place, hit in enumerate(found)]
-    left = [hit for place, hit in enumerate(found) if place not in (0, 4)]
-    assert [hit.photo_id for hit in diversify(gone, 5, 0.5)] == by_definition(left, 5, 0.5)
+    partly_removed = [replace(hit, embedding=None) if place in (0, 4) else hit for place, hit in enumerate(found)]
+    remaining = [hit for place, hit in enumerate(found) if place not in (0, 4)]
+    assert [hit.photo_id for hit in diversify(partly_removed, 5, 0.5)] == by_definition(remaining, 5, 0.5)
     assert diversify([replace(hit, embedding=None) for hit in found], 5, 0.5) == []

@@ -1,4 +1,4 @@
-"""Who may ask: keys, scopes, signed addresses of photos, and how often."""
+"""Keys, scopes, signed photo URLs and rate limits."""
 
 import stat
 import time
@@ -33,7 +33,7 @@ def keys(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_client(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, keys: Path) -> Iterator[object]:
-    """A service over one small catalogue, with these settings."""
+    """Return a function that starts a service with the given settings over one small catalogue."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     ingest_export(make_export(listings=4), embedder, photos)
     clients = []
@@ -63,12 +63,12 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def constant(response) -> dict[str, object]:
-    """What an answer says, without what differs between any two."""
+    """Return a response's body without the request id, which always differs."""
     return {key: value for key, value in response.json().items() if key != "request_id"}
 
 
 def test_a_key_is_shown_once_and_kept_as_a_hash(keys: Path) -> None:
-    """The file has neither the key nor anything it could be got from, and is its owner's alone."""
+    """The file holds neither the key nor anything that reveals it, and only its owner can read it."""
     token = create_key(keys, "shop", "read")
     assert len(token) > 43
     assert token not in keys.read_text()
@@ -78,7 +78,7 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(keys: Path) -> None:
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
     with pytest.raises(InvalidSetting, match="already"):
         create_key(keys, "shop", "admin")
-    with pytest.raises(InvalidSetting, match="no name"):
+    with pytest.raises(InvalidSetting, match="not a valid key name"):
         create_key(keys, "a\nb", "read")
     revoke_key(keys, "shop")
     assert [key.name for key in read_keys(keys)] == ["other"]
@@ -86,8 +86,8 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(keys: Path) -> None:
         revoke_key(keys, "shop")
 
 
-def test_what_is_wrong_with_the_file_does_not_show_it(keys: Path) -> None:
-    """A damaged file is an error in words, without what is in it."""
+def test_the_error_of_a_damaged_file_does_not_show_it(keys: Path) -> None:
+    """A damaged file raises a readable error that does not show its content."""
     create_key(keys, "shop", "read")
     secret = KeyFile.read(keys).secret
     keys.write_text(keys.read_text().replace('"keys"', '"kezs":1,"keys"').replace('"shop"', "7"))
@@ -98,22 +98,22 @@ def test_what_is_wrong_with_the_file_does_not_show_it(keys: Path) -> None:
 
 @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
 def test_scopes(make_client, keys: Path, header: str) -> None:
-    """Each scope contains those before it: 401 without a key, 403 with too small a one."""
+    """Each scope includes those before it: 401 without a key, 403 with a narrower scope."""
     tokens = {scope: create_key(keys, scope, scope) for scope in ("read", "write", "admin")}
     client = make_client()
     paths = {"read": "/v1/categories", "write": "/needs/write", "admin": "/needs/admin"}
-    for held, token in tokens.items():
+    for scope_of_key, token in tokens.items():
         sent = bearer(token) if header == "Authorization" else {header: token}
         statuses = {scope: client.get(path, headers=sent).status_code for scope, path in paths.items()}
-        may = list(tokens)[: list(tokens).index(held) + 1]
-        assert statuses == {scope: 200 if scope in may else 403 for scope in paths}
+        allowed = list(tokens)[: list(tokens).index(scope_of_key) + 1]
+        assert statuses == {scope: 200 if scope in allowed else 403 for scope in paths}
     for path in paths.values():
         response = client.get(path)
         assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
 
 
-def test_every_way_to_be_wrong_is_answered_alike(make_client, keys: Path) -> None:
-    """Absent, malformed, unknown, revoked: word for word one answer, so that nobody learns which keys there were."""
+def test_all_invalid_keys_get_the_same_response(make_client, keys: Path) -> None:
+    """Missing, malformed, unknown and revoked keys get identical responses, which do not reveal any key."""
     revoked = create_key(keys, "old", "admin")
     create_key(keys, "shop", "read")
     revoke_key(keys, "old")
@@ -127,8 +127,8 @@ def test_every_way_to_be_wrong_is_answered_alike(make_client, keys: Path) -> Non
     assert constant(searched) == constant(answers[0])
 
 
-def test_the_file_is_followed(make_client, keys: Path) -> None:
-    """A key holds from when it is made until it is revoked, without a restart; without keys nobody gets in then."""
+def test_changes_of_the_key_file_apply_at_once(make_client, keys: Path) -> None:
+    """A key is valid from creation to revocation, without a restart; a lost file does not open the service."""
     client = make_client()
     assert client.get("/v1/categories").status_code == 200
     token = create_key(keys, "shop", "read")
@@ -142,7 +142,7 @@ def test_the_file_is_followed(make_client, keys: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "without its secret"])
 def test_a_damaged_file_lets_nobody_in_and_ends_nothing(make_client, keys: Path, damage: str) -> None:
-    """A key file that is damaged or lost under a service: 401 and a living probe, not 500; put back, its keys hold."""
+    """If the key file is damaged or lost while the service runs: 401, not 500; once it is restored, its keys work."""
     token = create_key(keys, "shop", "read")
     client = make_client()
     assert client.get("/v1/categories", headers=bearer(token)).status_code == 200
@@ -158,23 +158,23 @@ def test_a_damaged_file_lets_nobody_in_and_ends_nothing(make_client, keys: Path,
 
 
 def test_wrong_keys_take_no_longer(keys: Path) -> None:
-    """Where among fifty keys the right one stands, or whether it is there at all, cannot be told from the time."""
+    """The time reveals neither a key's position among fifty nor whether it exists."""
     tokens = [create_key(keys, f"k{number}", "read") for number in range(50)]
     ring = KeyRing(keys, public=True)
 
-    def spent(token: str) -> float:
+    def seconds(token: str) -> float:
         started = time.perf_counter()
         ring.find(token)
         return time.perf_counter() - started
 
-    # By turns, so that the machine is as busy for each of them, and the fastest, which nothing else held up.
-    asked = (tokens[0], tokens[-1], "mlk_" + "A" * 43)
-    times = [min(times) for times in zip(*([spent(token) for token in asked] for _ in range(300)), strict=True)]
+    # Interleaved, so that the machine is equally busy for each; the minimum is the run without interference.
+    tried = (tokens[0], tokens[-1], "mlk_" + "A" * 43)
+    times = [min(times) for times in zip(*([seconds(token) for token in tried] for _ in range(300)), strict=True)]
     assert max(times) < 1.5 * min(times)
 
 
 def test_photos_are_shown_to_who_has_their_address(make_client, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photo_url holds without a key, for that photo alone, and for a while."""
+    """A photo_url works without a key, only for its photo, and until it expires."""
     token = create_key(keys, "shop", "read")
     client = make_client(photo_url_seconds=7200)
     hits = client.post("/v1/search", json={"listing_id": "l1"}, headers=bearer(token)).json()["hits"]
@@ -183,7 +183,7 @@ def test_photos_are_shown_to_who_has_their_address(make_client, keys: Path, monk
     assert client.get(f"{url}&size=100").headers["content-type"] == "image/jpeg"
     signature = parse_qs(urlsplit(url).query)["signature"][0]
     path, other_path = urlsplit(url).path, urlsplit(other).path
-    longer = client.app.state.photo_urls.url(f"{hits[0]['photo_id']}.b")  # an id that goes on after a dot
+    longer = client.app.state.photo_urls.url(f"{hits[0]['photo_id']}.b")  # an id that continues after a dot
     for wrong in (
         path,
         f"{other_path}?signature={signature}",
@@ -199,7 +199,7 @@ def test_photos_are_shown_to_who_has_their_address(make_client, keys: Path, monk
 
 
 def test_addresses_end_with_their_secret(make_client, keys: Path) -> None:
-    """Another secret ends what was handed out, in a service that runs; what it hands out then holds, and keys stay."""
+    """A new secret invalidates old URLs in a running service; new URLs work, and keys stay valid."""
     token = create_key(keys, "shop", "read")
     client = make_client()
 
@@ -214,7 +214,7 @@ def test_addresses_end_with_their_secret(make_client, keys: Path) -> None:
 
 
 def test_a_file_without_a_secret_is_refused(keys: Path) -> None:
-    """Each process, and each reading, would sign with a secret of its own: in words, when starting and for commands."""
+    """Otherwise each process would sign with its own secret. Start and commands raise a readable error."""
     create_key(keys, "shop", "read")
     keys.write_text(KeyFile.read(keys).model_dump_json(exclude={"secret"}))
     for start in (
@@ -226,8 +226,8 @@ def test_a_file_without_a_secret_is_refused(keys: Path) -> None:
             start()
 
 
-def test_addresses_stay_alike_for_an_hour(make_client, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a browser finds the photo in its cache."""
+def test_photo_urls_stay_equal_for_an_hour(make_client, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """URLs stay equal for an hour, so that a browser finds the photo in its cache."""
     token = create_key(keys, "shop", "read")
     client = make_client()
     seconds = iter(range(36_000, 39_600, 300))
@@ -237,12 +237,12 @@ def test_addresses_stay_alike_for_an_hour(make_client, keys: Path, monkeypatch: 
 
 
 def test_probes_and_documentation_are_open(make_client, keys: Path) -> None:
-    """Load balancers ask without a key, and learn the status alone; the API's description is no secret."""
+    """Without a key, load balancers get only the status; the API's description is public."""
     token = create_key(keys, "shop", "read")
     client = make_client()
     assert client.get("/livez").status_code == 200
-    told = {key for key, value in client.get("/readyz").json().items() if value is not None}
-    assert told == {"status"}
+    fields = {key for key, value in client.get("/readyz").json().items() if value is not None}
+    assert fields == {"status"}
     assert client.get("/readyz", headers=bearer(token)).json()["photos"] == 8
     assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200
     assert client.get("/metrics").status_code == 401
@@ -251,7 +251,7 @@ def test_probes_and_documentation_are_open(make_client, keys: Path) -> None:
 
 
 def test_too_many_requests(make_client, keys: Path) -> None:
-    """Each key has its own count, an address without a key another; probes are not counted; nobody learns more."""
+    """Each key and each address without a key has its own limit; probes are not counted."""
     tokens = [create_key(keys, name, "read") for name in ("a", "b")]
     client = make_client(rate_limit="3/minute")
     answers = [client.get("/v1/categories", headers=bearer(tokens[0])) for _ in range(4)]
@@ -269,13 +269,13 @@ def test_too_many_requests(make_client, keys: Path) -> None:
 
 
 def test_without_keys_nobody_is_counted(make_client) -> None:
-    """On a machine of one's own there is nothing to protect."""
+    """A service without keys has no rate limit: it runs on the user's own machine."""
     client = make_client(rate_limit="1/minute")
     assert {client.get("/v1/categories").status_code for _ in range(4)} == {200}
 
 
-def test_a_rate_that_is_none(make_client) -> None:
-    """Said at the start, in words."""
+def test_an_invalid_rate(make_client) -> None:
+    """An invalid rate fails at the start, with a readable error."""
     with pytest.raises(InvalidSetting, match="RATE_LIMIT"):
         make_client(rate_limit="often")
 
@@ -286,12 +286,12 @@ def test_a_rate_that_is_none(make_client) -> None:
     + [(host, True) for host in (EVERYWHERE, "::", "192.168.1.5", "shop.example", "")],
 )
 def test_loopback(host: str, public: bool) -> None:
-    """Keys are needed wherever another machine can connect."""
+    """A host is public if other machines can connect to it."""
     assert is_public(host) is public
 
 
 def test_others_are_not_served_without_a_key(make_client, tmp_path: Path, run_here: RunHere) -> None:
-    """`serve` on a public address refuses to start without a key, and says how to make one; the app refuses too."""
+    """On a public address, `serve` refuses to start without a key and says how to create one; the app returns 401."""
     client = make_client(host=EVERYWHERE)
     assert client.get("/v1/categories").status_code == 401
     result = run_here("serve", "--host", EVERYWHERE, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Full pages from looks that each see a part, without a store."""
+"""Full pages from several partial lookups, without a store."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ START = SearchPlan(4, "planned")
 
 
 class Store:
-    """Photos at angles of a circle; a `planned` look misses all but every third of them."""
+    """Photos at angles of a circle. With `misses`, a `planned` lookup finds only every third one."""
 
     def __init__(self, degrees: list[float], *, photos_each: int = 1, misses: bool = False) -> None:
         self.angles = np.radians(degrees)
@@ -45,14 +45,14 @@ def at(*degrees: float) -> Embeddings:
 
 
 def test_a_far_query_never_fills_the_page() -> None:
-    """What is near the second query waits while more photos, not reached yet, are nearer to the first."""
+    """Hits near the second query wait as long as unseen photos may be nearer to the first."""
     store = Store([*np.linspace(0, 10, 9), 150, 151, 152, 153], photos_each=2)
     (page,) = full_pages(store.look, [at(0, 90)], PageRequest(5), START, INDEX)
     assert [hit.listing.listing_id for hit in page.hits] == ["l0", "l1", "l2", "l3", "l4"]
 
 
 def test_a_page_that_comes_short_looks_everywhere() -> None:
-    """An index that misses photos does not leave the page half empty, and the page says that nothing further passes."""
+    """If the index misses photos, the page is still filled, and it says that no further photo passes."""
     store = Store(list(range(6)), misses=True)
     (page,) = full_pages(store.look, [at(0)], PageRequest(6), SearchPlan(8, "planned"), INDEX)
     assert [hit.photo_id for hit in page.hits] == [f"p{number}" for number in range(6)]
@@ -60,7 +60,7 @@ def test_a_page_that_comes_short_looks_everywhere() -> None:
 
 
 def test_a_full_page_is_one_look() -> None:
-    """A page that is full at once costs one look, and does not claim to be exact or the last."""
+    """A page that is full at once costs one lookup, and does not claim to be exact or the last."""
     store = Store(list(range(60)), misses=True)
     (page,) = full_pages(store.look, [at(0)], PageRequest(3), START, INDEX)
     assert len(store.looks) == 1
@@ -68,7 +68,7 @@ def test_a_full_page_is_one_look() -> None:
 
 
 def test_a_page_knows_that_it_is_the_last() -> None:
-    """Exactly as many as fit: full, and nothing further. One more, and there is."""
+    """A full page is the last one only if no further photo exists."""
     for photos, last in ((4, True), (5, False)):
         store = Store(list(range(photos)))
         (page,) = full_pages(store.look, [at(0)], PageRequest(4), SearchPlan(64, "widest"), INDEX)
@@ -76,7 +76,7 @@ def test_a_page_knows_that_it_is_the_last() -> None:
 
 
 def test_a_lowest_score_spares_looks() -> None:
-    """Once everything that is near enough was seen, nobody looks for what is further away."""
+    """Once all photos above the minimum score were seen, no further lookup runs."""
     store = Store([0, 1, 60, 61, 62, 63, 64, 65])
     (page,) = full_pages(store.look, [at(0)], PageRequest(5, min_score=0.9), START, INDEX)
     assert [hit.photo_id for hit in page.hits] == ["p0", "p1"]
@@ -85,14 +85,14 @@ def test_a_lowest_score_spares_looks() -> None:
 
 
 def test_a_lowest_score_does_not_hide_a_short_look() -> None:
-    """An index that came short is looked through, whatever the lowest score: nothing says that it has seen all."""
+    """If the index returns too few photos, it is searched in full even with a minimum score: it may miss photos."""
     store = Store(list(range(6)), misses=True)
     (page,) = full_pages(store.look, [at(0)], PageRequest(6, min_score=0.5), SearchPlan(8, "planned"), INDEX)
     assert len(page.hits) == 6
 
 
-def test_only_what_is_not_full_is_asked_again() -> None:
-    """Of several searches, those with a full page are not looked for a second time."""
+def test_only_incomplete_pages_are_searched_again() -> None:
+    """Of several searches, those with a full page are not repeated."""
     store = Store([*range(20), 90, 91, 92, 93, 94], photos_each=4)
     pages = full_pages(store.look, [at(0), at(94)], PageRequest(2), START, INDEX)
     assert [len(page.hits) for page in pages] == [2, 2]
@@ -100,14 +100,14 @@ def test_only_what_is_not_full_is_asked_again() -> None:
 
 
 def test_equals_keep_one_order() -> None:
-    """Of photos that are equally near, those with the first ids come first, though the store gives the last ones."""
+    """Equally near photos are sorted by id, although the store returns the last ids first."""
     store = Store([0] * 20)
     (page,) = full_pages(store.look, [at(0)], PageRequest(2), START, INDEX)
     assert [hit.photo_id for hit in page.hits] == ["p0", "p1"]
 
 
 def test_equals_without_end_are_not_all_fetched() -> None:
-    """Of a placeholder that thousands share, a page is a few looks, in the order of the store."""
+    """If thousands of listings share a placeholder photo, a page takes a few lookups, in the order of the store."""
     store = Store([0] * 5_000)
     (page,) = full_pages(store.look, [at(0)], PageRequest(2), START, INDEX)
     assert [reach.photos for _, reach in store.looks] == [4, 16, 64, 256, 1_024]
@@ -116,6 +116,6 @@ def test_equals_without_end_are_not_all_fetched() -> None:
 
 @pytest.mark.parametrize("width", ["planned", "widest", "scan"])
 def test_an_empty_store(width: str) -> None:
-    """Where nothing passes, the search ends with an empty page that says so."""
+    """If no photo passes, the search ends with an empty page that says so."""
     reach = SearchPlan(4, width)  # type: ignore[arg-type]  # the parametrized names are those of Width
     assert full_pages(Store([]).look, [at(0)], PageRequest(3), reach, INDEX)[0].exhausted

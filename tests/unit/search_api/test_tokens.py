@@ -1,4 +1,4 @@
-"""query_id and cursor, on their own."""
+"""Unit tests of query_id and cursor."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def query(count: int = 1, dim: int = 512, own: tuple[str, ...] = ()) -> Query:
 
 @pytest.mark.parametrize(("count", "own"), [(1, ()), (3, ("l1", 'a/b "\n🛋️')), (MAX_VECTORS, ("x" * 512,))])
 def test_a_query_comes_back_as_it_was(count: int, own: tuple[str, ...]) -> None:
-    """Bit for bit, with the listings that are left out."""
+    """A query_id restores the query bit for bit, with its excluded listings."""
     asked = query(count, own=own)
     back = read_query_id(write_query_id(asked, MODEL), MODEL, 512)
     assert np.array_equal(back.vectors, asked.vectors)
@@ -27,12 +27,12 @@ def test_a_query_comes_back_as_it_was(count: int, own: tuple[str, ...]) -> None:
 
 
 def test_a_query_of_one_upload_is_short() -> None:
-    """It goes into a URL or a cookie of the app's own, if it must: 512 dimensions are 2.8 kB."""
+    """It fits into an app's URL or cookie if necessary: 512 dimensions are 2.8 kB."""
     assert len(write_query_id(query(), MODEL)) < 2_850
 
 
-def test_what_is_not_the_models_own_is_refused() -> None:
-    """Another model, another dimension, too many vectors, vectors that are no directions."""
+def test_queries_of_other_models_are_refused() -> None:
+    """Refuse another model, another dimension, too many vectors, and vectors without a direction."""
     token = write_query_id(query(), MODEL)
     with pytest.raises(QueryOutdated):
         read_query_id(token, "cd" * 32, 512)
@@ -45,7 +45,7 @@ def test_what_is_not_the_models_own_is_refused() -> None:
 
 @given(st.one_of(st.text(), st.binary().map(lambda data: data.decode("latin-1"))))
 def test_no_text_breaks_the_readers(text: str) -> None:
-    """Whatever is sent in their place is refused in words."""
+    """Any other text raises a domain error."""
     for read in (lambda: read_query_id(text, MODEL, 512), lambda: read_cursor(text, digest("x"))):
         with pytest.raises(MarketlensError):
             read()
@@ -53,7 +53,7 @@ def test_no_text_breaks_the_readers(text: str) -> None:
 
 @given(st.integers(0, 2_700), st.integers(1, 255))
 def test_no_changed_byte_goes_unnoticed(place: int, change: int) -> None:
-    """A token that was copied wrongly is refused: a search by other vectors would look like an answer."""
+    """A miscopied token is refused: a search by other vectors would look like a valid answer."""
     token = write_query_id(query(), MODEL)
     other = token[:place] + chr((ord(token[place]) + change) % 256) + token[place + 1 :]
     with pytest.raises(MarketlensError):
@@ -61,7 +61,7 @@ def test_no_changed_byte_goes_unnoticed(place: int, change: int) -> None:
 
 
 def test_a_cursor_remembers_what_was_shown() -> None:
-    """For its own search, 2,000 hits deep, in 16 kB."""
+    """It holds 2,000 hits in 16 kB and is valid for its own search only."""
     hits = [shown(f"l{number}") for number in range(2_000)]
     cursor = write_cursor(digest("search"), hits)
     assert read_cursor(cursor, digest("search")) == hits
@@ -71,5 +71,5 @@ def test_a_cursor_remembers_what_was_shown() -> None:
 
 
 def test_parts_of_a_digest_do_not_run_together() -> None:
-    """What is asked by and what is filtered by cannot be taken for each other."""
+    """Moving a character between parts changes the digest, so source and filter cannot be confused."""
     assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest("abc", "")}) == 4
