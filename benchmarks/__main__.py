@@ -96,7 +96,9 @@ def run(benchmark: Benchmark, *, quick: bool, listings: Path) -> document.Sectio
     arguments = benchmark.quick if quick else benchmark.full
     available = listings.is_dir()
     words = [
-        str(listings) if word == "{listings}" else word for word in shlex.split(arguments) if available or word != "{listings}"
+        str(listings) if word == "{listings}" else word
+        for word in shlex.split(arguments)
+        if available or word != "{listings}"
     ]
     command = shlex.join(["python", "-m", f"benchmarks.{benchmark.name}", *words])
     section = document.Section(benchmark.name, command, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))

@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.backup [--rows 20000 100000] [--dim 512] [--store lite server] [--rounds 3]
 
 Rows are synthetic unit vectors with records about as long as real ones; there is no model and no other file. Each step
-runs in its own process. Memory and CPU seconds (imports included) are those of this process, which includes Milvus Lite.
-The figures are in docs/backup.md.
+runs in its own process. Memory and CPU seconds (imports included) are those of this process, including Milvus Lite. The
+figures are in docs/backup.md.
 """
 
 import argparse

@@ -173,9 +173,7 @@ def shares(
 
 def rows_of(draws_by_name: dict[str, list[tuple[float, ...]]]) -> list[list[Cell]]:
     """Build a row for each name, with a figure of all draws for each quantity."""
-    return [
-        [name, *(figure(values) for values in zip(*draws, strict=True))] for name, draws in draws_by_name.items()
-    ]
+    return [[name, *(figure(values) for values in zip(*draws, strict=True))] for name, draws in draws_by_name.items()]
 
 
 def measure_edited(photos: list[Photo], embedder: Embedder) -> None:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import __main__ as runner
 from benchmarks.report import document
 from benchmarks.report.results import RESULTS, Plot, Table, exponent, figure, publish, ratio, read_tables
-from benchmarks.workers.worker_process import Way, rounds
+from benchmarks.workers.worker_process import WorkerProcess, rounds
 
 FOLDER = Path(runner.__file__).parent
 
@@ -142,7 +142,8 @@ def test_ways_take_turns() -> None:
     assert rounds(["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a"]
 
 
-def test_a_way_that_ends_is_an_error() -> None:
-    """A peer that crashes is not a figure."""
-    with Way(sys.executable, "json.tool", "no such file") as way, pytest.raises(RuntimeError, match="ended with"):
-        way.ask({})
+def test_a_worker_that_ends_is_an_error() -> None:
+    """A peer that crashes gives no figure."""
+    worker = WorkerProcess(sys.executable, "json.tool", "no such file")
+    with worker, pytest.raises(RuntimeError, match="exited with"):
+        worker.ask({})
