@@ -130,7 +130,7 @@ def measure_embedders(export: str, model: Path, count: int, times: int) -> None:
         for name, speed in speeds.items()
     ]
     columns = ("system", "photos/s", "x student", "marketlens / it")
-    note = "Only speed is compared: all weights except marketlens' are random. Only marketlens writes into a store as well."
+    note = "Compare only speed: all weights except marketlens' are random. Only marketlens writes into a store as well."
     bars = Plot("Embedders", "", "photos/s", {"photos/s": [(EMBEDDERS[name], speed) for name, speed in speeds.items()]})
     publish(Table(f"Embedders: {count} photos", columns, rows, note, [bars]))
 
