@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic, and what makes docs/benchmarks.md."""
+"""The benchmarks' own arithmetic, and the generation of docs/benchmarks.md."""
 
 import sys
 from importlib import import_module
@@ -19,49 +19,51 @@ def table() -> Table:
     speed = figure([10.0, 12.0, 11.0])
     bars = Plot("Speeds", "", "photos/s", {"photos/s": [("plain", figure([5, 6])), ("ours", speed)]})
     grown = Plot("Growth", "photos", "s", {"ingest": [(1_000.0, figure([1, 2])), (10_000.0, figure([11, 19]))]})
-    return Table("Ways", ("way", "photos/s"), [["plain", "5.5"], ["ours | theirs", speed]], "By hand.", [bars, grown])
+    return Table(
+        "Methods", ("method", "photos/s"), [["plain", "5.5"], ["ours | theirs", speed]], "By hand.", [bars, grown]
+    )
 
 
 def test_every_benchmark_is_run() -> None:
-    """`make bench` leaves out no file that can be run and says how: those of helpers have no usage of their own."""
+    """`make bench` runs every module whose docstring shows a usage; helper modules have none."""
     runnable = {
         file.stem
         for file in FOLDER.glob("*.py")
         if f"    .venv/bin/python -m benchmarks.{file.stem}" in file.read_text()
     }
-    assert runnable == {one.name for one in runner.BENCHMARKS}
+    assert runnable == {benchmark.name for benchmark in runner.BENCHMARKS}
 
 
-@pytest.mark.parametrize("one", runner.BENCHMARKS, ids=lambda one: one.name)
+@pytest.mark.parametrize("benchmark", runner.BENCHMARKS, ids=lambda benchmark: benchmark.name)
 def test_a_benchmark_knows_its_arguments(
-    one: runner.Benchmark, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    benchmark: runner.Benchmark, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the runner asks for, quick and full, are options that the benchmark has."""
-    monkeypatch.setattr(sys, "argv", [one.name, "--help"])
+    """The benchmark has every option that the runner passes, quick and full."""
+    monkeypatch.setattr(sys, "argv", [benchmark.name, "--help"])
     with pytest.raises(SystemExit) as ended:
-        import_module(f"benchmarks.{one.name}").main()
+        import_module(f"benchmarks.{benchmark.name}").main()
     assert not ended.value.code
     help_ = capsys.readouterr().out
-    options = {word for word in (one.quick + " " + one.full).split() if word.startswith("--")}
+    options = {word for word in (benchmark.quick + " " + benchmark.full).split() if word.startswith("--")}
     assert [option for option in options if option not in help_] == []
 
 
 def test_a_figure_has_median_and_spread() -> None:
-    """A single run pretends no spread, and small numbers keep three digits."""
+    """A single run shows no spread, and small numbers keep three digits."""
     assert str(figure([3, 1, 2])) == "2.00 (1.00 to 3.00)"
     assert str(figure([0.01234])) == "0.0123"
     assert str(figure([12_345.6])) == "12,346"
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
-    """A machine that was twice as slow in one round changes no ratio."""
+    """A machine that is twice as slow in one round does not change the ratio."""
     assert ratio(figure([10, 5, 20]), figure([5, 2.5, 10])).values == (2, 2, 2)
     with pytest.raises(ValueError, match="shorter"):
         ratio(figure([1, 2]), figure([1]))
 
 
 def test_the_exponent_of_growth() -> None:
-    """A square grows as n^2 exactly; with noise the error says so; from one size nothing is concluded."""
+    """A square grows exactly as n^2; noise gives an error; a single size gives no exponent."""
     sizes = [1_000.0, 10_000.0, 100_000.0]
     assert exponent(sizes, [figure([size**2]) for size in sizes]) == "n^2.00 ± 0.00"
     random = np.random.default_rng(0)
@@ -73,23 +75,23 @@ def test_the_exponent_of_growth() -> None:
     assert exponent([1_000.0], [figure([1, 2])]) == ""
 
 
-def test_tables_are_printed_and_kept(
+def test_tables_are_printed_and_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a benchmark prints is what the document is made of: data, nothing read off a terminal."""
-    publish(table())  # alone, for a terminal
+    """Published tables are printed and stored as data, from which the document is generated."""
+    publish(table())  # without the runner, for a terminal
     monkeypatch.setenv(RESULTS, str(tmp_path / "tables.jsonl"))
     publish(table())
     assert capsys.readouterr().out.count("11.0 (10.0 to 12.0)") == 2
-    (kept,) = read_tables(tmp_path / "tables.jsonl")
-    assert [list(row) for row in kept.rows] == [list(row) for row in table().rows]
-    assert list(kept.plots[0].lines.values()) == list(map(list, table().plots[0].lines.values()))
+    (stored,) = read_tables(tmp_path / "tables.jsonl")
+    assert [list(row) for row in stored.rows] == [list(row) for row in table().rows]
+    assert list(stored.plots[0].lines.values()) == list(map(list, table().plots[0].lines.values()))
 
 
 def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Command, machine, figures with spread, plots that exist, and what failed; a second run replaces the first.
+    """The document shows commands, figures with spread, plots and failures; a second run replaces the first.
 
-    What others did in a moment does not make the machine a shared one.
+    Load during a very short benchmark does not mark the machine as shared.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
@@ -115,18 +117,18 @@ def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_real_export(tmp_path: Path) -> None:
-    """What needs real photos says so and is not run; what draws its own runs without."""
-    by_name = {one.name: one for one in runner.BENCHMARKS}
+    """Benchmarks that need real photos are not run and say so; those with synthetic data are run."""
+    by_name = {benchmark.name: benchmark for benchmark in runner.BENCHMARKS}
     section = runner.run(by_name["ingest"], quick=True, listings=tmp_path / "nowhere")
     assert "nowhere" in section.problem
     assert section.tables == []
     assert not by_name["growth"].needs_listings
-    assert not by_name["peers"].needs_listings  # its finders need none
+    assert not by_name["peers"].needs_listings  # its vector stores do not need it
 
 
 @pytest.mark.slow
 def test_a_benchmark_runs(tmp_path: Path) -> None:
-    """The one that goes the whole way, ingest, searches and insights, with as few photos as it can."""
+    """The benchmark of ingest, searches and insights runs with very few photos."""
     few = runner.Benchmark("growth", "--photos 40 --stores lite --rounds 1 --map 20", "")
     section = runner.run(few, quick=True, listings=tmp_path)
     assert section.problem == ""
@@ -137,8 +139,8 @@ def test_a_benchmark_runs(tmp_path: Path) -> None:
     assert {"ingest, s", "search, p50 ms", "insights, s", "disk, MB"} <= set(measured)
 
 
-def test_ways_take_turns() -> None:
-    """No way is always the first after another."""
+def test_rounds_alternate() -> None:
+    """Every second round is reversed, so that no name always comes first."""
     assert rounds(["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a"]
 
 

@@ -33,18 +33,18 @@ from tests.support.proxy import Proxy, proxied
 class CuttingEngine(FakeEngine):
     """Cuts the network at the third batch."""
 
-    def __init__(self, proxy: Proxy, mend_after: float | None) -> None:
+    def __init__(self, proxy: Proxy, restore_after: float | None) -> None:
         super().__init__()
         self._proxy = proxy
-        self._mend_after = mend_after
+        self._restore_after = restore_after
         self.batches = 0
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.batches += 1
         if self.batches == 3:
             self._proxy.cut()
-            if self._mend_after is not None:
-                threading.Timer(self._mend_after, self._proxy.mend).start()
+            if self._restore_after is not None:
+                threading.Timer(self._restore_after, self._proxy.mend).start()
         return super().run(pixels)
 
 
@@ -64,13 +64,13 @@ def run(
     proxied_milvus: tuple[str, Proxy],
     alias: str,
     *,
-    mend_after: float | None,
+    restore_after: float | None,
     wait: float,
     on_message: Callable[[str], None] = lambda _: None,
 ) -> tuple[Report, list[str]]:
     uri, proxy = proxied_milvus
     embedder = fake_embedder()
-    embedder._engine = CuttingEngine(proxy, mend_after)
+    embedder._engine = CuttingEngine(proxy, restore_after)
     settings = IngestSettings(batch_size=5, ledger=export.parent / "ledger", wait_seconds=wait)
     photos = PhotoCollection.connect(
         MilvusSettings(uri=uri, alias=alias, timeout=2), IndexSettings(), consistency="Session"
@@ -105,7 +105,7 @@ def test_a_run_waits_for_milvus(
     make_export: MakeExport, milvus_server: str, proxied_milvus: tuple[str, Proxy], alias: str
 ) -> None:
     """A run waits for a Milvus that comes back: it reports that, continues, and every photo is stored once."""
-    report, messages = run(make_export(listings=20), proxied_milvus, alias, mend_after=3.0, wait=120)
+    report, messages = run(make_export(listings=20), proxied_milvus, alias, restore_after=3.0, wait=120)
     assert (report.state, report.written, report.photos) == ("finished", 40, 40)
     assert any("Waiting for it" in message for message in messages)
     assert count(milvus_server, alias) == 40
@@ -116,7 +116,7 @@ def test_waiting_is_limited(
 ) -> None:
     """A Milvus that stays away ends the run; ledger and report contain exactly the confirmed photos."""
     export = make_export(listings=20)
-    report, _ = run(export, proxied_milvus, alias, mend_after=None, wait=1)
+    report, _ = run(export, proxied_milvus, alias, restore_after=None, wait=1)
     assert report.state == "failed"
     stored = count(milvus_server, alias)
     assert report.written <= stored < 40  # confirmed photos are stored; those in progress may be
@@ -141,7 +141,7 @@ def test_a_signal_ends_the_waiting(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with sigterm_as_interrupt(), pytest.raises(KeyboardInterrupt):
-        run(export, proxied_milvus, alias, mend_after=None, wait=wait, on_message=stop)
+        run(export, proxied_milvus, alias, restore_after=None, wait=wait, on_message=stop)
     assert time.monotonic() - stopped_at[0] < wait / 2
     (stopped,) = Ledger(export.parent / "ledger").runs()
     assert stopped.state == "stopped"
