@@ -184,7 +184,7 @@ def measure_filter(
     recall = share_found(case, condition, [[int(hit.photo_id[1:]) for hit in page.hits] for page in pages])
 
     def search(number: int) -> None:
-        photos.reader.search(case.queries[number % QUERIES][None], condition.where, PageRequest(DEPTH, "photo"))
+        photos.reader.search(case.queries[number % QUERIES][None], condition.where, DEPTH, group_by="photo")
 
     def batch(number: int) -> None:
         chosen = [case.queries[(number + step) % QUERIES][None] for step in range(BATCH)]
