@@ -1,9 +1,9 @@
-"""Every benchmark, one after the other, and docs/benchmarks.md out of what they found: `make bench`.
+"""Run every benchmark in turn, then write docs/benchmarks.md from the results: `make bench`.
 
     .venv/bin/python -m benchmarks [--quick] [NAME ...]
 
-Each runs in a process of its own. What it found is kept in docs/benchmarks/NAME.json; the document shows the last run
-of each. One that fails is in the document as such, and the command ends with 1.
+Each benchmark runs in its own process. Results are stored in docs/benchmarks/NAME.json; the document shows the last run
+of each. A benchmark that fails is marked as failed in the document, and the command exits with 1.
 """
 
 import argparse
@@ -27,7 +27,7 @@ LISTINGS = Path("../shared/listings")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A module, and its arguments. `{listings}` stands for the real export."""
+    """A module and its arguments; `{listings}` is replaced by the path of the real export."""
 
     name: str
     quick: str
@@ -35,7 +35,7 @@ class Benchmark:
 
     @property
     def needs_listings(self) -> bool:
-        """Whether there is nothing to measure without the real export."""
+        """Whether the benchmark cannot run without the real export."""
         return "{listings}" in self.full and self.name != "peers"
 
 
@@ -71,48 +71,50 @@ BENCHMARKS = (
 
 
 def main() -> None:
-    """Run them, then write the document."""
+    """Run the benchmarks, then write the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(one.name for one in BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="small sizes, meant to take under ten minutes in all")
-    parser.add_argument("--listings", type=Path, default=LISTINGS, help="the real export")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(benchmark.name for benchmark in BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="small sizes: under ten minutes in total")
+    parser.add_argument("--listings", type=Path, default=LISTINGS, help="path of the real export")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - {one.name for one in BENCHMARKS}:
-        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    if unknown := set(arguments.names) - {benchmark.name for benchmark in BENCHMARKS}:
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     failed = []
-    for one in BENCHMARKS:
-        if not arguments.names or one.name in arguments.names:
-            section = run(one, quick=arguments.quick, listings=arguments.listings)
+    for benchmark in BENCHMARKS:
+        if not arguments.names or benchmark.name in arguments.names:
+            section = run(benchmark, quick=arguments.quick, listings=arguments.listings)
             document.keep(section)
             if section.problem:
-                failed.append(one.name)
-                print(f"{one.name}: {section.problem}", file=sys.stderr)
-    print(f"Written: {document.write([one.name for one in BENCHMARKS])}")
+                failed.append(benchmark.name)
+                print(f"{benchmark.name}: {section.problem}", file=sys.stderr)
+    print(f"Written: {document.write([benchmark.name for benchmark in BENCHMARKS])}")
     sys.exit(1 if failed else 0)
 
 
-def run(one: Benchmark, *, quick: bool, listings: Path) -> document.Section:
-    """Run one and keep what it said of itself: tables, seconds, memory, and how busy others kept the machine."""
-    wanted = one.quick if quick else one.full
-    here = listings.is_dir()
+def run(benchmark: Benchmark, *, quick: bool, listings: Path) -> document.Section:
+    """Run one benchmark; return its tables, seconds and memory, and how busy other processes kept the machine."""
+    arguments = benchmark.quick if quick else benchmark.full
+    available = listings.is_dir()
     words = [
-        str(listings) if word == "{listings}" else word for word in shlex.split(wanted) if here or word != "{listings}"
+        str(listings) if word == "{listings}" else word
+        for word in shlex.split(arguments)
+        if available or word != "{listings}"
     ]
-    shown = shlex.join(["python", "-m", f"benchmarks.{one.name}", *words])
-    section = document.Section(one.name, shown, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
-    if one.needs_listings and not here:
+    command = shlex.join(["python", "-m", f"benchmarks.{benchmark.name}", *words])
+    section = document.Section(benchmark.name, command, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    if benchmark.needs_listings and not available:
         section.problem = f"not run: it needs {listings}, a real export that is not part of the repository"
         return section
-    print(f"== {shown}", file=sys.stderr)
+    print(f"== {command}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "tables.jsonl"
         results.touch()
         others = OtherWork()
         started = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{one.name}", *words], env=os.environ | {RESULTS: str(results)}
+            [sys.executable, "-m", f"benchmarks.{benchmark.name}", *words], env=os.environ | {RESULTS: str(results)}
         )
-        # Its own children count, as far as it has waited for them.
+        # The usage includes the children that the benchmark has waited for.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         section.seconds = time.monotonic() - started
@@ -121,18 +123,18 @@ def run(one: Benchmark, *, quick: bool, listings: Path) -> document.Section:
         section.peak_mb = usage.ru_maxrss / 1024  # Linux: in kilobytes
         section.tables = read_tables(results)
     if process.returncode:
-        section.problem = f"ended with {process.returncode}; what it had found until then is below"
+        section.problem = f"exited with {process.returncode}; the results up to then are below"
     return section
 
 
 class OtherWork:
-    """How much of the processors others used meanwhile."""
+    """Measures how much processor time other processes use."""
 
     def __init__(self) -> None:
         self._busy = _busy()
 
     def share(self, own: float, seconds: float) -> float:
-        """Part of all cores, 0 to 1, that worked for anybody else, other machines on the same host included."""
+        """Return the part of all cores, 0 to 1, that others used, including other machines on the same host."""
         rest = _busy() - self._busy - own
         return min(1.0, max(0.0, rest / (seconds * (os.cpu_count() or 1))))
 

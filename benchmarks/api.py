@@ -1,13 +1,13 @@
-"""What the API adds to the engine and Milvus, on the same photos in one run. Prints ratios.
+"""Time that the API adds to the engine and Milvus, as ratios on the same photos in one run.
 
     .venv/bin/python -m benchmarks.api ../shared/listings [--uri http://127.0.0.1:19530] [--photos 200] [--model FOLDER]
 
-The catalogue at --uri must have been ingested with the model; without it, a server is started and `--catalogue` photos
-are ingested into it, or into Milvus Lite where there is none. The clients are a process of their own with raw sockets
-and bodies made before: on a small machine they cost little of what is measured.
+The catalogue at --uri must have been ingested with the model. Without --uri, a server is started and `--catalogue`
+photos are ingested into it, or into Milvus Lite if no server can start. The clients run in their own process, use raw
+sockets and prepare their requests beforehand, so that on a small machine they hardly affect the figures.
 
-(a) one client: searches by uploaded photo, one after the other, beside decode + embed + Milvus called directly
-(b) sixteen clients: searches by uploaded photo, beside the embedder alone on full batches of pixels that are in memory
+(a) one client: consecutive searches by uploaded photo, compared with direct calls of decode, embed and Milvus
+(b) sixteen clients: searches by uploaded photo, compared with the embedder alone on full batches of pixels in memory
 """
 
 import argparse
@@ -47,11 +47,11 @@ LIMIT = 20
 
 
 def main() -> None:
-    """Measure both ways, taking turns, and print what the API adds."""
+    """Prepare a catalogue, then measure direct calls and the API in turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export")
     parser.add_argument("--uri", default="")
-    parser.add_argument("--catalogue", type=int, default=4_305, help="photos that are ingested without --uri")
+    parser.add_argument("--catalogue", type=int, default=4_305, help="photos to ingest without --uri")
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--model", type=Path, default=shipped_model())
     arguments = parser.parse_args()
@@ -72,40 +72,40 @@ def main() -> None:
 
 
 def measure(embedder: Embedder, uri: str, files: Sequence[Path]) -> None:
-    """Both ways, round by round."""
+    """Measure direct calls and the API, round by round."""
     photos = PhotoCollection.connect(MilvusSettings(uri=uri), IndexSettings())
     photos.require(embedder.fingerprint)
     server, port = start(embedder, photos)
     uploads = [file.read_bytes() for file in files]
     pixels = np.stack([embedder.preprocess(open_photo(upload)) for upload in uploads])
 
-    alone: list[list[tuple[float, float, float]]] = []
-    through: list[list[dict[str, float]]] = []
-    engine: list[float] = []
-    together: list[float] = []
+    direct: list[list[tuple[float, float, float]]] = []
+    single_client: list[list[dict[str, float]]] = []
+    engine_rates: list[float] = []
+    api_rates: list[float] = []
     part = len(uploads) // ROUNDS
     try:
-        directly(embedder, photos, uploads[:20])  # warm
-        clients(port, files[:20], 1)
+        search_directly(embedder, photos, uploads[:20])  # warm-up
+        run_clients(port, files[:20], 1)
         for number in range(ROUNDS):
             chosen = slice(number * part, (number + 1) * part)
-            alone.append(directly(embedder, photos, uploads[chosen]))
-            through.append(clients(port, files[chosen], 1)[1])
+            direct.append(search_directly(embedder, photos, uploads[chosen]))
+            single_client.append(run_clients(port, files[chosen], 1)[1])
             started = time.perf_counter()
             for start_at in range(0, len(pixels), BATCH):
                 embedder.embed_pixels(pixels[start_at : start_at + BATCH])
-            engine.append(len(pixels) / (time.perf_counter() - started))
-            seconds, answers = clients(port, files, CLIENTS)
-            together.append(len(answers) / seconds)
+            engine_rates.append(len(pixels) / (time.perf_counter() - started))
+            seconds, answers = run_clients(port, files, CLIENTS)
+            api_rates.append(len(answers) / seconds)
     finally:
         server.should_exit = True
-    show(alone, through, engine, together)
+    show(direct, single_client, engine_rates, api_rates)
 
 
 def start(embedder: Embedder, photos: PhotoCollection) -> tuple[uvicorn.Server, int]:
-    """Serve in a thread of this process, as `marketlens serve` does in one of its own."""
+    """Serve in a thread of this process; return the server and its port."""
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on a socket that uvicorn opens itself
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvicorn sets on a socket that it opens
     log = configure("json")
     log["handlers"]["stderr"] = {"class": "logging.FileHandler", "filename": os.devnull, "formatter": "line"}
     app = create_app(Settings(api=ApiSettings(recall_seconds=0)), embedder, photos)
@@ -116,9 +116,11 @@ def start(embedder: Embedder, photos: PhotoCollection) -> tuple[uvicorn.Server, 
     return server, listening.getsockname()[1]
 
 
-def directly(embedder: Embedder, photos: PhotoCollection, uploads: Sequence[bytes]) -> list[tuple[float, float, float]]:
-    """Decode, embed and search, one photo after the other; milliseconds of each step."""
-    spent = []
+def search_directly(
+    embedder: Embedder, photos: PhotoCollection, uploads: Sequence[bytes]
+) -> list[tuple[float, float, float]]:
+    """Decode, embed and search one photo after the other; return the milliseconds of each step."""
+    steps = []
     for upload in uploads:
         times = [time.perf_counter()]
         pixels = embedder.preprocess(open_photo(upload))[None]
@@ -128,12 +130,12 @@ def directly(embedder: Embedder, photos: PhotoCollection, uploads: Sequence[byte
         photos.reader.search(query, SearchFilter(), LIMIT)
         times.append(time.perf_counter())
         decode, embed, store = (1000 * (after - before) for before, after in pairwise(times))
-        spent.append((decode, embed, store))
-    return spent
+        steps.append((decode, embed, store))
+    return steps
 
 
-def clients(port: int, files: Sequence[Path], count: int) -> tuple[float, list[dict[str, float]]]:
-    """Upload the photos from so many clients; the seconds that it took, and what each answer said and took."""
+def run_clients(port: int, files: Sequence[Path], count: int) -> tuple[float, list[dict[str, float]]]:
+    """Upload the photos from `count` clients; return the seconds in total, and the timings of each answer."""
     command = [
         sys.executable,
         "-m",
@@ -148,30 +150,31 @@ def clients(port: int, files: Sequence[Path], count: int) -> tuple[float, list[d
 
 
 def show(
-    alone: list[list[tuple[float, float, float]]],
-    through: list[list[dict[str, float]]],
-    engine: list[float],
-    together: list[float],
+    direct: list[list[tuple[float, float, float]]],
+    single_client: list[list[dict[str, float]]],
+    engine_rates: list[float],
+    api_rates: list[float],
 ) -> None:
-    """Print the figures of the rounds and what they are judged by."""
-    direct = [[sum(steps) for steps in one] for one in alone]
-    totals = [[answer["total"] for answer in one] for one in through]
+    """Publish the figures of all rounds beside their targets."""
+    direct_totals = [[sum(steps) for steps in searches] for searches in direct]
+    api_totals = [[answer["total"] for answer in answers] for answers in single_client]
     rows: list[list[Cell]] = []
-    for name, percent, wanted in (("p50 ms", 50, ""), ("p95 ms", 95, ""), ("p99 ms of all rounds", 99, "<= 1.5")):
-        # A round is too short for a p99 of its own.
-        parts = ([list(chain.from_iterable(ones))] if percent == 99 else ones for ones in (direct, totals))
-        own, api = (figure(float(np.percentile(part, percent)) for part in one) for one in parts)
-        rows.append([name, own, api, ratio(api, own), wanted])
-    for number, step in enumerate(("decode", "embed", "Milvus")):
-        rows.append(
-            [f"of which {step}", figure(statistics.median(steps[number] for steps in one) for one in alone), "", "", ""]
+    for name, percent, target in (("p50 ms", 50, ""), ("p95 ms", 95, ""), ("p99 ms of all rounds", 99, "<= 1.5")):
+        # A single round is too short for a p99.
+        samples = (
+            [list(chain.from_iterable(rounds))] if percent == 99 else rounds for rounds in (direct_totals, api_totals)
         )
-    rest = figure(statistics.median(answer["overhead"] for answer in one) for one in through)
-    rows.append(["total less embed less Milvus, p50 ms", "", rest, "", "<= 5"])
-    own, api = figure(engine), figure(together)
-    rows.append([f"photos/s, {CLIENTS} clients", own, api, ratio(api, own), ">= 0.85"])
-    title = f"{sum(map(len, totals))} searches by one client, {ROUNDS} rounds"
-    publish(Table(title, ("what", "direct", "through the API", "ratio", "wanted"), rows))
+        baseline, api = (figure(float(np.percentile(part, percent)) for part in parts) for parts in samples)
+        rows.append([name, baseline, api, ratio(api, baseline), target])
+    for number, step in enumerate(("decode", "embed", "Milvus")):
+        medians = figure(statistics.median(steps[number] for steps in searches) for searches in direct)
+        rows.append([f"of which {step}", medians, "", "", ""])
+    overhead = figure(statistics.median(answer["overhead"] for answer in answers) for answers in single_client)
+    rows.append(["total less embed less Milvus, p50 ms", "", overhead, "", "<= 5"])
+    baseline, api = figure(engine_rates), figure(api_rates)
+    rows.append([f"photos/s, {CLIENTS} clients", baseline, api, ratio(api, baseline), ">= 0.85"])
+    title = f"{sum(map(len, api_totals))} searches by one client, {ROUNDS} rounds"
+    publish(Table(title, ("quantity", "direct", "through the API", "ratio", "target"), rows))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How long a backup and its restore take, on Milvus Lite and on a server of one's own: seconds, bytes, memory. Linux.
+"""Seconds, bytes and memory of a backup and its restore, on Milvus Lite and on a dedicated server. Linux only.
 
     .venv/bin/python -m benchmarks.backup [--rows 20000 100000] [--dim 512] [--store lite server] [--rounds 3]
 
-Synthetic unit vectors, records about as long as real ones, no model, no other files. Memory and CPU seconds (imports
-included) are this process's, in which Milvus Lite lives as well. Each step is a process of its own. The figures are in
-docs/backup.md.
+Rows are synthetic unit vectors with records about as long as real ones; there is no model and no other file. Each step
+runs in its own process. Memory and CPU seconds (imports included) are those of this process, including Milvus Lite. The
+figures are in docs/backup.md.
 """
 
 import argparse
@@ -41,45 +41,45 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--store", nargs="+", choices=["lite", "server"], default=["lite", "server"])
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--step", nargs=4, help=argparse.SUPPRESS)  # in a process of its own: step, uri, folder, rows
+    parser.add_argument("--step", nargs=4, help=argparse.SUPPRESS)  # for the subprocess: step, uri, folder, rows
     arguments = parser.parse_args()
     if arguments.step:
         step, uri, folder, rows = arguments.step
         run(step, settings_of(Path(folder), uri, step), Path(folder), int(rows), arguments.dim)
         return
-    rows_of = []
+    cells = []
     for store in arguments.store:
         for rows in arguments.rows:
-            runs = [measured(store, rows, arguments.dim) for _ in range(arguments.rounds)]
+            runs = [measure(store, rows, arguments.dim) for _ in range(arguments.rounds)]
             for step in ("fill", "backup", "restore"):
                 seconds, cpu, size, peak = (figure(values) for values in zip(*(run[step] for run in runs), strict=True))
-                beside = ratio(seconds, figure(run["fill"][0] for run in runs))
-                rows_of.append([store, f"{rows:,}", step, seconds, beside, cpu, size, peak])
+                times_fill = ratio(seconds, figure(run["fill"][0] for run in runs))
+                cells.append([store, f"{rows:,}", step, seconds, times_fill, cpu, size, peak])
     columns = ("store", "photos", "step", "seconds", "x fill", "CPU seconds", "MB of files", "peak MB")
-    note = "Fill: the same rows written without a backup. Peak: this process, in which Lite lives as well."
-    publish(Table(f"Backups, {arguments.dim} dimensions", columns, rows_of, note))
+    note = "Fill: the same rows written without a backup. Peak: memory of this process, which includes Milvus Lite."
+    publish(Table(f"Backups, {arguments.dim} dimensions", columns, cells, note))
 
 
-def measured(store: str, rows: int, dim: int) -> dict[str, tuple[float, float, float, float]]:
-    """Of each step: seconds, CPU seconds of its process, MB of the backup, MB of memory at the peak."""
-    found = {}
+def measure(store: str, rows: int, dim: int) -> dict[str, tuple[float, float, float, float]]:
+    """Return for each step: seconds, CPU seconds of its process, MB of the backup, MB of memory at the peak."""
+    measured = {}
     with tempfile.TemporaryDirectory() as folder:
         server = running_server(Path(folder)) if store == "server" else nullcontext("")
         with server as uri:
             for step in ("fill", "backup", "restore"):
                 command = [sys.executable, "-m", "benchmarks.backup", "--dim", str(dim), "--step", step]
                 done = subprocess.run([*command, uri, folder, str(rows)], stdout=subprocess.PIPE, check=True)
-                told = json.loads(done.stdout.splitlines()[-1])
+                result = json.loads(done.stdout.splitlines()[-1])
                 size = on_disk(Path(folder, "backup"))
-                found[step] = (told["seconds"], told["cpu"], size / 1e6, told["peak"] / 1e6)
-    return found
+                measured[step] = (result["seconds"], result["cpu"], size / 1e6, result["peak"] / 1e6)
+    return measured
 
 
 def settings_of(folder: Path, uri: str, step: str) -> Settings:
-    """Restored into another database, or under another alias."""
-    where = "there" if step == "restore" else "here"
-    milvus = MilvusSettings(uri=uri or str(folder / f"{where}.db"), alias=where, timeout=60)
-    home = folder / where
+    """Return the settings of a step: a restore goes into another database file, or under another alias."""
+    name = "target" if step == "restore" else "source"
+    milvus = MilvusSettings(uri=uri or str(folder / f"{name}.db"), alias=name, timeout=60)
+    home = folder / name
     places = {
         "model": {"path": home / "model"},
         "ingest": {"ledger": home / "ledger"},
@@ -92,7 +92,7 @@ def settings_of(folder: Path, uri: str, step: str) -> Settings:
 
 
 def run(step: str, settings: Settings, folder: Path, rows: int, dim: int) -> None:
-    """One step; prints its seconds, those of its CPU, and its peak of memory as JSON."""
+    """Run one step; print its seconds, CPU seconds and peak memory as JSON."""
     started = time.monotonic()
     with closing(PhotoCollection.connect(settings.milvus, settings.index, consistency="Session")) as photos:
         if step == "fill":
@@ -104,13 +104,13 @@ def run(step: str, settings: Settings, folder: Path, rows: int, dim: int) -> Non
             check_files(folder / "backup", manifest, lambda _: None)
             restore(folder / "backup", manifest, photos, settings, silent, print, replace=False)
         seconds = time.monotonic() - started
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = usage.ru_utime + usage.ru_stime
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_bytes()}))
 
 
 def fill(photos: PhotoCollection, settings: Settings, rows: int, dim: int) -> None:
-    """A catalogue of so many photos, and the card of a model for it."""
+    """Write a catalogue of `rows` photos, and a model card for it."""
     photos.ensure(FINGERPRINT, dim)
     random = np.random.default_rng(0)
     for start in range(0, rows, CHUNK):
@@ -132,7 +132,7 @@ def fill(photos: PhotoCollection, settings: Settings, rows: int, dim: int) -> No
 
 
 def on_disk(folder: Path) -> int:
-    """Bytes of all files."""
+    """Return the bytes of all files in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

@@ -1,15 +1,15 @@
-"""Ingest beside the plain way and the engine alone, on the same photos in one run: photos/s, ratios, memory.
+"""Ingest compared with a plain script and the engine alone, on the same photos in one run: photos/s, ratios, memory.
 
     .venv/bin/python -m benchmarks.ingest ../shared/listings [--photos 600] [--large 300] [--rounds 3] [--without-ray]
 
-(a) plain:   PIL, one photo at a time, eager torch in its default layout: what a first script does
-(b) engine:  the embedder alone, on pixels that are in memory already: the ceiling
+(a) plain:   PIL, one photo at a time, eager torch in its default layout: a typical first script
+(b) engine:  the embedder alone, on pixels already in memory: the upper bound
 (c) ingest:  `marketlens ingest` into an empty store, reading, decoding and writing included: Milvus Lite, a server
-(d) Ray:     the same with `--engine ray`, on a cluster of this machine, into the server
+(d) Ray:     the same with `--engine ray`, on a cluster on this machine, into the server
 
-The ways take turns, each in a process of its own. Photos/s leave out the start of Python and the loading of the model;
-those of (d) hold the start of the cluster and of its actors, which a few hundred photos do not pay for. Peak memory is
-that of the process, Milvus Lite in it; of (d) that of the driver.
+The methods take turns, each in its own process. Photos/s exclude the start of Python and the loading of the model, but
+for (d) include the start of the cluster and its actors, which dominates with a few hundred photos. Peak memory is that
+of the process, including Milvus Lite; for (d) that of the driver.
 """
 
 import argparse
@@ -32,17 +32,17 @@ from benchmarks.workers.worker_process import rounds
 from catalog.exports.export import open_export
 from catalog.settings import shipped_model
 
-WAYS = ("a plain", "b engine", "c ingest, Lite", "c ingest, server", "d Ray, server")
+METHODS = ("a plain", "b engine", "c ingest, Lite", "c ingest, server", "d Ray, server")
 
 console = Console(stderr=True)
 
 
 def main() -> None:
-    """Measure each way in turn, several times, and print medians."""
+    """Measure each method in turn, several times, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export")
     parser.add_argument("--model", type=Path, default=shipped_model())
-    parser.add_argument("--photos", type=int, default=600, help="small ones, as they are; 0: none")
+    parser.add_argument("--photos", type=int, default=600, help="photos in their original size; 0: none")
     parser.add_argument("--large", type=int, default=300, help="photos scaled to 1600 px; 0: none")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-ray", action="store_true")
@@ -50,48 +50,49 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="marketlens-bench-")))
         server = stack.enter_context(milvus_server(folder / "server"))
-        ways = [way for way in WAYS if server or not way.endswith("server")]
-        ways = [way for way in ways if not (arguments.without_ray and way.startswith("d"))]
+        methods = [method for method in METHODS if server or not method.endswith("server")]
+        methods = [method for method in methods if not (arguments.without_ray and method.startswith("d"))]
         for name, side, count in (("as they are", None, arguments.photos), ("1600 px", 1600, arguments.large)):
             if count:
                 export = first_rows(open_export(arguments.export), count, folder / f"photos-{name}", side)
-                jobs = [Job(way, str(export), str(arguments.model), _uri(way, folder, server)) for way in ways]
-                show(f"{count} photos, {name}", turns(jobs, arguments.rounds))
+                model = str(arguments.model)
+                jobs = [Job(method, str(export), model, _uri(method, folder, server)) for method in methods]
+                show(f"{count} photos, {name}", run_in_turns(jobs, arguments.rounds))
 
 
-def turns(jobs: Sequence[Job], count: int) -> dict[str, list[Result]]:
-    """Every job so many times, taking turns."""
-    named = {job.way: job for job in jobs}
-    results: dict[str, list[Result]] = {way: [] for way in named}
-    for way in track(rounds(list(named), count), "Measuring", console=console):
-        results[way].append(measure(named[way]))
+def run_in_turns(jobs: Sequence[Job], count: int) -> dict[str, list[Result]]:
+    """Run every job `count` times, in turns."""
+    by_method = {job.method: job for job in jobs}
+    results: dict[str, list[Result]] = {method: [] for method in by_method}
+    for method in track(rounds(list(by_method), count), "Measuring", console=console):
+        results[method].append(measure(by_method[method]))
     return results
 
 
 def measure(job: Job) -> Result:
-    """One job, in a process of its own."""
+    """Run one job in its own process."""
     command = [sys.executable, "-m", "benchmarks.workers.ingest_worker", job.to_json()]
     answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Result(**json.loads(answer.stdout.splitlines()[-1]))
 
 
 def show(title: str, results: dict[str, list[Result]]) -> None:
-    """Medians with their spread, and ratios to the plain way and to the ceiling within each round."""
-    speeds = {way: figure(one.photos / one.seconds for one in runs) for way, runs in results.items()}
+    """Publish medians with their spread, and ratios to the plain script and the engine within each round."""
+    speeds = {method: figure(run.photos / run.seconds for run in runs) for method, runs in results.items()}
     rows = [
-        (way, speed, ratio(speed, speeds["a plain"]), ratio(speed, speeds["b engine"]), _peak(results[way]))
-        for way, speed in speeds.items()
+        (method, speed, ratio(speed, speeds["a plain"]), ratio(speed, speeds["b engine"]), _peak(results[method]))
+        for method, speed in speeds.items()
     ]
     plot = Plot(f"Ingest: {title}", "", "photos/s", {"photos/s": list(speeds.items())})
-    publish(Table(title, ("way", "photos/s", "x (a)", "x (b)", "peak MB"), rows, plots=[plot]))
+    publish(Table(title, ("method", "photos/s", "x (a)", "x (b)", "peak MB"), rows, plots=[plot]))
 
 
 def _peak(runs: Sequence[Result]) -> Figure:
-    return figure(one.peak_mb for one in runs)
+    return figure(run.peak_mb for run in runs)
 
 
-def _uri(way: str, folder: Path, server: str) -> str:
-    return server if way.endswith("server") else str(folder / "milvus.db")
+def _uri(method: str, folder: Path, server: str) -> str:
+    return server if method.endswith("server") else str(folder / "milvus.db")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""`marketlens insights`: time per stage and peak memory; neighbours beside numpy, and how many of them are the nearest.
+"""`marketlens insights`: time per stage and peak memory; its neighbour search compared with exact numpy and FAISS.
 
     .venv/bin/python -m benchmarks.insights [--photos 10000 100000] [--dim 512] [--map 50000] [--rounds 3]
 
-Synthetic vectors around 520 looks, two photos a listing; each run in a process of its own, for its peak. Stages work
-on arrays, without Milvus and photo files; benchmarks.growth has the whole job. FAISS and numpy compare 512 photos,
-evenly spread, with all: what all would take is computed from theirs. Of those 512, the neighbours that the job found
-are compared with the nearest.
+Synthetic vectors around 520 centres, two photos per listing; each run in its own process, for its peak memory. Stages
+work on arrays, without Milvus and photo files; benchmarks.growth measures the whole job. FAISS and numpy compare 512
+evenly spread photos with all others; the time for all photos is extrapolated. For these 512, the neighbours that the
+job found are compared with the nearest ones.
 """
 
 import argparse
@@ -27,19 +27,19 @@ from insights import category_overlap, map_layout, suggestions
 from insights.duplicates.groups import near_pairs
 from insights.neighbours import graph
 
-CATEGORIES, LOOKS = 13, 40
-_PROBE = 512
-_DRAWN = 65_536
+CATEGORIES, CENTRES_PER_CATEGORY = 13, 40
+_SAMPLE = 512
+_BLOCK = 65_536
 
 
 def main() -> None:
-    """Print a table of stages for each size."""
+    """Publish a table of stages for each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--map", type=int, default=50_000, help="most photos on the map; 0 for none")
+    parser.add_argument("--map", type=int, default=50_000, help="maximum number of photos on the map; 0 for none")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", action="store_true", help="measure in this process")
+    parser.add_argument("--one", action="store_true", help="measure once, in this process")
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(measure(arguments.photos[0], arguments.dim, arguments.map)))
@@ -52,13 +52,13 @@ def main() -> None:
 
 
 def show(title: str, runs: list[dict[str, list[float]]]) -> None:
-    """A row for each stage."""
-    rows = [(stage, *(figure(run[stage][place] for run in runs) for place in (0, 1))) for stage in runs[0]]
-    publish(Table(title, ("stage", "seconds, or a share", "peak until then, GB"), rows))
+    """Publish a row for each stage."""
+    rows = [(stage, *(figure(run[stage][column] for run in runs) for column in (0, 1))) for stage in runs[0]]
+    publish(Table(title, ("stage", "seconds, or a share", "peak so far, GB"), rows))
 
 
 def measure(count: int, dim: int, mapped: int) -> dict[str, list[float]]:
-    """Run every stage once: its seconds, and the peak until then in GB."""
+    """Run every stage once; return its seconds, and the peak memory so far in GB."""
     stages: dict[str, list[float]] = {}
 
     def row(stage: str, taken: float) -> None:
@@ -67,15 +67,15 @@ def measure(count: int, dim: int, mapped: int) -> dict[str, list[float]]:
     embeddings = draw(count, dim)
     category = np.sort(np.random.default_rng(0).integers(0, CATEGORIES, count)).astype(np.int32)
     listing = (np.arange(count) // 2).astype(np.int32)
-    row("vectors (made, not read)", 0.0)
+    row("vectors (generated, not read)", 0.0)
 
     started = time.perf_counter()
-    found = graph.neighbour_graph(embeddings, category, listing, silent)
+    neighbours = graph.neighbour_graph(embeddings, category, listing, silent)
     row("neighbours", time.perf_counter() - started)
-    by_numpy, by_faiss, nearest = compared(embeddings, listing)
-    row("compared with all others by numpy, computed", by_numpy)
-    row("compared with all others by FAISS, computed", by_faiss)
-    row("share of the neighbours that are the nearest", float((probed(found.cosines) > nearest - 1e-4).mean()))
+    numpy_seconds, faiss_seconds, nearest = compare_with_all(embeddings, listing)
+    row("comparison with all others by numpy, extrapolated", numpy_seconds)
+    row("comparison with all others by FAISS, extrapolated", faiss_seconds)
+    row("share of the neighbours that are the nearest", float((sample(neighbours.cosines) > nearest - 1e-4).mean()))
     if mapped:
         started = time.perf_counter()
         rows = map_layout.even_sample(count, mapped)
@@ -86,59 +86,59 @@ def measure(count: int, dim: int, mapped: int) -> dict[str, list[float]]:
         row("dense places", time.perf_counter() - started)
     names = [f"c{number}" for number in range(CATEGORIES)]
     started = time.perf_counter()
-    suggestions.suggestions(embeddings, category, listing, found, names, classify, names)
+    suggestions.suggestions(embeddings, category, listing, neighbours, names, classify, names)
     row("suggestions", time.perf_counter() - started)
     started = time.perf_counter()
-    category_overlap.overlap(found, category, CATEGORIES)
+    category_overlap.overlap(neighbours, category, CATEGORIES)
     category_overlap.distances(embeddings, category, CATEGORIES)
     row("overlap", time.perf_counter() - started)
     started = time.perf_counter()
-    near_pairs(found, listing, 0.95)
+    near_pairs(neighbours, listing, 0.95)
     row("pairs for duplicates", time.perf_counter() - started)
     return stages
 
 
 def draw(count: int, dim: int) -> Embeddings:
-    """Vectors (count, dim) of unit length, block by block: drawn at once, they would need more memory than the job."""
+    """Draw unit vectors (count, dim) in blocks: drawn at once, they would need more memory than the job."""
     random = np.random.default_rng(0)
-    looks = random.normal(size=(CATEGORIES * LOOKS, dim)).astype(np.float32)
+    centres = random.normal(size=(CATEGORIES * CENTRES_PER_CATEGORY, dim)).astype(np.float32)
     vectors = np.empty((count, dim), np.float32)
-    for start in range(0, count, _DRAWN):
-        block = vectors[start : start + _DRAWN]
-        block[:] = looks[random.integers(0, len(looks), len(block))]
+    for start in range(0, count, _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        block[:] = centres[random.integers(0, len(centres), len(block))]
         block += random.standard_normal(block.shape, np.float32)
         block /= np.linalg.norm(block, axis=1, keepdims=True)
     return vectors
 
 
-def probed(rows: Any) -> Any:
-    """Some, evenly spread."""
-    return rows[:: max(1, len(rows) // _PROBE)][:_PROBE]
+def sample(rows: Any) -> Any:
+    """Return an evenly spread sample of the rows."""
+    return rows[:: max(1, len(rows) // _SAMPLE)][:_SAMPLE]
 
 
-def compared(embeddings: Embeddings, listing: NDArray[np.int32]) -> tuple[float, float, NDArray[np.float32]]:
-    """Seconds that all photos would take by numpy and by FAISS, from those of some; cosines of their nearest others."""
-    queries, of = np.ascontiguousarray(probed(embeddings)), probed(listing)
+def compare_with_all(embeddings: Embeddings, listing: NDArray[np.int32]) -> tuple[float, float, NDArray[np.float32]]:
+    """Compare a sample with all photos; return seconds extrapolated to all, numpy's and FAISS', and nearest cosines."""
+    queries, query_listings = np.ascontiguousarray(sample(embeddings)), sample(listing)
     started = time.perf_counter()
     cosines, rows = faiss.knn(queries, embeddings, graph.DEPTH + 2, metric=faiss.METRIC_INNER_PRODUCT)
-    by_faiss = time.perf_counter() - started
+    faiss_seconds = time.perf_counter() - started
     started = time.perf_counter()
     expected = np.empty_like(cosines)
-    for start in range(0, len(queries), 64):  # or numpy would need 2 GB for a million photos
+    for start in range(0, len(queries), 64):  # all at once, numpy would need 2 GB for a million photos
         scores = queries[start : start + 64] @ embeddings.T
         best = np.argpartition(scores, -cosines.shape[1], axis=1)[:, -cosines.shape[1] :]
         expected[start : start + 64] = np.sort(np.take_along_axis(scores, best, axis=1), axis=1)[:, ::-1]
-    by_numpy = time.perf_counter() - started
+    numpy_seconds = time.perf_counter() - started
     assert np.allclose(cosines, expected, atol=1e-4)
-    cosines[listing[rows] == of[:, None]] = -1
-    whole = len(embeddings) / len(queries)
-    return by_numpy * whole, by_faiss * whole, -np.sort(-cosines, axis=1)[:, : graph.DEPTH]
+    cosines[listing[rows] == query_listings[:, None]] = -1
+    scale = len(embeddings) / len(queries)
+    return numpy_seconds * scale, faiss_seconds * scale, -np.sort(-cosines, axis=1)[:, : graph.DEPTH]
 
 
 def classify(embeddings: Embeddings) -> Embeddings:
-    """A head that is as large as ours."""
-    told = np.abs(embeddings[:, :CATEGORIES])
-    return np.asarray(told / told.sum(axis=1, keepdims=True), np.float32)
+    """Return probabilities, as a category head of the real size would."""
+    scores = np.abs(embeddings[:, :CATEGORIES])
+    return np.asarray(scores / scores.sum(axis=1, keepdims=True), np.float32)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Filtered search: recall@10, latency and throughput per share of photos that pass, beside raw FAISS.
+"""Filtered search: recall@10, latency and throughput by share of photos that pass the filter, compared with raw FAISS.
 
     .venv/bin/python -m benchmarks.search [--photos 10000 100000] [--index IVF_FLAT HNSW] [--clients 4 16]
         [--stores lite server] [--uri http://127.0.0.1:19530] [--dim 512] [--seconds 2] [--rounds 3]
 
-Milvus and FAISS hold the same vectors: about 20 photos around each item, items around 40 looks in each of 13 kinds,
-looks around their kind, with Gaussian noise at each step; queries are photos of the collection with noise. Filters
-are a price that has nothing to do with the look (50 % to 0.1 %), and one category, of which few queries are. A server
-is started for the run unless there is `--uri`, whose collection is dropped afterwards. Milvus and FAISS take turns,
-round by round. Recall@10 is against comparing every vector that passes, in numpy.
+Milvus and FAISS hold the same vectors: about 20 photos around each item, items around 40 styles in each of 13
+categories, with Gaussian noise at each step; queries are photos of the collection with noise. Filters are a price that
+does not depend on the vector (50 % to 0.1 %), and one category, which few queries belong to. A server is started for
+the run unless `--uri` is given, where the collection is dropped afterwards. Milvus and FAISS take turns in each round.
+Recall@10 is relative to an exact comparison, in numpy, with every vector that passes the filter.
 """
 
 import argparse
@@ -32,27 +32,27 @@ from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
 
 PERCENT = (100, 50, 20, 10, 5, 1, 0.1)
-CATEGORIES, LOOKS, PRICES = 13, 40, 1_000
+CATEGORIES, STYLES, PRICES = 13, 40, 1_000
 DEPTH = 10
 QUERIES = 50
 BATCH = 16
-# A server answers from an index of its own, which loses hits, for that long after it says that it has built ours.
+# For that long after it reports our index as built, a server still answers from an interim index, which loses hits.
 HANDOVER_SECONDS = 25
 
 
 @dataclass
 class Case:
-    """The photos of one size, with what the filters ask of them."""
+    """The photos of one size: vectors, the fields that filters use, and queries."""
 
     vectors: Embeddings
-    looks: NDArray[np.int64]
+    categories: NDArray[np.int64]
     prices: NDArray[np.int64]
     queries: Embeddings
 
 
 @dataclass
 class Filter:
-    """One line of the table."""
+    """One row of the table: a filter, and the photos that pass it."""
 
     name: str
     where: SearchFilter
@@ -61,15 +61,15 @@ class Filter:
 
 
 def main() -> None:
-    """Fill each store once per size and index, and print a table for each."""
+    """Fill each store once per size and index, and publish a table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, nargs="+", default=[10_000])
     parser.add_argument("--index", nargs="+", default=["IVF_FLAT", "IVF_SQ8", "HNSW"])
     parser.add_argument("--stores", nargs="+", default=["lite", "server"], choices=["lite", "server"])
-    parser.add_argument("--uri", default="", help="address of a server; without it one is started")
+    parser.add_argument("--uri", default="", help="address of a server; by default one is started")
     parser.add_argument("--clients", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long each figure is measured in a round")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds to measure each figure in a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--passing", type=float, nargs="+", default=PERCENT, help="percent that pass the price filters")
     arguments = parser.parse_args()
@@ -79,7 +79,9 @@ def main() -> None:
             index = IndexSettings.model_validate({"type": kind})
             for store in arguments.stores:
                 with tempfile.TemporaryDirectory(prefix="marketlens-bench-") as folder:
-                    measured = [one for one in filters(case) if one.percent in (*arguments.passing, None)]
+                    measured = [
+                        condition for condition in filters(case) if condition.percent in (*arguments.passing, None)
+                    ]
                     options = (arguments.clients, arguments.seconds, arguments.rounds)
                     if store == "lite":
                         measure(case, measured, index, f"{folder}/milvus.db", *options)
@@ -92,7 +94,7 @@ def main() -> None:
 
 
 def make_case(count: int, dim: int) -> Case:
-    """Draw vectors (count, dim) of unit length, and queries near some of them."""
+    """Draw unit vectors (count, dim), and queries near some of them."""
     random = np.random.default_rng(0)
 
     def around(means: Embeddings, distance: float) -> Embeddings:
@@ -100,25 +102,25 @@ def make_case(count: int, dim: int) -> Case:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     categories = around(np.zeros((CATEGORIES, dim), np.float32), 1.0)
-    looks = around(categories.repeat(LOOKS, axis=0), 1.0)
-    items = around(looks[random.integers(0, len(looks), max(count // 20, 1))], 0.7)
+    styles = around(categories.repeat(STYLES, axis=0), 1.0)
+    items = around(styles[random.integers(0, len(styles), max(count // 20, 1))], 0.7)
     of_item = random.integers(0, len(items), count)
     vectors = np.concatenate([around(items[part], 0.7) for part in np.array_split(of_item, max(count // 50_000, 1))])
-    # The nearest category's mean says which category an item belongs to.
-    own = np.argmax(items @ categories.T, axis=1)[of_item]
+    # An item belongs to the category with the nearest mean.
+    labels = np.argmax(items @ categories.T, axis=1)[of_item]
     queries = around(vectors[random.integers(0, count, QUERIES)], 0.3)
-    return Case(vectors, own, random.integers(0, PRICES, count), queries)
+    return Case(vectors, labels, random.integers(0, PRICES, count), queries)
 
 
 def filters(case: Case) -> list[Filter]:
-    """Prices for each share, and a category: most queries are of another."""
-    made = []
+    """Return price filters for each share, and a category filter, which most queries do not belong to."""
+    conditions = []
     for percent in PERCENT:
         below = PRICES * percent / 100
         where = SearchFilter() if percent == 100 else SearchFilter(price_max=below - 1)
-        made.append(Filter(f"{percent:g} %", where, np.flatnonzero(case.prices < below), percent))
+        conditions.append(Filter(f"{percent:g} %", where, np.flatnonzero(case.prices < below), percent))
     category = SearchFilter(categories=("c3",))
-    return [*made, Filter("one category", category, np.flatnonzero(case.looks == 3), None)]
+    return [*conditions, Filter("one category", category, np.flatnonzero(case.categories == 3), None)]
 
 
 def measure(
@@ -130,11 +132,13 @@ def measure(
     seconds: float,
     rounds: int,
 ) -> None:
-    """Fill a store and print its table."""
+    """Fill a store and publish its table."""
     photos = connect(uri, index, case.vectors.shape[1])
-    floor = faiss_index(case.vectors, index)
+    baseline = faiss_index(case.vectors, index)
     fill(photos, case)
-    rows = [line(photos, floor, index, case, one, clients, seconds, rounds) for one in measured]
+    rows = [
+        measure_filter(photos, baseline, index, case, condition, clients, seconds, rounds) for condition in measured
+    ]
     headings = ("recall@10", "p50 ms", "p99 ms", f"batches of {BATCH}: /s", *(f"{n} clients: /s" for n in clients))
     publish(
         Table(
@@ -147,7 +151,7 @@ def measure(
 
 
 def connect(uri: str, index: IndexSettings, dim: int) -> PhotoCollection:
-    """An empty collection of its own."""
+    """Create an empty collection under a new alias."""
     alias = f"bench_{uuid.uuid4().hex[:8]}"
     photos = PhotoCollection.connect(MilvusSettings(uri=uri, alias=alias, timeout=120), index)
     photos.ensure("be" * 32, dim)
@@ -155,7 +159,7 @@ def connect(uri: str, index: IndexSettings, dim: int) -> PhotoCollection:
 
 
 def drop(photos: PhotoCollection) -> None:
-    """Leave nothing on a server that is not ours."""
+    """Close the collection; on a server, drop it first."""
     if not photos.is_lite:
         info = photos.info(fresh=True)
         photos._milvus.client.drop_alias(photos._milvus.settings.alias)
@@ -163,52 +167,54 @@ def drop(photos: PhotoCollection) -> None:
     photos.close()
 
 
-def line(
+def measure_filter(
     photos: PhotoCollection,
-    floor: faiss.Index,
+    baseline: faiss.Index,
     index: IndexSettings,
     case: Case,
-    one: Filter,
+    condition: Filter,
     clients: list[int],
     seconds: float,
     rounds: int,
 ) -> list[Cell]:
-    """One filter, measured round by round."""
-    pages = photos.reader.search_many([query[None] for query in case.queries], one.where, PageRequest(DEPTH, "photo"))
-    recall = share_found(case, one, [[int(hit.photo_id[1:]) for hit in page.hits] for page in pages])
+    """Measure one filter round by round; return its row."""
+    pages = photos.reader.search_many(
+        [query[None] for query in case.queries], condition.where, PageRequest(DEPTH, "photo")
+    )
+    recall = share_found(case, condition, [[int(hit.photo_id[1:]) for hit in page.hits] for page in pages])
 
     def search(number: int) -> None:
-        photos.reader.search(case.queries[number % QUERIES][None], one.where, PageRequest(DEPTH, "photo"))
+        photos.reader.search(case.queries[number % QUERIES][None], condition.where, DEPTH, group_by="photo")
 
     def batch(number: int) -> None:
         chosen = [case.queries[(number + step) % QUERIES][None] for step in range(BATCH)]
-        photos.reader.search_many(chosen, one.where, PageRequest(DEPTH, "photo"))
+        photos.reader.search_many(chosen, condition.where, PageRequest(DEPTH, "photo"))
 
-    alone, raw, together, rates = [], [], [], []
+    latencies, faiss_p50, batch_rates, client_rates = [], [], [], []
     found: list[list[int]] = []
     for _ in range(rounds):
-        alone.append(1_000 * np.array(run(search, 20, seconds)))
-        found, taken = raw_faiss(floor, index, case, one)
-        raw.append(1_000 * float(np.median(taken)))
+        latencies.append(1_000 * np.array(run(search, 20, seconds)))
+        found, taken = raw_faiss(baseline, index, case, condition)
+        faiss_p50.append(1_000 * float(np.median(taken)))
         batches = run(batch, 3, seconds)
-        together.append(BATCH * len(batches) / sum(batches))
-        rates.append([rate(search, n, seconds) for n in clients])
-    p50 = figure(float(np.median(each)) for each in alone)
+        batch_rates.append(BATCH * len(batches) / sum(batches))
+        client_rates.append([rate(search, n, seconds) for n in clients])
+    p50 = figure(float(np.median(milliseconds)) for milliseconds in latencies)
     return [
-        one.name,
+        condition.name,
         f"{recall:.3f}",
         p50,
-        figure(float(np.percentile(each, 99)) for each in alone),
-        figure(together),
-        *(figure(each) for each in zip(*rates, strict=True)),
-        f"{share_found(case, one, found):.3f}",
-        figure(raw),
-        ratio(p50, figure(raw)),
+        figure(float(np.percentile(milliseconds, 99)) for milliseconds in latencies),
+        figure(batch_rates),
+        *(figure(rates) for rates in zip(*client_rates, strict=True)),
+        f"{share_found(case, condition, found):.3f}",
+        figure(faiss_p50),
+        ratio(p50, figure(faiss_p50)),
     ]
 
 
 def fill(photos: PhotoCollection, case: Case) -> None:
-    """Write the photos, and wait until they are searched through the index."""
+    """Write the photos, and wait until searches use the index."""
     for part in np.array_split(np.arange(len(case.vectors)), max(len(case.vectors) // 10_000, 1)):
         photos.writer.upsert([record(case, int(number)) for number in part], case.vectors[part])
     photos.writer.flush()
@@ -218,15 +224,15 @@ def fill(photos: PhotoCollection, case: Case) -> None:
 
 
 def record(case: Case, number: int) -> StoredPhoto:
-    """Half as many listings as photos."""
+    """Return the record of a photo; two photos share a listing."""
     place = f"Town {number % 50}"
-    category, price = f"c{case.looks[number]}", float(case.prices[number])
+    category, price = f"c{case.categories[number]}", float(case.prices[number])
     listing = Listing(f"l{number // 2}", f"Thing {number // 2}", category, "Things / Other", price, "GBP", place, 0)
     return StoredPhoto(Photo(f"p{number}", listing, f"/photos/{number}.jpg"), f"{number:064x}", 0)
 
 
 def run(call: Callable[[int], None], times: int, seconds: float) -> list[float]:
-    """Seconds of each call, one after the other, after one to warm up."""
+    """Call repeatedly after one warm-up call; return the seconds of each call."""
     call(0)
     taken: list[float] = []
     while len(taken) < times or sum(taken) < seconds:
@@ -237,7 +243,7 @@ def run(call: Callable[[int], None], times: int, seconds: float) -> list[float]:
 
 
 def rate(call: Callable[[int], None], clients: int, seconds: float) -> float:
-    """Calls a second of so many threads."""
+    """Return the calls per second of `clients` threads."""
     done = [0] * clients
     end = time.perf_counter() + seconds
 
@@ -256,22 +262,24 @@ def rate(call: Callable[[int], None], clients: int, seconds: float) -> float:
 
 
 def faiss_index(vectors: Embeddings, index: IndexSettings) -> faiss.Index:
-    """The same kind of index, built by hand."""
+    """Build the same kind of index with FAISS alone."""
     dim = vectors.shape[1]
     if index.type == "HNSW":
-        made = faiss.IndexHNSWFlat(dim, index.hnsw_m, faiss.METRIC_INNER_PRODUCT)
-        made.hnsw.efConstruction = index.ef_construction
+        built = faiss.IndexHNSWFlat(dim, index.hnsw_m, faiss.METRIC_INNER_PRODUCT)
+        built.hnsw.efConstruction = index.ef_construction
     else:
         kind = {"IVF_FLAT": "Flat", "IVF_SQ8": "SQ8", "IVF_PQ": f"PQ{index.pq_m}"}[index.type]
-        made = faiss.index_factory(dim, f"IVF{index.nlist},{kind}", faiss.METRIC_INNER_PRODUCT)
-        made.train(vectors[: 64 * index.nlist])
-    made.add(vectors)
-    return made
+        built = faiss.index_factory(dim, f"IVF{index.nlist},{kind}", faiss.METRIC_INNER_PRODUCT)
+        built.train(vectors[: 64 * index.nlist])
+    built.add(vectors)
+    return built
 
 
-def raw_faiss(made: faiss.Index, index: IndexSettings, case: Case, one: Filter) -> tuple[list[list[int]], list[float]]:
-    """Search as the settings say for unfiltered searches, the filter handed over as a ready selector."""
-    selector = None if len(one.passing) == len(case.vectors) else faiss.IDSelectorBatch(one.passing)
+def raw_faiss(
+    built: faiss.Index, index: IndexSettings, case: Case, condition: Filter
+) -> tuple[list[list[int]], list[float]]:
+    """Search with the settings for unfiltered searches, and the filter as a prepared selector."""
+    selector = None if len(condition.passing) == len(case.vectors) else faiss.IDSelectorBatch(condition.passing)
     if index.type == "HNSW":
         params = faiss.SearchParametersHNSW(sel=selector, efSearch=index.ef)
     else:
@@ -279,18 +287,18 @@ def raw_faiss(made: faiss.Index, index: IndexSettings, case: Case, one: Filter) 
     found, taken = [], []
     for query in case.queries:
         started = time.perf_counter()
-        _, ids = made.search(query[None], DEPTH, params=params)
+        _, ids = built.search(query[None], DEPTH, params=params)
         taken.append(time.perf_counter() - started)
         found.append(ids[0].tolist())
     return found, taken
 
 
-def share_found(case: Case, one: Filter, found: list[list[int]]) -> float:
-    """Recall@10 against comparing with every vector that passes."""
-    vectors = case.vectors[one.passing]
+def share_found(case: Case, condition: Filter, found: list[list[int]]) -> float:
+    """Return recall@10 relative to an exact comparison with every vector that passes the filter."""
+    vectors = case.vectors[condition.passing]
     shares = []
     for query, ids in zip(case.queries, found, strict=True):
-        true = one.passing[np.argsort(-(vectors @ query))[:DEPTH]]
+        true = condition.passing[np.argsort(-(vectors @ query))[:DEPTH]]
         shares.append(len(set(true.tolist()) & set(ids)) / len(true) if len(true) else 1.0)
     return float(np.mean(shares))
 

@@ -1,12 +1,12 @@
-"""What photos cost on a Milvus server of one's own: RAM while they are loaded, bytes on its disk. Linux.
+"""Size of photos on a dedicated Milvus server: RAM while they are loaded, and bytes on disk. Linux only.
 
     .venv/bin/python -m benchmarks.server_size [--rows 20000 40000] [--dim 512] [--index IVF_FLAT HNSW] [--rounds 1]
         [--quiet 20]
 
-For each index a fresh server (the PyPI package `milvus`), synthetic unit vectors, records about as long as real ones.
-RAM is the difference that loading makes to the resident memory of a server that has just been started again, all rows
-indexed before; disk what its folder has grown by, superseded files included, which Milvus deletes hours later. Both are
-compared with FAISS' layout of the same vectors and the records' 300 bytes: benchmarks/scaling.py.
+Each index gets a fresh server (the PyPI package `milvus`), synthetic unit vectors, and records about as long as real
+ones. RAM is the growth of resident memory when a restarted server loads rows that are already indexed. Disk is the
+growth of its folder, including superseded files, which Milvus deletes hours later. Both are compared with FAISS' layout
+of the same vectors plus 300 bytes per record: benchmarks/scaling.py.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 
 CHUNK = 1_000
-RECORD = 300
+RECORD_BYTES = 300
 COLUMNS = ("index", "rows", "RAM, MB", "x computed", "disk, MB", "x computed", "seconds")
 
 Sizes = tuple[float, float, float]
@@ -39,28 +39,36 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--index", nargs="+", default=["IVF_FLAT", "IVF_SQ8", "HNSW"])
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--quiet", type=float, default=20.0, help="seconds that compaction and loading may take")
+    parser.add_argument("--quiet", type=float, default=20.0, help="seconds to wait for compaction and loading")
     arguments = parser.parse_args()
-    found: dict[tuple[str, int], list[Sizes]] = {}
+    runs: dict[tuple[str, int], list[Sizes]] = {}
     for _ in range(arguments.rounds):
         for index in arguments.index:
             for rows, *measured in sizes(index, sorted(arguments.rows), arguments.dim, arguments.quiet):
-                found.setdefault((index, rows), []).append((measured[0], measured[1], measured[2]))
-    if found:
-        publish(Table(f"{arguments.dim} dimensions", COLUMNS, [row(*key, arguments.dim, found[key]) for key in found]))
+                runs.setdefault((index, rows), []).append((measured[0], measured[1], measured[2]))
+    if runs:
+        publish(Table(f"{arguments.dim} dimensions", COLUMNS, [row(*key, arguments.dim, runs[key]) for key in runs]))
 
 
 def row(index: str, rows: int, dim: int, runs: list[Sizes]) -> list[Cell]:
-    """One index at one size."""
-    computed = rows * (Embedding(dim).bytes(index) + RECORD)
+    """Return the row of one index at one size."""
+    computed_bytes = rows * (Embedding(dim).bytes(index) + RECORD_BYTES)
     ram, disk, seconds = (figure(values) for values in zip(*runs, strict=True))
-    by = figure([computed] * len(runs))
-    million = figure([1e6] * len(runs))
-    return [index, f"{rows:,}", ratio(ram, million), ratio(ram, by), ratio(disk, million), ratio(disk, by), seconds]
+    computed = figure([computed_bytes] * len(runs))
+    megabyte = figure([1e6] * len(runs))
+    return [
+        index,
+        f"{rows:,}",
+        ratio(ram, megabyte),
+        ratio(ram, computed),
+        ratio(disk, megabyte),
+        ratio(disk, computed),
+        seconds,
+    ]
 
 
 def sizes(index: str, rows: list[int], dim: int, quiet: float) -> Iterator[tuple[int, float, float, float]]:
-    """Rows, bytes of RAM and of disk that they take, and seconds since the last size, at each of these sizes."""
+    """Yield for each size: rows, their bytes of RAM and of disk, and the seconds since the previous size."""
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         data, written, empty = Path(folder, "data", "data"), 0, 0
@@ -70,7 +78,7 @@ def sizes(index: str, rows: list[int], dim: int, quiet: float) -> Iterator[tuple
                 if not uri:
                     return
                 empty = empty or on_disk(data)
-                photos = connected(uri, index)
+                photos = connect(uri, index)
                 name = photos.ensure("ab" * 32, dim).name
                 while written < size:
                     vectors = random.normal(size=(CHUNK, dim)).astype(np.float32)
@@ -91,13 +99,13 @@ def sizes(index: str, rows: list[int], dim: int, quiet: float) -> Iterator[tuple
                 yield size, in_ram(Path(folder)) - before, on_disk(data) - empty, seconds
 
 
-def connected(uri: str, index: str) -> PhotoCollection:
-    """The collection on this server."""
+def connect(uri: str, index: str) -> PhotoCollection:
+    """Connect to the collection on this server."""
     return PhotoCollection.connect(MilvusSettings(uri=uri, timeout=60), IndexSettings(type=index, nlist=128))
 
 
 def record(number: int) -> StoredPhoto:
-    """300 bytes; those of shared/listings have 358."""
+    """Return a record of 300 bytes; those of shared/listings have 358 on average."""
     name = f"{number:08d}-5d7c-4b9e-9a57-000000000000"
     listing = Listing(
         name, "Two seater sofa in very good condition", "Home & Garden", "Other / Things", 30.0, "GBP", "York"

@@ -1,10 +1,10 @@
-"""How long commands take to start: `marketlens --help`, `search`, `ingest`, `serve`; as ratios to a bare Python.
+"""Start-up time of `marketlens --help`, `search`, `ingest` and `serve`, as ratios to a bare Python.
 
     .venv/bin/python -m benchmarks.startup EXPORT [--photos 40] [--rounds 5] [--before OTHER/.venv/bin/marketlens]
 
-Each is a process of its own, over a catalogue that is filled first: a search by photo, an ingest of an export that
-has not changed, a service until `/readyz` answers. With `--before` the commands of another installation take turns
-with ours, each over a catalogue of its own, and the table says how many times as long they took.
+Each command runs in its own process, on a catalogue filled beforehand: a search by photo, an ingest of an unchanged
+export, a service until `/readyz` answers. With `--before`, the commands of another installation take turns with ours,
+each on its own catalogue, and the table shows how many times as long they took.
 """
 
 import argparse
@@ -28,7 +28,7 @@ READY_SECONDS = 300
 
 
 def main() -> None:
-    """Measure, in turns."""
+    """Measure all commands of all installations in turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export")
     parser.add_argument("--photos", type=int, default=40)
@@ -44,11 +44,11 @@ def main() -> None:
         }
         taken: dict[tuple[str, str], list[float]] = {}
         bare: list[float] = []
-        # The first round is warm-up: files are read from the disk for the first time.
+        # The first round is a warm-up: it reads the files from disk for the first time.
         for number in range(arguments.rounds + 1):
             for name, installation in installations.items():
-                for what, run in installation.runs().items():
-                    taken.setdefault((name, what), []).append(run())
+                for label, run in installation.runs().items():
+                    taken.setdefault((name, label), []).append(run())
             bare.append(seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)))
             print(f"round {number} of {arguments.rounds}", file=sys.stderr)
     measured = {key: figure(values[1:]) for key, values in taken.items()}
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 class Installation:
-    """One installation's command, over a catalogue of its own that is filled here."""
+    """One installation's command, and its own catalogue, which is filled here."""
 
     def __init__(self, command: Path, folder: Path, manifest: Path, photo: Path) -> None:
         folder.mkdir()
@@ -65,7 +65,7 @@ class Installation:
         self._run("ingest", manifest)
 
     def runs(self) -> dict[str, Callable[[], float]]:
-        """Each command by its name; called, it gives its seconds."""
+        """Return for each command name a function that runs the command and returns its seconds."""
         return {
             "--help": lambda: seconds(lambda: self._run("--help")),
             "search PHOTO": lambda: seconds(lambda: self._run("search", self._photo)),
@@ -96,7 +96,7 @@ class Installation:
             stderr=subprocess.STDOUT,
         )
         try:
-            while not answers(f"http://127.0.0.1:{port}/readyz"):
+            while not is_ready(f"http://127.0.0.1:{port}/readyz"):
                 assert process.poll() is None, (self._folder / "serve.log").read_text()
                 assert time.perf_counter() - started < READY_SECONDS
                 time.sleep(0.02)
@@ -108,25 +108,25 @@ class Installation:
 
 
 def model_of(command: Path) -> Path:
-    """The shipped model as that installation's Python finds it: version 0.1.0 looked below the working folder."""
+    """Return the shipped model of that installation; version 0.1.0 searched for it below the working folder."""
     code = "import catalog, pathlib; print(pathlib.Path(catalog.__file__).parents[1])"
     python = command.with_name("python")
     root = Path(
         subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd="/").stdout.strip()
     )
-    places = (root / "models" / "marketlens-resnet50", root / "catalog" / "models" / "marketlens-resnet50")
-    return next(place for place in places if place.exists())
+    folders = (root / "models" / "marketlens-resnet50", root / "catalog" / "models" / "marketlens-resnet50")
+    return next(folder for folder in folders if folder.exists())
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Return how long a call takes."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
 
 
-def answers(url: str) -> bool:
-    """Whether the service is ready."""
+def is_ready(url: str) -> bool:
+    """Return whether the service is ready."""
     try:
         with urlopen(url, timeout=5):  # noqa: S310 - our own http address
             return True
@@ -135,16 +135,16 @@ def answers(url: str) -> bool:
 
 
 def table(measured: dict[tuple[str, str], Figure], bare: Figure, photos: int) -> Table:
-    """A row per command."""
+    """Build the table, a row per command."""
     compared = any(name == "before" for name, _ in measured)
     rows = []
-    for name, what in measured:
+    for name, label in measured:
         if name == "now":
-            now = measured["now", what]
-            before = [measured["before", what], ratio(measured["before", what], now)] if compared else []
-            rows.append([what, now, ratio(now, bare), *before])
+            now = measured["now", label]
+            before = [measured["before", label], ratio(measured["before", label], now)] if compared else []
+            rows.append([label, now, ratio(now, bare), *before])
     columns = ["command", "seconds", "x a bare Python", *(["seconds before", "before / now"] if compared else [])]
-    note = f"Processes from their start; a catalogue of {photos} photos in Milvus Lite; page cache warm."
+    note = f"From the start of the process; a catalogue of {photos} photos in Milvus Lite; warm page cache."
     return Table("Start-up", columns, rows, note)
 
 

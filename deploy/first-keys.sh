@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the keys of the stack that are not there yet: first-keys dashboard, or first-keys monitoring. Each goes into a
-# volume that its one reader mounts.
+# Creates the stack's missing keys: first-keys dashboard, or first-keys monitoring. Each key is stored in a volume that
+# only its reader mounts.
 set -eu
 umask 027
 
@@ -11,7 +11,7 @@ key() { # NAME SCOPE FILE
         return
     fi
     if [ -s "$3" ] && marketlens keys list | grep -w "$1" | grep -qw "$2"; then return; fi
-    # Of another scope, or the half that a start left which was cut short.
+    # The key has another scope, or an interrupted start left it incomplete: replace it.
     marketlens keys revoke "$1" >/dev/null 2>&1 || true
     marketlens keys create "$1" --scope "$2" >"$3.part"
     mv "$3.part" "$3"

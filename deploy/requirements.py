@@ -1,4 +1,4 @@
-"""Print what pyproject.toml asks for: what the package itself needs, or what the extras that are named add."""
+"""Print requirements from pyproject.toml: those of the package itself, or those of the extras given as arguments."""
 
 import sys
 import tomllib

@@ -1,6 +1,6 @@
-"""The compose stack as users start it. `make test-deploy` runs this; the other tests do not, for it takes minutes.
+"""Tests of the compose stack as users start it. They take minutes, so only `make test-deploy` runs them.
 
-Base image and Milvus' image are those of docker-compose.yml, or BASE_IMAGE and MILVUS_IMAGE of the environment.
+The environment variables BASE_IMAGE and MILVUS_IMAGE replace the base image and Milvus' image of docker-compose.yml.
 """
 
 import json
@@ -27,10 +27,10 @@ from tests.support.pictures import jpeg, picture
 
 ROOT = Path(__file__).parents[1]
 forget_settings()
-# Another address of this machine: a stack that is in use here keeps its ports.
+# A separate loopback address, so that a stack running on this machine keeps its ports.
 ADDRESS = "127.0.0.77"
 CANARY = "root:canary-of-the-deploy-test"
-LASTING = ("milvus", "api", "dashboard")
+SERVICES = ("milvus", "api", "dashboard")
 UP_SECONDS = 300.0
 INGEST = ("--profile", "ingest", "run", "--rm", "-T", "ingest")
 
@@ -39,14 +39,14 @@ pytestmark = pytest.mark.timeout(3600)
 
 @dataclass
 class Stack:
-    """A stack in a clean copy of the repository, under a project name of its own."""
+    """A stack in a clean copy of the repository, under its own project name."""
 
     folder: Path
     environment: dict[str, str]
     key: str = ""
 
     def run(self, *command: str, check: bool = True) -> str:
-        """Standard output of a command in the copy; the rest is shown."""
+        """Run a command in the copy; return its standard output and print the rest."""
         result = subprocess.run(
             command, cwd=self.folder, env=os.environ | self.environment, stdout=subprocess.PIPE, text=True, check=False
         )
@@ -57,37 +57,42 @@ class Stack:
         return self.run(*compose_command(), *arguments, check=check)
 
     def ingest(self, *arguments: str) -> str:
-        """A command of the ingest image, the export's ingest without one."""
+        """Run a command of the ingest image; without arguments, ingest the export."""
         return self.compose(*INGEST, *arguments)
 
     def keys(self, *arguments: str) -> str:
         return self.compose("run", "--rm", "-T", "--entrypoint", "marketlens", "keys", "keys", *arguments)
 
     def containers(self, *services: str) -> list[dict[str, Any]]:
-        """What Docker says of them, those that ended too."""
+        """Return `docker inspect` of the containers, including stopped ones."""
         ids = self.compose("ps", "--all", "--quiet", *services).split()
-        found: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", *ids))
-        return found
+        containers: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", *ids))
+        return containers
 
-    def wait_until_well(self) -> None:
-        """Until every container is healthy and the API answers searches."""
-        until(lambda: all(one["State"]["Health"]["Status"] == "healthy" for one in self.containers(*LASTING)))
-        until(lambda: bool(self.api().ready().photos))
+    def wait_until_healthy(self) -> None:
+        """Wait until every container is healthy and the API answers searches."""
+        wait_until(
+            lambda: all(container["State"]["Health"]["Status"] == "healthy" for container in self.containers(*SERVICES))
+        )
+        wait_until(lambda: bool(self.api().ready().photos))
 
     def api(self) -> Client:
         return Client(f"http://{ADDRESS}:8080", self.key, tries=1)
 
-    def kept(self) -> dict[str, Any]:
-        """All that must outlive every container."""
+    def stored_state(self) -> dict[str, Any]:
+        """Return everything that must survive the loss of any container."""
         api = self.api()
-        ours = api.listing("put-by-test")
+        listing = api.listing("put-by-test")
+        photo = httpx.get(api.photo_address(listing.photos[0].photo_url, 64)).raise_for_status()
         return {
             "photos": api.ready().photos,
-            "categories": {one.category: one.photos for one in api.categories().categories},
-            "listing": (ours.title, ours.price, [photo.photo_id for photo in ours.photos]),
-            "its photo": len(httpx.get(api.photo_address(ours.photos[0].photo_url, 64)).raise_for_status().content),
-            "verdicts": [(one.verdict_id, one.decision, one.decided_by) for one in api.verdicts().verdicts],
-            "runs": [one.run_id for one in api.runs().runs],
+            "categories": {category.category: category.photos for category in api.categories().categories},
+            "listing": (listing.title, listing.price, [photo.photo_id for photo in listing.photos]),
+            "its photo": len(photo.content),
+            "verdicts": [
+                (verdict.verdict_id, verdict.decision, verdict.decided_by) for verdict in api.verdicts().verdicts
+            ],
+            "runs": [run.run_id for run in api.runs().runs],
             "dashboard's key": self.dashboard_key(),
         }
 
@@ -102,28 +107,28 @@ def compose_command() -> list[str]:
     return ["docker-compose"]
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for it; what it raises counts as not yet."""
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition is true; errors count as false."""
     end = time.monotonic() + UP_SECONDS
     while True:
         try:
-            if holds():
+            if condition():
                 return
             last: Exception = AssertionError("not yet")
         except (ApiError, httpx.HTTPError, AssertionError, KeyError) as error:
             last = error
         if time.monotonic() > end:
-            raise AssertionError(f"not within {UP_SECONDS:.0f} seconds") from last
+            raise AssertionError(f"not true within {UP_SECONDS:.0f} seconds") from last
         time.sleep(1)
 
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 200 listings of the real export: enough for an ingest to be killed on its way."""
+    """The first 200 listings of the real export: enough to kill an ingest halfway."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     folder = part_of_listings(tmp_path_factory.mktemp("listings"), 200)
-    folder.chmod(0o755)  # the container's user is another one
+    folder.chmod(0o755)  # the container runs as another user
     return folder
 
 
@@ -131,7 +136,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(export: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The stack of a clean clone after `cp .env.example .env` and `docker compose up`."""
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("no Docker engine answers")
+        pytest.skip("no Docker engine answered")
     folder = tmp_path_factory.mktemp("clone")
     for name in subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).rstrip("\0").split("\0"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -165,73 +170,73 @@ def stack(export: Path, tmp_path_factory: pytest.TempPathFactory, request: pytes
         )
 
 
-def test_a_killed_ingest_goes_on(stack: Stack, export: Path) -> None:
-    """An ingest that is killed on its way and started again leaves every photo of the export in the catalogue."""
+def test_a_killed_ingest_resumes(stack: Stack, export: Path) -> None:
+    """An ingest that is killed halfway and started again leaves every photo of the export in the catalogue."""
     container = stack.compose("--profile", "ingest", "run", "--detach", "ingest").split()[-1]
-    until(lambda: bool(stack.api().ready().photos))
+    wait_until(lambda: bool(stack.api().ready().photos))
     stack.run("docker", "kill", container)
     stack.run("docker", "rm", container)
-    said = stack.ingest()
-    stack.wait_until_well()
+    output = stack.ingest()
+    stack.wait_until_healthy()
     photos = len((export / "Images.csv").read_text().splitlines()) - 1
-    assert stack.api().ready().photos == photos, said
+    assert stack.api().ready().photos == photos, output
 
 
 def test_a_photo_finds_its_listing(stack: Stack, export: Path) -> None:
-    """A photo of the export, sent to the container, finds its own listing first."""
+    """A search by a photo of the export returns its listing first."""
     _, photo, listing = (export / "Images.csv").read_text().splitlines()[7].split(",")
-    sent = (export / "images" / f"{photo}.jpg").read_bytes()
-    first = stack.api().search(SearchRequest(limit=5), photos=[sent]).hits[0]
+    upload = (export / "images" / f"{photo}.jpg").read_bytes()
+    first = stack.api().search(SearchRequest(limit=5), photos=[upload]).hits[0]
     assert (first.listing_id, first.photo_id) == (listing, photo)
     assert first.score > 0.999
 
 
 def test_the_dashboard_answers(stack: Stack) -> None:
-    """The page comes; its key may see, not decide; and it cannot reach Milvus."""
+    """The dashboard serves its page; its key has read scope; it cannot reach Milvus."""
     assert "Streamlit" in httpx.get(f"http://{ADDRESS}:8501/").raise_for_status().text
     caller = Client(f"http://{ADDRESS}:8080", stack.dashboard_key()).whoami()
     assert (caller.name, caller.scope) == ("dashboard", "read")
-    reach = "import socket; socket.create_connection(('milvus', 19530), timeout=5)"
-    said = stack.compose("exec", "-T", "dashboard", "python", "-c", f"try:\n {reach}\nexcept OSError: print('away')")
-    assert said.strip() == "away"
+    connect = "import socket; socket.create_connection(('milvus', 19530), timeout=5)"
+    script = f"try:\n {connect}\nexcept OSError: print('unreachable')"
+    assert stack.compose("exec", "-T", "dashboard", "python", "-c", script).strip() == "unreachable"
 
 
-def test_containers_may_do_little(stack: Stack) -> None:
-    """As Docker sees it: nobody is root, nothing of a root file system can be written."""
-    for one in stack.containers():
-        assert int(one["Config"]["User"].split(":")[0]) > 0, one["Name"]
-        assert one["HostConfig"]["ReadonlyRootfs"] is True, one["Name"]
-        assert one["HostConfig"]["Privileged"] is False, one["Name"]
-    for service in LASTING:
-        tried = "id -u; for f in / /opt /usr /etc; do touch $f/x 2>/dev/null && echo wrote $f; done; true"
-        assert stack.compose("exec", "-T", service, "sh", "-c", tried).strip() == "10001"
+def test_containers_are_unprivileged(stack: Stack) -> None:
+    """No container runs as root, is privileged, or can write to its root file system."""
+    for container in stack.containers():
+        assert int(container["Config"]["User"].split(":")[0]) > 0, container["Name"]
+        assert container["HostConfig"]["ReadonlyRootfs"] is True, container["Name"]
+        assert container["HostConfig"]["Privileged"] is False, container["Name"]
+    for service in SERVICES:
+        script = "id -u; for f in / /opt /usr /etc; do touch $f/x 2>/dev/null && echo wrote $f; done; true"
+        assert stack.compose("exec", "-T", service, "sh", "-c", script).strip() == "10001"
 
 
-def test_secrets_are_in_files_alone(stack: Stack) -> None:
-    """No key, and nothing of .env, is in `docker inspect`, an image's history or an image's files."""
+def test_secrets_are_only_in_files(stack: Stack) -> None:
+    """No key and no setting from .env is in `docker inspect`, an image's history or an image's files."""
     containers = stack.containers()
-    images = sorted({one["Image"] for one in containers} | {"marketlens-ingest:test"})
-    told = json.dumps(containers) + stack.run("docker", "inspect", *images)
+    images = sorted({container["Image"] for container in containers} | {"marketlens-ingest:test"})
+    output = json.dumps(containers) + stack.run("docker", "inspect", *images)
     for image in images:
-        told += stack.run("docker", "history", "--no-trunc", image)
-        names = r"find / -xdev \( -name '.env*' -o -name 'api-keys*' -o -path '/secrets/*/*' \) ! -path '/proc/*'"
-        assert stack.run("docker", "run", "--rm", "--user", "0", "--entrypoint", "sh", image, "-c", names) == "", image
+        output += stack.run("docker", "history", "--no-trunc", image)
+        find = r"find / -xdev \( -name '.env*' -o -name 'api-keys*' -o -path '/secrets/*/*' \) ! -path '/proc/*'"
+        assert stack.run("docker", "run", "--rm", "--user", "0", "--entrypoint", "sh", image, "-c", find) == "", image
     for secret in (CANARY, stack.key, stack.dashboard_key()):
         assert len(secret) > 20
-        assert secret not in told
+        assert secret not in output
 
 
-def test_all_is_well(stack: Stack) -> None:
-    """What the runbook asks says so, and what insights finds is what the API shows."""
+def test_the_stack_is_healthy(stack: Stack) -> None:
+    """The runbook's checks pass, and the API shows the computed insights."""
     assert httpx.get(f"http://{ADDRESS}:8080/readyz").status_code == 200
     stack.ingest("doctor")
     assert "finished" in stack.ingest("ingest", "status")
     stack.ingest("insights")
-    until(lambda: stack.api().insights().photos == stack.api().ready().photos)
+    wait_until(lambda: stack.api().insights().photos == stack.api().ready().photos)
 
 
 def test_another_model(stack: Stack, export: Path, tmp_path: Path) -> None:
-    """Built beside the live one, checked, promoted, ingested with, rolled back and dropped, while the API answers."""
+    """A build with another model is checked, promoted, ingested into, rolled back and dropped while the API serves."""
     model = tmp_path / "model"
     import_model(model, WEIGHTS)
     model.chmod(0o755)
@@ -239,11 +244,11 @@ def test_another_model(stack: Stack, export: Path, tmp_path: Path) -> None:
     stack.compose("--profile", "ingest", "run", "--rm", "-T", "--volume", f"{model}:/new:ro", *copy)
     old = stack.api().ready()
     stack.ingest("index", "build", "--model", "/data/models/new")
-    # Not fine-tuned, it is worse, and the check says so.
+    # The model is not fine-tuned, so it is worse, and the check reports it.
     assert "Failed: the other photo of a listing" in stack.compose(*INGEST, "index", "check", check=False)
     assert stack.api().ready().collection == old.collection
     stack.ingest("index", "promote")
-    until(lambda: stack.api().ready().collection != old.collection)
+    wait_until(lambda: stack.api().ready().collection != old.collection)
     new = stack.api().ready()
     assert (new.photos, new.pending) == (old.photos, None)
     assert new.model_fingerprint != old.model_fingerprint
@@ -252,14 +257,14 @@ def test_another_model(stack: Stack, export: Path, tmp_path: Path) -> None:
     stack.ingest()
     del stack.environment["MARKETLENS_MODEL__PATH"]
     stack.ingest("index", "rollback")
-    until(lambda: stack.api().ready() == old)
+    wait_until(lambda: stack.api().ready() == old)
     assert new.collection
     stack.ingest("index", "drop", new.collection)
     assert new.collection not in stack.ingest("index", "status")
 
 
-def test_a_key_is_changed(stack: Stack) -> None:
-    """A revoked key ends with the next request; the dashboard goes on with its new one, and with another secret."""
+def test_a_key_is_replaced(stack: Stack) -> None:
+    """A revoked key is refused at the next request; the dashboard works with a new key and a new signing secret."""
     old = stack.dashboard_key()
     assert {"dashboard", "tester"} <= set(stack.keys("list").split())
     stack.keys("revoke", "dashboard")
@@ -269,28 +274,28 @@ def test_a_key_is_changed(stack: Stack) -> None:
     stack.keys("rotate-secret")
     stack.compose("run", "--rm", "-T", "keys")
     stack.compose("restart", "dashboard")
-    stack.wait_until_well()
+    stack.wait_until_healthy()
     assert stack.dashboard_key() != old
     test_the_dashboard_answers(stack)
 
 
-def test_prometheus_reads_both(stack: Stack) -> None:
-    """It finds the API with its own key, and Milvus; it takes the alerts."""
+def test_prometheus_scrapes_api_and_milvus(stack: Stack) -> None:
+    """Prometheus scrapes the API with its own key, and Milvus; it accepts the alert rules."""
     default = re.search(r"\${PROMETHEUS_IMAGE:-([^}]+)}", (ROOT / "docker-compose.yml").read_text())
     assert default
     image = os.environ.get("PROMETHEUS_IMAGE", default[1])
-    for look in ("inspect", "pull"):
-        if subprocess.run(["docker", "image", look, image], capture_output=True, check=False).returncode == 0:
+    for command in ("inspect", "pull"):
+        if subprocess.run(["docker", "image", command, image], capture_output=True, check=False).returncode == 0:
             break
     else:
-        pytest.skip(f"{image} can neither be found here nor pulled: PROMETHEUS_IMAGE names another")
+        pytest.skip(f"{image} is neither here nor can it be pulled: set PROMETHEUS_IMAGE to another image")
     compose = ("--profile", "monitoring")
     try:
         stack.compose(*compose, "up", "--detach", "prometheus")
-        ask = (*compose, "exec", "-T", "prometheus", "promtool")
-        stack.compose(*ask, "check", "config", "/etc/prometheus/prometheus.yml")
-        up = (*ask, "query", "instant", "http://127.0.0.1:9090", "sum(up) by (job)")
-        until(
+        promtool = (*compose, "exec", "-T", "prometheus", "promtool")
+        stack.compose(*promtool, "check", "config", "/etc/prometheus/prometheus.yml")
+        up = (*promtool, "query", "instant", "http://127.0.0.1:9090", "sum(up) by (job)")
+        wait_until(
             lambda: (
                 sorted(re.findall(r'job="(\w+)"} => 1 ', stack.compose(*up, check=False))) == ["marketlens", "milvus"]
             )
@@ -300,48 +305,48 @@ def test_prometheus_reads_both(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(stack: Stack) -> dict[str, Any]:
-    """What is stored, once a listing was put and a verdict given through the API."""
+def stored_state(stack: Stack) -> dict[str, Any]:
+    """The stored state after the API has received a listing and a verdict."""
     put = PutListing(title="A lamp", price=12.5, currency="GBP", photos=[PutPhoto(photo_id="lamp-1", upload=0)])
     stack.api().put_listing("put-by-test", put, photos=[jpeg(picture(1))])
     stack.api().decide(PutVerdict(question=Duplicate(listing_ids=["put-by-test", "another"]), decision="reject"))
-    # The counts of categories are kept for some seconds.
-    until(lambda: "" in stack.kept()["categories"])
-    return stack.kept()
+    # The API caches category counts for some seconds.
+    wait_until(lambda: "" in stack.stored_state()["categories"])
+    return stack.stored_state()
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-@pytest.mark.parametrize("service", LASTING)
-def test_nothing_is_lost_with_a_container(stack: Stack, kept: dict[str, Any], service: str, how: str) -> None:
-    """Each in turn is stopped and killed; what remains goes on living, and after its return all is there."""
+@pytest.mark.parametrize("service", SERVICES)
+def test_nothing_is_lost_with_a_container(stack: Stack, stored_state: dict[str, Any], service: str, how: str) -> None:
+    """Stop and kill each container in turn: the others stay alive, and after its restart no data is lost."""
     stack.compose(how, service)
     try:
         if service == "milvus":
             with pytest.raises(ApiError) as refused:
-                stack.api().listing("put-by-test")  # is looked up each time; categories are kept for some seconds
+                stack.api().listing("put-by-test")  # not cached, unlike category counts
             assert refused.value.status == 503
         if service != "api":
             assert httpx.get(f"http://{ADDRESS}:8080/livez").status_code == 200
     finally:
         stack.compose("start", service)
-    stack.wait_until_well()
-    assert stack.kept() == kept
+    stack.wait_until_healthy()
+    assert stack.stored_state() == stored_state
 
 
-def test_nothing_is_lost_with_all_containers(stack: Stack, kept: dict[str, Any]) -> None:
-    """`down` and `up` again: containers are new, volumes and keys are the old ones."""
+def test_nothing_is_lost_with_all_containers(stack: Stack, stored_state: dict[str, Any]) -> None:
+    """After `down` and `up`, new containers use the old volumes and keys."""
     stack.compose("down")
     stack.compose("up", "--detach")
-    stack.wait_until_well()
-    assert stack.kept() == kept
+    stack.wait_until_healthy()
+    assert stack.stored_state() == stored_state
 
 
-def test_a_lost_milvus_comes_back_from_a_backup(stack: Stack, kept: dict[str, Any]) -> None:
-    """As docs/runbook.md says: Milvus with its volume is gone, an empty one takes its place and is filled."""
+def test_a_lost_milvus_is_restored_from_a_backup(stack: Stack, stored_state: dict[str, Any]) -> None:
+    """As in docs/runbook.md: Milvus and its volume are lost, and a backup is restored into an empty Milvus."""
     stack.ingest("backup", "/data/backup")
     stack.compose("rm", "--stop", "--force", "milvus")
     stack.run("docker", "volume", "rm", f"{stack.environment['COMPOSE_PROJECT_NAME']}_milvus")
     stack.compose("up", "--detach")
     stack.ingest("restore", "/data/backup")
-    stack.wait_until_well()
-    assert stack.kept() == kept
+    stack.wait_until_healthy()
+    assert stack.stored_state() == stored_state

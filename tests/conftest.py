@@ -1,4 +1,4 @@
-"""Real store, fake model: the fake looks at the pixels, so that like photos are near, and counts its calls."""
+"""Fixtures: a real store, and a fake model that embeds similar photos near each other and counts its calls."""
 
 import os
 import signal
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 
 
 forget_settings()
-# Every run tries the same examples, so that one which fails can be looked at; other ones where that is asked for.
+# Every run tries the same examples, so that failures can be reproduced; MARKETLENS_TEST_RANDOM tries others.
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.load_profile("default" if os.environ.get("MARKETLENS_TEST_RANDOM") else "same")
-# A shell starts what goes to the background deaf to Ctrl-C, and its children would be as deaf.
+# A shell starts background processes with SIGINT ignored, and their children would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class SharedFixtures(LoadFileScheduling):
-    """Tests of one file stay in one process, and so do those that share a Milvus server, or the dashboard's sites."""
+    """Keeps tests of one file in one process, and also tests that share a Milvus server or the dashboard's sites."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
@@ -52,7 +52,7 @@ class SharedFixtures(LoadFileScheduling):
         return "server" if file.startswith("tests/server") or "[server" in nodeid else file
 
 
-# The largest scopes first: what is left then fills both processes to the end.
+# The largest scopes first, so that the small ones keep both processes busy until the end.
 _ORDER = ("server", "browser", "training", "commands", "service", "unit")
 
 
@@ -70,12 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunHere:
-    """As `marketlens`, in this process, without the seconds of a start."""
+    """Run `marketlens` in this process, which saves the seconds of its start-up."""
     from marketlens import cli, terminal
 
-    # It would put a pipe in the place of this process's stderr, for good.
+    # It would replace this process's stderr with a pipe permanently.
     monkeypatch.setattr(terminal, "hush", lambda _: None)
-    # COLUMNS is read when a console is made, and this one was made when the first test imported it.
+    # A console reads COLUMNS when it is created, and this one was created when the first test imported it.
     monkeypatch.setattr(terminal.out, "_width", 200)
 
     def run_here(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -97,20 +97,20 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def own_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Services of a test keep verdicts in its own folder, not in the checkout's."""
+    """Store the verdicts of a test's services in the test's own folder, not in the checkout."""
     monkeypatch.setenv("MARKETLENS_VERDICTS__URL", f"sqlite:///{tmp_path / 'verdicts.db'}")
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """A website on the loopback, with no pages yet."""
+    """A local website without pages."""
     with website() as site:
         yield site
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the network's second and third tries would have waited; they do not wait."""
+    """The waiting times of network retries, which do not wait in tests."""
     waited: list[float] = []
     monkeypatch.setattr(catalog.photo_files.retries.RETRYING, "sleep", waited.append)
     return waited
@@ -123,7 +123,7 @@ def embedder() -> Embedder:
 
 @pytest.fixture
 def engine(embedder: Embedder) -> FakeEngine:
-    """What the embedder runs on, for counting."""
+    """The embedder's engine, which counts calls."""
     engine = embedder._engine
     assert isinstance(engine, FakeEngine)
     return engine
@@ -131,20 +131,20 @@ def engine(embedder: Embedder) -> FakeEngine:
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real Milvus server: a container where a Docker engine answers, else the PyPI package."""
+    """Address of a real Milvus server: a container if a Docker engine answers, else the PyPI package."""
     with running_server(tmp_path_factory.mktemp("milvus")) as uri:
         yield uri
 
 
 @pytest.fixture(params=["lite", "server"])
 def milvus(request: pytest.FixtureRequest, tmp_path: Path) -> MilvusSettings:
-    """Where this test's own catalogue goes, on either store."""
+    """Settings of this test's own catalogue, on each store in turn."""
     return new_catalogue(request, tmp_path)
 
 
 @pytest.fixture
 def connect(milvus: MilvusSettings) -> Iterator[Connect]:
-    """Opens it; Lite gives one process several connections as well."""
+    """Connect to the test's catalogue; Lite also allows several connections within one process."""
     opened: list[PhotoCollection] = []
 
     def connect(index: IndexSettings | None = None) -> PhotoCollection:
@@ -171,7 +171,7 @@ def photos(lite: MilvusSettings) -> Iterator[PhotoCollection]:
 
 @pytest.fixture
 def make_export(tmp_path: Path) -> MakeExport:
-    """`write_export` below the test's own folder."""
+    """Call `write_export` below the test's own folder."""
 
     def make(
         listings: int = 6, photos_each: int = 2, *, name: str = "export", categories: Sequence[str] = ("Home", "Garden")
@@ -183,7 +183,7 @@ def make_export(tmp_path: Path) -> MakeExport:
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with a real ResNet50 of random weights: as fast as a trained one, and always at hand."""
+    """A model folder with a real ResNet50 and random weights: as fast as a trained one, and always available."""
     folder = tmp_path_factory.mktemp("model")
     save_file(random_resnet50(), folder / "random.safetensors")
     import_model(folder / "model", folder / "random.safetensors")
@@ -192,7 +192,7 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DashboardSite"]:
-    """API and dashboard as processes of their own, over 300 real listings and the shipped model. Read only."""
+    """API and dashboard in their own processes, with 300 real listings and the shipped model. Read-only."""
     from tests.support.browser import running_site
 
     with running_site(tmp_path_factory.mktemp("site")) as site:
@@ -201,7 +201,7 @@ def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Dashbo
 
 @pytest.fixture(scope="session")
 def review_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ReviewSite"]:
-    """As `dashboard_site`, over listings among which something is wrong, with keys, to be changed."""
+    """Like `dashboard_site`, but with API keys and with problems among the listings; tests may change it."""
     from tests.support.review_site import running_review_site
 
     with running_review_site(tmp_path_factory.mktemp("review")) as site:
@@ -210,7 +210,7 @@ def review_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ReviewSit
 
 @pytest.fixture(scope="session")
 def reader_dashboard(review_site: "ReviewSite") -> Iterator[str]:
-    """Address of a dashboard over `review_site` whose key may only read."""
+    """Address of a dashboard for `review_site` with a read-only key."""
     from tests.support.browser import running_dashboard
 
     key = {"MARKETLENS_DASHBOARD__API_KEY": review_site.read_key}
@@ -218,7 +218,7 @@ def reader_dashboard(review_site: "ReviewSite") -> Iterator[str]:
         yield address
 
 
-# Not for the whole session: while Playwright waits, asyncio.run() of other tests finds a loop that runs already.
+# Not for the whole session: while Playwright waits, asyncio.run() of other tests would find a running loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """Chromium."""
@@ -240,7 +240,7 @@ def imagenet_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def listings_part(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 120 listings of the real export, as an export of their own."""
+    """The first 120 listings of the real export, as a separate export."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     return part_of_listings(tmp_path_factory.mktemp("listings"), 120)

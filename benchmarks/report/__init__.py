@@ -1,1 +1,1 @@
-"""Results of benchmarks, and the document that they are written to."""
+"""Benchmark results, and the document they are written to."""

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: what the benchmarks found on this machine, as tables and plots."""
+"""Write docs/benchmarks.md: the benchmarks' results on this machine, as tables and plots."""
 
 import importlib
 import json
@@ -18,12 +18,12 @@ from benchmarks.report.results import Table, table_from
 
 DOCUMENT = Path("docs/benchmarks.md")
 PICTURES = Path("docs/images/benchmarks")
-KEPT = Path("docs/benchmarks")
+RUNS = Path("docs/benchmarks")
 PACKAGES = ("torch", "torchvision", "onnxruntime", "faiss-cpu", "numpy", "pymilvus", "milvus-lite", "milvus", "ray")
 
 
 def _commit() -> str:
-    """The state that was measured; a plus where files had been changed since."""
+    """Return the measured commit, with a plus if the working tree has changes."""
     try:
         command = ["git", "describe", "--always", "--dirty=+"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -34,27 +34,27 @@ def _commit() -> str:
 def _machine() -> str:
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
-    if info.exists() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
-        cpu = found[1]
+    if info.exists() and (match := re.search(r"model name\s*: (.+)", info.read_text())):
+        cpu = match[1]
     memory = psutil.virtual_memory().total / 1e9
     return f"{os.cpu_count()} cores of {cpu or platform.machine()}, {memory:.0f} GB, {platform.system()}, no GPU used"
 
 
 def _versions() -> str:
-    found = [f"Python {platform.python_version()}"]
+    versions = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
-            found.append(f"{package} {version(package)}")
+            versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(versions)
 
 
 @dataclass
 class Section:
     """One benchmark's run.
 
-    `worked` are its own processor seconds, `others` the part of all processors, 0 to 1, that worked for somebody else.
+    `worked` is its own processor seconds; `others` is the part of all processors, 0 to 1, used by other processes.
     """
 
     name: str
@@ -72,75 +72,77 @@ class Section:
 
 
 def keep(section: Section) -> None:
-    """Remember a run until the next one of the same benchmark."""
-    KEPT.mkdir(parents=True, exist_ok=True)
-    (KEPT / f"{section.name}.json").write_text(json.dumps(asdict(section), indent=1) + "\n")
+    """Store a run, replacing the previous run of the same benchmark."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    (RUNS / f"{section.name}.json").write_text(json.dumps(asdict(section), indent=1) + "\n")
 
 
 def write(names: Sequence[str]) -> Path:
-    """Write the document from the last run of each, and its plots. Returns where it is."""
+    """Write the document and its plots from the last run of each benchmark; return its path."""
     sections = []
     for name in names:
-        path = KEPT / f"{name}.json"
+        path = RUNS / f"{name}.json"
         if path.exists():
-            kept = json.loads(path.read_text())
-            kept["tables"] = [table_from(table) for table in kept["tables"]]
-            sections.append(Section(**kept))
+            fields = json.loads(path.read_text())
+            fields["tables"] = [table_from(table) for table in fields["tables"]]
+            sections.append(Section(**fields))
     PICTURES.mkdir(parents=True, exist_ok=True)
     for old in PICTURES.glob("*.svg"):
         old.unlink()
-    DOCUMENT.write_text("\n".join([*_head(sections), *(line for one in sections for line in _section(one))]) + "\n")
+    DOCUMENT.write_text(
+        "\n".join([*_head(sections), *(line for section in sections for line in _section(section))]) + "\n"
+    )
     return DOCUMENT
 
 
 def _head(sections: Sequence[Section]) -> list[str]:
-    machines = list(dict.fromkeys(one.machine for one in sections))
-    versions = list(dict.fromkeys(one.versions for one in sections))
-    # Of a second or less, the system's own ticks are percents.
-    busy = max((one.others for one in sections if one.seconds >= 5), default=0.0)
+    machines = list(dict.fromkeys(section.machine for section in sections))
+    versions = list(dict.fromkeys(section.versions for section in sections))
+    # In a run of a second or less, the system's own clock ticks already amount to percents.
+    busy = max((section.others for section in sections if section.seconds >= 5), default=0.0)
     shared = (
-        f"**The machine was shared**: others used up to {busy:.0%} of its processors. Times are as"
-        " much theirs as ours, and ratios as good as their spread; recall, memory and disk stand."
+        f"**The machine was shared**: other processes used up to {busy:.0%} of its processors. They affect times,"
+        " and ratios are only as reliable as their spread; recall, memory and disk are not affected."
         if busy > 0.05
-        else f"The machine was quiet: others used {busy:.0%} of its processors at most."
+        else f"The machine was quiet: other processes used {busy:.0%} of its processors at most."
     )
-    total = sum(one.seconds for one in sections)
+    total = sum(section.seconds for section in sections)
     return [
         "# Benchmarks",
         "",
-        "Made by `make bench` or, with small sizes, `make bench-quick`; do not edit. What a section says was measured",
-        "by the command in it; what is not here was not run. A figure is the median of the rounds (lowest to",
-        "highest); ratios are taken within a round, between things that took turns in it.",
+        "Generated by `make bench` or, with small sizes, `make bench-quick`; do not edit. Each section shows the",
+        "command that measured its figures; benchmarks without a section were not run. A figure is the median of the",
+        "rounds (lowest to highest); ratios are taken within a round, in which the compared systems take turns.",
         "",
-        *(f"- Machine: {one}" for one in machines),
-        *(f"- Versions: {one}" for one in versions),
+        *(f"- Machine: {machine}" for machine in machines),
+        *(f"- Versions: {listed}" for listed in versions),
         f"- {shared}",
-        f"- {total / 60:.0f} minutes in all.",
+        f"- {total / 60:.0f} minutes in total.",
         "",
-        "| benchmark | took | processor time | largest process | others' share of the processors | commit | |",
+        "| benchmark | duration | processor time | largest process | other processes' processor share | commit | |",
         "|---|---|---|---|---|---|---|",
-        *(_line(one) for one in sections),
+        *(_line(section) for section in sections),
         "",
     ]
 
 
-def _line(one: Section) -> str:
-    figures = f"{one.seconds:.0f} s | {one.worked:.0f} s | {one.peak_mb:,.0f} MB | {one.others:.0%}"
-    return f"| [{one.name}](#{one.name}) | {figures} | {one.commit} | {one.problem} |"
+def _line(section: Section) -> str:
+    figures = f"{section.seconds:.0f} s | {section.worked:.0f} s | {section.peak_mb:,.0f} MB | {section.others:.0%}"
+    return f"| [{section.name}](#{section.name}) | {figures} | {section.commit} | {section.problem} |"
 
 
-def _section(one: Section) -> list[str]:
-    about = (importlib.import_module(f"benchmarks.{one.name}").__doc__ or "").strip()
-    first, _, rest = about.partition("\n\n")
-    # The usage is in the way: what was run stands above the text.
-    told = [part for part in rest.split("\n\n") if not part.startswith("    ")]
-    lines = [f"## {one.name}", "", f"`{one.command}`, {one.started}", "", " ".join(first.split()), ""]
-    for part in told:
+def _section(section: Section) -> list[str]:
+    docstring = (importlib.import_module(f"benchmarks.{section.name}").__doc__ or "").strip()
+    summary, _, rest = docstring.partition("\n\n")
+    # Leave the usage out: the executed command is above the text.
+    paragraphs = [part for part in rest.split("\n\n") if not part.startswith("    ")]
+    lines = [f"## {section.name}", "", f"`{section.command}`, {section.started}", "", " ".join(summary.split()), ""]
+    for part in paragraphs:
         lines += [part, ""]
-    if one.problem:
-        lines += [f"**{one.problem}**", ""]
-    for table in one.tables:
-        lines += _table(one.name, table)
+    if section.problem:
+        lines += [f"**{section.problem}**", ""]
+    for table in section.tables:
+        lines += _table(section.name, table)
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Plots of docs/benchmarks.md, as SVG: small, and the same for the same figures."""
+"""Plots of docs/benchmarks.md, as SVG: small, and identical for identical figures."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from benchmarks.report.results import Figure, Line, Plot
 
 matplotlib.use("Agg")
-# Ids in the file come from a salt, letters stay text: the file changes only where a figure does.
+# A fixed salt for the IDs, and text kept as text: the file changes only if a figure does.
 matplotlib.rcParams.update({"svg.hashsalt": "marketlens", "svg.fonttype": "none", "font.size": 9})
 
 
 def draw(plot: Plot, path: Path) -> None:
-    """Lines where the x are numbers, else bars."""
+    """Draw lines if the x values are numbers, else bars."""
     named = any(isinstance(x, str) for line in plot.lines.values() for x, _ in line)
     bars = max(len(line) for line in plot.lines.values())
     figure, axes = pyplot.subplots(figsize=(7, 0.6 + 0.35 * bars) if named else (7, 3.6), layout="constrained")
@@ -27,7 +27,7 @@ def draw(plot: Plot, path: Path) -> None:
 
 def _lines(axes: Axes, plot: Plot) -> None:
     for name, line in plot.lines.items():
-        x = [float(where) for where, _ in line]
+        x = [float(position) for position, _ in line]
         axes.errorbar(x, _medians(line), yerr=_whiskers(line), label=name, marker="o", markersize=4, capsize=3)
     axes.set(xscale="log", yscale="log", xlabel=plot.x, ylabel=plot.y)
     axes.grid(alpha=0.3)
@@ -43,11 +43,11 @@ def _bars(axes: Axes, plot: Plot) -> None:
 
 
 def _medians(line: Line) -> list[float]:
-    return [one.median for _, one in line]
+    return [value.median for _, value in line]
 
 
 def _whiskers(line: Line) -> list[list[float]]:
-    def reach(one: Figure) -> tuple[float, float]:
-        return one.median - min(one.values), max(one.values) - one.median
+    def spread(value: Figure) -> tuple[float, float]:
+        return value.median - min(value.values), max(value.values) - value.median
 
-    return [list(side) for side in zip(*(reach(one) for _, one in line), strict=True)]
+    return [list(side) for side in zip(*(spread(value) for _, value in line), strict=True)]

@@ -1,4 +1,4 @@
-"""What a benchmark found: figures of several runs, tables, plots. Printed, and kept as data for docs/benchmarks.md."""
+"""Results of a benchmark: figures of several runs, tables and plots; printed, and stored for docs/benchmarks.md."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
-# The runner names the file that tables are appended to, a JSON object a line.
+# Environment variable in which the runner passes the file to append tables to, one JSON object per line.
 RESULTS = "MARKETLENS_BENCH_RESULTS"
 
 
@@ -24,23 +24,23 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The value that is shown."""
+        """The displayed value."""
         return statistics.median(self.values)
 
     def __str__(self) -> str:
-        """`4.2 (3.9 to 4.8)`; a single run has no spread."""
+        """Format as `4.2 (3.9 to 4.8)`; a single run has no spread."""
         shown, lowest, highest = (_digits(value) for value in (self.median, min(self.values), max(self.values)))
         return f"{shown} ({lowest} to {highest})" if len(self.values) > 1 else shown
 
 
 def figure(values: Iterable[float]) -> Figure:
-    """The runs of one quantity, in the order in which they were made."""
+    """Return the values of one quantity, in the order of the runs."""
     return Figure(tuple(float(value) for value in values))
 
 
-def ratio(ones: Figure, others: Figure) -> Figure:
-    """How many times the others each one is, run by run: both were measured side by side. Raises ValueError."""
-    return figure(one / other for one, other in zip(ones.values, others.values, strict=True))
+def ratio(numerators: Figure, denominators: Figure) -> Figure:
+    """Divide run by run, for figures measured side by side. Raises ValueError if the numbers of runs differ."""
+    return figure(top / bottom for top, bottom in zip(numerators.values, denominators.values, strict=True))
 
 
 Cell = str | Figure
@@ -59,7 +59,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the document; `note` says what its columns mean and what was not measured."""
+    """A table of the document; `note` explains its columns and names what was not measured."""
 
     title: str
     columns: Sequence[str]
@@ -69,7 +69,7 @@ class Table:
 
 
 def publish(table: Table) -> None:
-    """Print a table, and keep it where the runner asked for it."""
+    """Print a table, and append it to the runner's file if there is one."""
     shown = RichTable(*table.columns, title=table.title, caption=table.note or None)
     for row in table.rows:
         shown.add_row(*map(str, row))
@@ -80,43 +80,43 @@ def publish(table: Table) -> None:
 
 
 def read_tables(path: Path) -> list[Table]:
-    """What `publish` kept."""
+    """Read the tables that `publish` appended."""
     return [table_from(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def exponent(sizes: Sequence[float], taken: Sequence[Figure]) -> str:
-    """`n^1.03 ± 0.02`: the slope of least squares through logarithms of all runs, and its standard error.
+    """Return `n^1.03 ± 0.02`: the least-squares slope through the logarithms of all runs, and its standard error.
 
-    Empty where there are fewer than two sizes; without an error where two runs leave nothing to estimate it from.
+    Empty for fewer than two sizes; without the error for two runs, which are too few to estimate it.
     """
-    points = [(size, value) for size, one in zip(sizes, taken, strict=True) for value in one.values]
+    points = [(size, value) for size, measured in zip(sizes, taken, strict=True) for value in measured.values]
     if len(set(sizes)) < 2:
         return ""
     x, y = np.log(np.array(points)).T
-    slope, at_zero = np.polyfit(x, y, 1)
+    slope, intercept = np.polyfit(x, y, 1)
     if len(x) == 2:
         return f"n^{slope:.2f}"
-    rest = y - (slope * x + at_zero)
-    error = np.sqrt(rest @ rest / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
+    residuals = y - (slope * x + intercept)
+    error = np.sqrt(residuals @ residuals / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
     return f"n^{slope:.2f} ± {error:.2f}"
 
 
 def _digits(value: float) -> str:
-    """Three that count, no exponent."""
+    """Format with three significant digits, without an exponent."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.{max(0, 2 - int(np.floor(np.log10(abs(value)))))}f}"
 
 
-def table_from(kept: dict[str, Any]) -> Table:
-    """A table as JSON has it."""
-    rows = [[_cell(cell) for cell in row] for row in kept["rows"]]
+def table_from(data: dict[str, Any]) -> Table:
+    """Build a table from its JSON object."""
+    rows = [[_cell(cell) for cell in row] for row in data["rows"]]
     plots = []
-    for one in kept["plots"]:
-        lines = {name: [(x, figure(y["values"])) for x, y in line] for name, line in one["lines"].items()}
-        plots.append(Plot(one["title"], one["x"], one["y"], lines))
-    return Table(kept["title"], kept["columns"], rows, kept["note"], plots)
+    for plot in data["plots"]:
+        lines = {name: [(x, figure(y["values"])) for x, y in line] for name, line in plot["lines"].items()}
+        plots.append(Plot(plot["title"], plot["x"], plot["y"], lines))
+    return Table(data["title"], data["columns"], rows, data["note"], plots)
 
 
-def _cell(kept: str | dict[str, list[float]]) -> Cell:
-    return kept if isinstance(kept, str) else figure(kept["values"])
+def _cell(data: str | dict[str, list[float]]) -> Cell:
+    return data if isinstance(data, str) else figure(data["values"])

@@ -1,4 +1,4 @@
-"""Exports of a size and kind that a benchmark needs: parts of a real one, or drawn."""
+"""Exports for benchmarks: parts of a real one, or synthetic drawings."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ _DRAWINGS = 200
 
 
 def first_rows(export: Export, count: int, folder: Path, side: int | None) -> Path:
-    """A manifest of the first `count` photos, copied, their longer side scaled to `side` pixels unless None."""
+    """Write a manifest and copies of the first `count` photos, scaled to a longer side of `side` pixels unless None."""
     folder.mkdir(parents=True)
     with (folder / "manifest.csv").open("w", newline="") as file:
         table = csv.writer(file)
@@ -32,8 +32,8 @@ def first_rows(export: Export, count: int, folder: Path, side: int | None) -> Pa
     return folder / "manifest.csv"
 
 
-def drawn(count: int, folder: Path) -> Path:
-    """A manifest of `count` photos, two a listing, in 13 categories: drawings over and over, under other ids."""
+def drawings(count: int, folder: Path) -> Path:
+    """Write a manifest of `count` photos, two per listing, 13 categories: the same drawings repeat under other ids."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     for number in range(_DRAWINGS):
@@ -54,7 +54,7 @@ def drawn(count: int, folder: Path) -> Path:
     return path
 
 
-def _row(photo: Photo, photo_id: str, where: str) -> tuple[str, ...]:
+def _row(photo: Photo, photo_id: str, file_name: str) -> tuple[str, ...]:
     listing = photo.listing
     price = "" if listing.price is None else str(listing.price)
     return (
@@ -65,7 +65,7 @@ def _row(photo: Photo, photo_id: str, where: str) -> tuple[str, ...]:
         price,
         listing.currency,
         listing.location,
-        where,
+        file_name,
     )
 
 

@@ -1,10 +1,11 @@
-"""Packages that embed a folder of photos; benchmarks.peers asks each in turn.
+"""Worker of benchmarks.peers: embeds a folder of photos with one package.
 
     python -m benchmarks.workers.embedder_peers PACKAGE MODEL
 
-Each runs in its own environment and is loaded once, weights and all, before it is asked. Files are read and decoded
-in the time that is measured. Weights are random but for ours, for they cannot be had here; speed does not depend on
-them. How each package reads, batches and calls its network is its own way, or that of its documentation.
+Each package runs in its own environment and is loaded once, including weights, before the first measurement. Measured
+times include reading and decoding the files. All weights except ours are random, because they cannot be downloaded
+here; speed does not depend on them. Each package reads, batches and calls its network in its own way, or as its
+documentation shows.
 """
 
 import importlib.util
@@ -22,59 +23,59 @@ Embed = Callable[[Path], object]
 
 
 def main() -> None:
-    """Answer with the seconds that the photos of a folder took."""
-    ways: dict[str, Callable[[Path], Embed]] = {
+    """Answer each folder with the seconds that its photos took."""
+    packages: dict[str, Callable[[Path], Embed]] = {
         "marketlens": marketlens,
         "student": student,
         "clip-retrieval": clip_retrieval,
         "img2vec": img2vec,
         "timm": timm,
     }
-    embed = ways[sys.argv[1]](Path(sys.argv[2]))
+    embed = packages[sys.argv[1]](Path(sys.argv[2]))
 
     def seconds(folder: str) -> float:
         started = time.perf_counter()
-        told = embed(Path(folder))
-        return told if isinstance(told, float) else time.perf_counter() - started
+        reported = embed(Path(folder))
+        return reported if isinstance(reported, float) else time.perf_counter() - started
 
     answer_all(seconds)
 
 
 def marketlens(model: Path) -> Embed:
-    """`marketlens ingest` into an empty Milvus Lite: writing and ledger included, which the others do without."""
-    from benchmarks.workers.ingest_worker import Job, whole
+    """Run `marketlens ingest` into an empty Milvus Lite, including writes and ledger, which the others do not have."""
+    from benchmarks.workers.ingest_worker import Job, run_ingest
     from catalog.exports.export import open_export
 
     def embed(folder: Path) -> float:
         export = str(folder / "manifest.csv")
-        return whole(Job("c ingest, Lite", export, str(model), "milvus.db"), open_export(export))
+        return run_ingest(Job("c ingest, Lite", export, str(model), "milvus.db"), open_export(export))
 
     return embed
 
 
 def student(_: Path) -> Embed:
-    """The student system: one photo at a time, raw pixels of 0 to 255, a network that was left in training mode."""
+    """Run the student system: one photo at a time, raw pixels of 0 to 255, the network left in training mode."""
     import numpy as np
     import torch
     import torchvision.models
     from PIL import Image
 
-    network = torchvision.models.resnet50()  # nobody says eval()
+    network = torchvision.models.resnet50()  # the student system never calls eval()
 
-    def one(file: Path) -> Any:
+    def embed_photo(file: Path) -> Any:
         pixels = np.asarray(Image.open(file).convert("RGB").resize((224, 224)), np.float32)
         with torch.no_grad():
-            return network(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()  # 1000-d, of any length
+            return network(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()  # 1000-d, not normalised
 
-    return lambda folder: [one(file) for file in files(folder)]
+    return lambda folder: [embed_photo(file) for file in files(folder)]
 
 
 def clip_retrieval(_: Path) -> Embed:
-    """clip-retrieval's own reader with its defaults for workers and batches, and what its mapper does with a batch."""
+    """Run clip-retrieval's reader with its default workers and batches, and the steps of its mapper for each batch."""
     import open_clip
     import torch
 
-    # The package as a whole imports its web server, sentence-transformers and wandb.
+    # Load only the reader: the package itself imports its web server, sentence-transformers and wandb.
     package = importlib.util.find_spec("clip_retrieval")
     assert package and package.submodule_search_locations
     file = Path(package.submodule_search_locations[0]) / "clip_inference" / "reader.py"
@@ -98,20 +99,20 @@ def clip_retrieval(_: Path) -> Embed:
 
 
 def img2vec(_: Path) -> Embed:
-    """img2vec_pytorch with its ResNet50, lists of photos as in its README."""
+    """Run img2vec_pytorch with its ResNet50 and lists of photos, as in its README."""
     import torchvision.models
     from img2vec_pytorch import img_to_vec
     from PIL import Image
 
-    img_to_vec.resnet50 = lambda weights: torchvision.models.resnet50()  # noqa: ARG005 - or it downloads them
+    img_to_vec.resnet50 = lambda weights: torchvision.models.resnet50()  # noqa: ARG005 - otherwise it downloads them
     embedder = img_to_vec.Img2Vec(model="resnet50", layer_output_size=2048)
     return lambda folder: [
-        embedder.get_vec([Image.open(one).convert("RGB") for one in batch]) for batch in batches(folder)
+        embedder.get_vec([Image.open(file).convert("RGB") for file in batch]) for batch in batches(folder)
     ]
 
 
 def timm(_: Path) -> Embed:
-    """Timm's ResNet50 as a feature extractor, with its own transform, as in its documentation."""
+    """Run timm's ResNet50 as a feature extractor, with its own transform, as in its documentation."""
     import timm as models
     import torch
     from PIL import Image
@@ -122,18 +123,18 @@ def timm(_: Path) -> Embed:
     def embed(folder: Path) -> None:
         for batch in batches(folder):
             with torch.inference_mode():
-                network(torch.stack([transform(Image.open(one).convert("RGB")) for one in batch])).numpy()
+                network(torch.stack([transform(Image.open(file).convert("RGB")) for file in batch])).numpy()
 
     return embed
 
 
 def files(folder: Path) -> list[Path]:
-    """The photos."""
+    """Return the photos of a folder, sorted."""
     return sorted(folder.glob("*.jpg"))
 
 
 def batches(folder: Path) -> list[list[Path]]:
-    """The photos, so many at once."""
+    """Return the photos of a folder in batches."""
     photos = files(folder)
     return [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
 

@@ -1,4 +1,4 @@
-"""One variant of benchmarks.ingest in a process of its own. It prints its result as JSON.
+"""Worker of benchmarks.ingest: runs one method in its own process, and prints the result as JSON.
 
 python -m benchmarks.workers.ingest_worker JOB
 """
@@ -33,21 +33,21 @@ from marketlens.terminal import FAISS_ADVICE, RAY_ADVICE, hush
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure. `way` is one of benchmarks.ingest.WAYS."""
+    """What to measure. `method` is one of benchmarks.ingest.METHODS."""
 
-    way: str
+    method: str
     export: str
     model: str
     uri: str
 
     def to_json(self) -> str:
-        """For the command line."""
+        """Encode the job for the command line."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
 class Result:
-    """How long it took, and the most memory that the process held at once."""
+    """Number of photos, seconds, and the peak memory of the process."""
 
     photos: int
     seconds: float
@@ -55,21 +55,21 @@ class Result:
 
 
 def main() -> None:
-    """Do the job of the command line."""
+    """Run the job given on the command line."""
     job = Job(**json.loads(sys.argv[1]))
     export = open_export(job.export)
-    kind = job.way[0]
-    if kind == "a":
-        seconds = plain(export, Path(job.model))
-    elif kind == "b":
-        seconds = engine(export, Path(job.model))
+    letter = job.method[0]
+    if letter == "a":
+        seconds = run_plain(export, Path(job.model))
+    elif letter == "b":
+        seconds = run_engine(export, Path(job.model))
     else:
-        seconds = whole(job, export)
+        seconds = run_ingest(job, export)
     print(json.dumps(asdict(Result(export.photos, seconds, peak_bytes() / 1e6))))
 
 
-def plain(export: Export, model: Path) -> float:
-    """One photo at a time."""
+def run_plain(export: Export, model: Path) -> float:
+    """Decode and embed one photo at a time; return the seconds."""
     network, _ = load_network(model)
     uris = _uris(export)
     started = time.perf_counter()
@@ -80,8 +80,8 @@ def plain(export: Export, model: Path) -> float:
     return time.perf_counter() - started
 
 
-def engine(export: Export, model: Path) -> float:
-    """The network alone."""
+def run_engine(export: Export, model: Path) -> float:
+    """Run the network alone, on decoded photos; return the seconds."""
     embedder = Embedder.load(model)
     pixels = np.stack([embedder.preprocess(open_photo(Path(uri).read_bytes())) for uri in _uris(export)])
     embedder.embed_pixels(pixels[: embedder.batch])
@@ -90,15 +90,15 @@ def engine(export: Export, model: Path) -> float:
     return time.perf_counter() - started
 
 
-def whole(job: Job, export: Export) -> float:
-    """Read, decode, embed, write, ledger; into a collection that is not there yet."""
+def run_ingest(job: Job, export: Export) -> float:
+    """Read, decode, embed and write into a new collection, with a ledger; return the seconds."""
     alias = f"bench_{time.time_ns()}"
-    hush(RAY_ADVICE if job.way.startswith("d") else FAISS_ADVICE)
+    hush(RAY_ADVICE if job.method.startswith("d") else FAISS_ADVICE)
     model = LazyEmbedder(Path(job.model))
-    if job.way.startswith("c"):
-        _ = model.embedder  # loaded
+    if job.method.startswith("c"):
+        _ = model.embedder  # load the model before the clock starts
     run: Any = run_locally
-    if job.way.startswith("d"):
+    if job.method.startswith("d"):
         from ingest.engines.ray_cluster import run_on_ray
 
         run = run_on_ray

@@ -1,9 +1,10 @@
-"""Packages that store and search vectors; benchmarks.peers asks each in turn.
+"""Worker of benchmarks.peers: stores and searches vectors with one package.
 
-    python -m benchmarks.workers.store_peers PACKAGE FOLDER …
+    python -m benchmarks.workers.store_peers PACKAGE FOLDER URI
 
-FOLDER holds vectors.npy (n, dim) of unit length, looks.npy and prices.npy (n,), queries.npy. Each way runs in its own
-environment, keeps the vectors with price and category before it is first asked, and finds the ten nearest that pass.
+FOLDER holds vectors.npy (n, dim) of unit length, categories.npy and prices.npy (n,), queries.npy. Each package runs in
+its own environment, stores the vectors with price and category before the first request, and finds the ten nearest
+vectors that pass the filter.
 """
 
 import os
@@ -27,31 +28,31 @@ CLIENTS = 4
 Vectors = NDArray[np.float32]
 
 
-class Passing(TypedDict):
-    """A filter: prices below, or one category, or neither."""
+class Condition(TypedDict):
+    """A filter: an upper price, one category, or neither."""
 
-    below: float | None
-    look: int | None
+    price_below: float | None
+    category: int | None
 
 
 class Photos:
-    """What is to be kept."""
+    """Vectors, categories and prices to store, and the queries."""
 
     def __init__(self, folder: Path) -> None:
         self.vectors: Vectors = np.load(folder / "vectors.npy")
-        self.looks: NDArray[np.int64] = np.load(folder / "looks.npy")
+        self.categories: NDArray[np.int64] = np.load(folder / "categories.npy")
         self.prices: NDArray[np.int64] = np.load(folder / "prices.npy")
         self.queries: Vectors = np.load(folder / "queries.npy")
 
 
-Find = Callable[[Vectors, Passing], list[int]]
-"""One query (dim,) -> rows of the nearest photos that pass, nearest first."""
+Find = Callable[[Vectors, Condition], list[int]]
+"""One query (dim,) and a filter -> rows of the nearest photos that pass, nearest first."""
 
 
 def main() -> None:
-    """Fill the store, then answer: first how it was filled, then each filter."""
+    """Fill the store, then answer requests: an empty one with the seconds of filling, others with measurements."""
     warnings.simplefilter("ignore")
-    ways: dict[str, Callable[[Photos, Path, str], Find]] = {
+    packages: dict[str, Callable[[Photos, Path, str], Find]] = {
         "Lite": marketlens,
         "server": marketlens,
         "FAISS": raw_faiss,
@@ -64,26 +65,26 @@ def main() -> None:
     place.mkdir()
     photos = Photos(folder)
     started = time.perf_counter()
-    find = ways[sys.argv[1]](photos, place, sys.argv[3])
-    filled = time.perf_counter() - started
-    answer_all(lambda question: measure(find, photos.queries, question) if question else filled)
+    find = packages[sys.argv[1]](photos, place, sys.argv[3])
+    fill_seconds = time.perf_counter() - started
+    answer_all(lambda request: measure(find, photos.queries, request) if request else fill_seconds)
 
 
-def measure(find: Find, queries: Vectors, question: dict[str, Any]) -> dict[str, Any]:
-    """Rows found, seconds of every search of one client, and searches a second of several."""
-    passing: Passing = question["passing"]
-    find(queries[0], passing)
+def measure(find: Find, queries: Vectors, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows found, the seconds of every search of one client, and searches per second of several clients."""
+    condition: Condition = request["filter"]
+    find(queries[0], condition)
     found, taken = [], []
     for query in queries:
         started = time.perf_counter()
-        found.append([int(one) for one in find(query, passing)])
+        found.append([int(row) for row in find(query, condition)])
         taken.append(time.perf_counter() - started)
     done = [0] * CLIENTS
-    end = time.perf_counter() + question["seconds"]
+    end = time.perf_counter() + request["seconds"]
 
     def client(own: int) -> None:
         while time.perf_counter() < end:
-            find(queries[(own + done[own]) % len(queries)], passing)
+            find(queries[(own + done[own]) % len(queries)], condition)
             done[own] += 1
 
     started = time.perf_counter()
@@ -96,20 +97,20 @@ def measure(find: Find, queries: Vectors, question: dict[str, Any]) -> dict[str,
 
 
 def marketlens(photos: Photos, place: Path, uri: str) -> Find:
-    """Through `PhotoCollection`, as ingest and API do; IVF_FLAT by its settings."""
+    """Search through `PhotoCollection`, as the API does, with IVF_FLAT as in the settings."""
     from benchmarks import search
     from catalog.settings import IndexSettings
     from catalog.store.filters import SearchFilter
 
     collection = search.connect(uri or str(place / "milvus.db"), IndexSettings(), photos.vectors.shape[1])
-    search.fill(collection, search.Case(photos.vectors, photos.looks, photos.prices, photos.queries))
+    search.fill(collection, search.Case(photos.vectors, photos.categories, photos.prices, photos.queries))
 
-    def find(query: Vectors, passing: Passing) -> list[int]:
+    def find(query: Vectors, condition: Condition) -> list[int]:
         where = SearchFilter()
-        if passing["below"] is not None:
-            where = SearchFilter(price_max=passing["below"] - 1)
-        if passing["look"] is not None:
-            where = SearchFilter(categories=(f"c{passing['look']}",))
+        if condition["price_below"] is not None:
+            where = SearchFilter(price_max=condition["price_below"] - 1)
+        if condition["category"] is not None:
+            where = SearchFilter(categories=(f"c{condition['category']}",))
         hits = collection.reader.search(query[None], where, DEPTH, group_by="photo").hits
         return [int(hit.photo_id[1:]) for hit in hits]
 
@@ -117,73 +118,74 @@ def marketlens(photos: Photos, place: Path, uri: str) -> Find:
 
 
 def raw_faiss(photos: Photos, _: Path, __: str) -> Find:
-    """The same index by hand in memory, filters as ready selectors: the floor."""
+    """Search the same kind of index in FAISS alone, in memory, with prepared selectors: the lower bound."""
     import faiss
 
     from benchmarks.search import faiss_index
     from catalog.settings import IndexSettings
 
-    made = faiss_index(photos.vectors, IndexSettings(nlist=NLIST, nprobe=NPROBE))
+    index = faiss_index(photos.vectors, IndexSettings(nlist=NLIST, nprobe=NPROBE))
     selectors: dict[str, Any] = {}
 
-    def find(query: Vectors, passing: Passing) -> list[int]:
+    def find(query: Vectors, condition: Condition) -> list[int]:
         rows = np.arange(len(photos.vectors))
-        if passing["below"] is not None:
-            rows = np.flatnonzero(photos.prices < passing["below"])
-        if passing["look"] is not None:
-            rows = np.flatnonzero(photos.looks == passing["look"])
-        key = str(passing)
+        if condition["price_below"] is not None:
+            rows = np.flatnonzero(photos.prices < condition["price_below"])
+        if condition["category"] is not None:
+            rows = np.flatnonzero(photos.categories == condition["category"])
+        key = str(condition)
         if key not in selectors:
             selectors[key] = None if len(rows) == len(photos.vectors) else faiss.IDSelectorBatch(rows)
-        _, ids = made.search(query[None], DEPTH, params=faiss.SearchParametersIVF(sel=selectors[key], nprobe=NPROBE))
+        _, ids = index.search(query[None], DEPTH, params=faiss.SearchParametersIVF(sel=selectors[key], nprobe=NPROBE))
         return list(ids[0])
 
     return find
 
 
 def student(photos: Photos, _: Path, __: str) -> Find:
-    """The student system: one flat L2 index of all vectors, no filters; an app throws away what does not pass."""
+    """Search the student system's flat L2 index without filters; an app discards the hits that do not pass."""
     import faiss
 
-    made = faiss.IndexFlatL2(photos.vectors.shape[1])
-    made.add(photos.vectors)
+    index = faiss.IndexFlatL2(photos.vectors.shape[1])
+    index.add(photos.vectors)
 
-    def find(query: Vectors, passing: Passing) -> list[int]:
-        _, ids = made.search(query[None], DEPTH)
+    def find(query: Vectors, condition: Condition) -> list[int]:
+        _, ids = index.search(query[None], DEPTH)
         rows = ids[0]
-        if passing["below"] is not None:
-            rows = rows[photos.prices[rows] < passing["below"]]
-        if passing["look"] is not None:
-            rows = rows[photos.looks[rows] == passing["look"]]
+        if condition["price_below"] is not None:
+            rows = rows[photos.prices[rows] < condition["price_below"]]
+        if condition["category"] is not None:
+            rows = rows[photos.categories[rows] == condition["category"]]
         return list(rows)
 
     return find
 
 
 def qdrant(photos: Photos, place: Path, _: str) -> Find:
-    """Qdrant's local mode in a folder: the client library alone, which compares with every vector."""
+    """Search Qdrant's local mode in a folder: the client library alone, which compares with every vector."""
     from qdrant_client import QdrantClient, models
 
     client = QdrantClient(path=str(place))
     vectors = models.VectorParams(size=photos.vectors.shape[1], distance=models.Distance.COSINE)
     client.create_collection("photos", vectors_config=vectors)
-    payload = [{"price": int(p), "category": int(c)} for p, c in zip(photos.prices, photos.looks, strict=True)]
+    payload = [{"price": int(p), "category": int(c)} for p, c in zip(photos.prices, photos.categories, strict=True)]
     client.upload_collection("photos", vectors=photos.vectors, payload=payload, ids=range(len(photos.vectors)))
 
-    def find(query: Vectors, passing: Passing) -> list[int]:
+    def find(query: Vectors, condition: Condition) -> list[int]:
         must: list[Any] = []
-        if passing["below"] is not None:
-            must.append(models.FieldCondition(key="price", range=models.Range(lt=passing["below"])))
-        if passing["look"] is not None:
-            must.append(models.FieldCondition(key="category", match=models.MatchValue(value=passing["look"])))
+        if condition["price_below"] is not None:
+            must.append(models.FieldCondition(key="price", range=models.Range(lt=condition["price_below"])))
+        if condition["category"] is not None:
+            must.append(models.FieldCondition(key="category", match=models.MatchValue(value=condition["category"])))
         where = models.Filter(must=must) if must else None
-        return [one.id for one in client.query_points("photos", query=query, query_filter=where, limit=DEPTH).points]
+        points = client.query_points("photos", query=query, query_filter=where, limit=DEPTH).points
+        return [point.id for point in points]
 
     return find
 
 
 def lancedb(photos: Photos, place: Path, _: str) -> Find:
-    """LanceDB in a folder, IVF_FLAT with the same lists and probes, scalar indexes on what is filtered by."""
+    """Search LanceDB in a folder: IVF_FLAT with the same lists and probes, and scalar indexes on the filter columns."""
     import lancedb as lance
     import pyarrow as pa
 
@@ -192,20 +194,20 @@ def lancedb(photos: Photos, place: Path, _: str) -> Find:
         "row": pa.array(np.arange(len(photos.vectors))),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(photos.vectors.ravel()), dim),
         "price": pa.array(photos.prices, pa.float64()),
-        "category": pa.array(photos.looks),
+        "category": pa.array(photos.categories),
     }
     table = lance.connect(str(place)).create_table("photos", pa.table(columns))
     table.create_index(metric="cosine", num_partitions=NLIST, index_type="IVF_FLAT")
     table.create_scalar_index("price")
     table.create_scalar_index("category")
 
-    def find(query: Vectors, passing: Passing) -> list[int]:
-        asked = table.search(query).distance_type("cosine").nprobes(NPROBE).limit(DEPTH).select(["row", "_distance"])
-        if passing["below"] is not None:
-            asked = asked.where(f"price < {passing['below']}", prefilter=True)
-        if passing["look"] is not None:
-            asked = asked.where(f"category = {passing['look']}", prefilter=True)
-        return list(asked.to_arrow()["row"].to_pylist())
+    def find(query: Vectors, condition: Condition) -> list[int]:
+        search = table.search(query).distance_type("cosine").nprobes(NPROBE).limit(DEPTH).select(["row", "_distance"])
+        if condition["price_below"] is not None:
+            search = search.where(f"price < {condition['price_below']}", prefilter=True)
+        if condition["category"] is not None:
+            search = search.where(f"category = {condition['category']}", prefilter=True)
+        return list(search.to_arrow()["row"].to_pylist())
 
     return find
 
@@ -213,4 +215,4 @@ def lancedb(photos: Photos, place: Path, _: str) -> Find:
 if __name__ == "__main__":
     main()
     sys.stdout.flush()
-    os._exit(0)  # clients of stores leave threads behind
+    os._exit(0)  # the stores' clients leave threads running

@@ -1,6 +1,6 @@
-"""Clients of benchmarks.api: PORT CLIENTS LIMIT PHOTO ... Prints JSON: seconds of all, and what each answer took.
+"""Clients of benchmarks.api: PORT CLIENTS LIMIT PHOTO ... Prints JSON: total seconds, and the timings of each answer.
 
-Raw sockets, requests made before the clock starts, and imports of the standard library alone: it starts at once.
+Uses raw sockets, prepares requests before the clock starts, and imports only the standard library, so it starts fast.
 """
 
 import json
@@ -14,23 +14,23 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Upload each photo once, from so many clients."""
+    """Upload each photo once and print the timings."""
     port, count, limit = map(int, sys.argv[1:4])
     print(json.dumps(upload_all(port, count, limit, sys.argv[4:])))
 
 
 def upload_all(port: int, count: int, limit: int, files: Sequence[str]) -> dict[str, object]:
-    """Seconds of all, and of each answer its milliseconds: all, and less embedding and search."""
+    """Upload all photos; return total seconds, and milliseconds per answer with and without embedding and search."""
     requests = [request_of(Path(file).read_bytes(), limit) for file in files]
     answers: list[dict[str, float]] = []
     todo = iter(requests)
-    taking = threading.Lock()
+    lock = threading.Lock()
 
     def client() -> None:
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while True:
-                with taking:
+                with lock:
                     request = next(todo, None)
                 if request is None:
                     return
@@ -44,12 +44,12 @@ def upload_all(port: int, count: int, limit: int, files: Sequence[str]) -> dict[
     started = time.perf_counter()
     with ThreadPoolExecutor(count) as threads:
         for done in [threads.submit(client) for _ in range(count)]:
-            done.result()  # raises where an answer was wrong
+            done.result()  # raises if an answer was wrong
     return {"seconds": time.perf_counter() - started, "answers": answers}
 
 
 def request_of(photo: bytes, limit: int) -> bytes:
-    """A whole request, as curl -F sends it."""
+    """Build a complete HTTP request, as curl -F sends it."""
     body = (
         b'--XX\r\nContent-Disposition: form-data; name="photo"; filename="p.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
         + photo
@@ -65,7 +65,7 @@ def request_of(photo: bytes, limit: int) -> bytes:
 
 
 def read_answer(connection: socket.socket) -> bytes:
-    """The body of one answer, which must be a good one."""
+    """Read the body of one answer, whose status must be 200."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += connection.recv(65536)

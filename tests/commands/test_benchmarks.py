@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks, and the generation of docs/benchmarks.md."""
+"""The benchmarks' own arithmetic, and the generation of docs/benchmarks.md."""
 
 import sys
 from importlib import import_module
@@ -10,7 +10,7 @@ import pytest
 from benchmarks import __main__ as runner
 from benchmarks.report import document
 from benchmarks.report.results import RESULTS, Plot, Table, exponent, figure, publish, ratio, read_tables
-from benchmarks.workers.worker_process import Way, rounds
+from benchmarks.workers.worker_process import WorkerProcess, rounds
 
 FOLDER = Path(runner.__file__).parent
 
@@ -19,11 +19,13 @@ def table() -> Table:
     speed = figure([10.0, 12.0, 11.0])
     bars = Plot("Speeds", "", "photos/s", {"photos/s": [("plain", figure([5, 6])), ("ours", speed)]})
     grown = Plot("Growth", "photos", "s", {"ingest": [(1_000.0, figure([1, 2])), (10_000.0, figure([11, 19]))]})
-    return Table("Ways", ("way", "photos/s"), [["plain", "5.5"], ["ours | theirs", speed]], "By hand.", [bars, grown])
+    return Table(
+        "Methods", ("method", "photos/s"), [["plain", "5.5"], ["ours | theirs", speed]], "By hand.", [bars, grown]
+    )
 
 
 def test_every_benchmark_is_run() -> None:
-    """`make bench` runs every file with a usage line; helper files have none."""
+    """`make bench` runs every module whose docstring shows a usage; helper modules have none."""
     runnable = {
         file.stem
         for file in FOLDER.glob("*.py")
@@ -54,14 +56,14 @@ def test_a_figure_has_median_and_spread() -> None:
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
-    """If the machine is half as fast in one round, no ratio changes."""
+    """A machine that is twice as slow in one round does not change the ratio."""
     assert ratio(figure([10, 5, 20]), figure([5, 2.5, 10])).values == (2, 2, 2)
     with pytest.raises(ValueError, match="shorter"):
         ratio(figure([1, 2]), figure([1]))
 
 
 def test_the_exponent_of_growth() -> None:
-    """A square grows as n^2 exactly; noise shows in the error; a single size gives no exponent."""
+    """A square grows exactly as n^2; noise gives an error; a single size gives no exponent."""
     sizes = [1_000.0, 10_000.0, 100_000.0]
     assert exponent(sizes, [figure([size**2]) for size in sizes]) == "n^2.00 ± 0.00"
     random = np.random.default_rng(0)
@@ -73,23 +75,23 @@ def test_the_exponent_of_growth() -> None:
     assert exponent([1_000.0], [figure([1, 2])]) == ""
 
 
-def test_tables_are_printed_and_kept(
+def test_tables_are_printed_and_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The document is made of the tables that a benchmark prints, as data, not parsed from terminal output."""
-    publish(table())  # to the terminal only
+    """Published tables are printed and stored as data, from which the document is generated."""
+    publish(table())  # without the runner, for a terminal
     monkeypatch.setenv(RESULTS, str(tmp_path / "tables.jsonl"))
     publish(table())
     assert capsys.readouterr().out.count("11.0 (10.0 to 12.0)") == 2
-    (saved,) = read_tables(tmp_path / "tables.jsonl")
-    assert [list(row) for row in saved.rows] == [list(row) for row in table().rows]
-    assert list(saved.plots[0].lines.values()) == list(map(list, table().plots[0].lines.values()))
+    (stored,) = read_tables(tmp_path / "tables.jsonl")
+    assert [list(row) for row in stored.rows] == [list(row) for row in table().rows]
+    assert list(stored.plots[0].lines.values()) == list(map(list, table().plots[0].lines.values()))
 
 
 def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has command, machine, figures with spread, existing plots and failures; a second run replaces the first.
+    """The document shows commands, figures with spread, plots and failures; a second run replaces the first.
 
-    Other processes' work during a short benchmark does not make the machine a shared one.
+    Load during a very short benchmark does not mark the machine as shared.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
@@ -115,18 +117,18 @@ def test_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_real_export(tmp_path: Path) -> None:
-    """Benchmarks that need real photos report that they are missing; those that draw their own do not need them."""
+    """Benchmarks that need real photos are not run and say so; those with synthetic data are run."""
     by_name = {benchmark.name: benchmark for benchmark in runner.BENCHMARKS}
     section = runner.run(by_name["ingest"], quick=True, listings=tmp_path / "nowhere")
     assert "nowhere" in section.problem
     assert section.tables == []
     assert not by_name["growth"].needs_listings
-    assert not by_name["peers"].needs_listings  # its peers need none
+    assert not by_name["peers"].needs_listings  # its vector stores do not need it
 
 
 @pytest.mark.slow
 def test_a_benchmark_runs(tmp_path: Path) -> None:
-    """The benchmark that runs ingest, searches and insights, with as few photos as possible."""
+    """The benchmark of ingest, searches and insights runs with very few photos."""
     few = runner.Benchmark("growth", "--photos 40 --stores lite --rounds 1 --map 20", "")
     section = runner.run(few, quick=True, listings=tmp_path)
     assert section.problem == ""
@@ -137,12 +139,13 @@ def test_a_benchmark_runs(tmp_path: Path) -> None:
     assert {"ingest, s", "search, p50 ms", "insights, s", "disk, MB"} <= set(measured)
 
 
-def test_ways_take_turns() -> None:
-    """No way always runs right after the same other one."""
+def test_rounds_alternate() -> None:
+    """Every second round is reversed, so that no name always comes first."""
     assert rounds(["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a"]
 
 
-def test_a_way_that_ends_is_an_error() -> None:
-    """A peer that crashes yields an error, not a figure."""
-    with Way(sys.executable, "json.tool", "no such file") as way, pytest.raises(RuntimeError, match="ended with"):
-        way.ask({})
+def test_a_worker_that_ends_is_an_error() -> None:
+    """A peer that crashes gives no figure."""
+    worker = WorkerProcess(sys.executable, "json.tool", "no such file")
+    with worker, pytest.raises(RuntimeError, match="exited with"):
+        worker.ask({})

@@ -1,4 +1,4 @@
-"""Faults made on purpose, and a soak: `make test-faults`, `make soak`. They write docs/reliability.md.
+"""Fault injection and a soak test: `make test-faults`, `make soak`. They write docs/reliability.md.
 
-Not among the tests of `make test`: they take minutes, and some need root.
+`make test` does not run them: they take minutes, and some need root.
 """

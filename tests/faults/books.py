@@ -1,4 +1,4 @@
-"""What every fault is judged by: the photos that should be there, against those that are."""
+"""Helpers for fault tests: count lost and duplicate photos, and mount small disks."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,20 +11,20 @@ from catalog.store.collection import PhotoCollection
 
 
 def lost_and_doubled(photos: PhotoCollection, expected: Iterable[str]) -> tuple[int, int]:
-    """How many photos are not there, and how many are there more than once."""
+    """Count the expected photos that are missing, and the photos that exist more than once."""
     photos.reader.settle()
-    found = [photo_id for photo_id, _ in photos.reader.ids()]
-    return len(set(expected) - set(found)), len(found) - len(set(found))
+    stored = [photo_id for photo_id, _ in photos.reader.ids()]
+    return len(set(expected) - set(stored)), len(stored) - len(set(stored))
 
 
 def ids_of(listings: int, photos_each: int = 2) -> list[str]:
-    """Ids of the photos of `tests.support.exports.write_export`."""
+    """Return the ids of the photos that `tests.support.exports.write_export` writes."""
     return [f"l{number}-{which}" for number in range(listings) for which in range(photos_each)]
 
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A disk of this size, in memory. Skips the test where this user may not mount one."""
+    """Mount an in-memory disk of this size. Skip the test if the user may not mount one."""
     folder.mkdir()
     if run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, check=False
@@ -37,5 +37,5 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def remount(folder: Path, options: str) -> None:
-    """Change a disk: its size, or whether it may be written."""
+    """Change the options of a disk: its size, or whether it is writable."""
     run(["mount", "-o", f"remount,{options}", folder], check=True)

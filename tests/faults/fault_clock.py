@@ -1,4 +1,4 @@
-"""A clock that jumps, forward and back, by a year."""
+"""A clock that jumps by a year, forward and back."""
 
 import sys
 import time
@@ -29,7 +29,7 @@ def test_jumps(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ingest, builds, claims, signatures and rate limits while the clock goes a year ahead, then two back."""
+    """Ingest, builds, claims, signatures and rate limits work while the clock jumps a year ahead and two years back."""
     export = make_export(listings=10)
     create_key(tmp_path / "keys.json", "shop", "read")
     urls = PhotoUrls(KeyRing(tmp_path / "keys.json", public=False), 86_400)
@@ -39,21 +39,21 @@ def test_jumps(
     builds = [photos.builds.live().build]
     real, ahead = time.time, 0.0
 
-    def jumped() -> float:
-        # gRPC tells its own core, which sees the real clock, until which moment to wait.
-        asks = sys._getframe(1).f_globals.get("__name__", "")
-        return real() if asks.startswith("grpc") else real() + ahead
+    def shifted_time() -> float:
+        # gRPC passes deadlines to its core, which uses the real clock.
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        return real() if caller.startswith("grpc") else real() + ahead
 
-    monkeypatch.setattr(time, "time", jumped)
+    monkeypatch.setattr(time, "time", shifted_time)
     for jump in (YEAR, -2 * YEAR):
         assert [limit.count(limit.item, f"key {jump}")[0] for _ in range(4)] == [True] * 3 + [False]
         assert watch.is_alive("beat", time.monotonic())
         ahead += jump
         assert limit.count(limit.item, f"key {jump}")[0]
         assert watch.is_alive("beat", time.monotonic())
-        again = ingest_export(export, embedder, photos)
-        assert (again.unchanged, again.photos) == (20, 20)
-        runs.append(again.run_id)
+        report = ingest_export(export, embedder, photos)
+        assert (report.unchanged, report.photos) == (20, 20)
+        runs.append(report.run_id)
         signature = urls.url("l1-0").partition("signature=")[2]
         assert urls.is_valid("l1-0", signature)
         builds.append(new_build(photos).build)
@@ -62,12 +62,12 @@ def test_jumps(
     lost, doubled = lost_and_doubled(photos, ids_of(10))
     assert (lost, doubled) == (0, 0)
     record(
-        "clock a year ahead, then two back",
+        "clock a year ahead, then two years back",
         {
-            "promised": "claims compare no clocks; the newest build and run are those made last",
-            "observed": "nothing embedded again, claims and rate limits as before, builds and runs in their order",
+            "promised": "claims do not compare clocks; the newest build and run are those created last",
+            "observed": "nothing embedded again; claims, rate limits and the order of builds and runs unaffected",
             "lost": lost,
             "doubled": doubled,
-            "recovery": "by itself; addresses of photos given out before end early, answers have new ones",
+            "recovery": "automatic; signed photo addresses issued before expire early, new responses have new ones",
         },
     )

@@ -1,4 +1,4 @@
-"""Disks that are full, or cannot be written any more."""
+"""Disks that are full or become read-only."""
 
 from pathlib import Path
 
@@ -29,17 +29,17 @@ def test_full_under_lite(make_export: MakeExport, tmp_path: Path) -> None:
     record(
         "full disk under Milvus Lite",
         {
-            "promised": "the run ends, says so and what was confirmed; run again with room, nothing is lost",
-            "observed": "said, with how to mend it; ledger and collection agree; then 400 of 400 photos",
+            "promised": "the run ends with an error and reports what was confirmed; rerun with space, nothing is lost",
+            "observed": "error with a hint; ledger and collection agree; 400 of 400 photos after the rerun",
             "lost": 0,
             "doubled": 0,
-            "recovery": "make room, the same command again",
+            "recovery": "free disk space, run the same command again",
         },
     )
 
 
 def test_full_under_the_ledger(make_export: MakeExport, photos: PhotoCollection, tmp_path: Path) -> None:
-    """The disk of the ledger alone fills up: the run ends, and is still listed with what it did."""
+    """Only the ledger's disk fills up: the run ends, and is still listed with its results."""
     export = make_export(listings=120)
     with small_disk(tmp_path / "disk", "48k") as disk:
         settings = IngestSettings(batch_size=8, ledger=disk / "ledger", wait_seconds=0)
@@ -47,22 +47,22 @@ def test_full_under_the_ledger(make_export: MakeExport, photos: PhotoCollection,
         with pytest.raises(OutputFailed, match="No space left") as failure:
             run(export, photos, settings, report)
         assert "Is there room" in failure.value.hint
-        (kept,) = Ledger(settings.ledger).runs()
-        assert 0 < kept.written <= photos.reader.count() < 240
+        (listed,) = Ledger(settings.ledger).runs()
+        assert 0 < listed.written <= photos.reader.count() < 240
         remount(disk, "size=10m")
-        again = Report(export=str(export))
-        run(export, photos, settings, again)
-        assert again.written + again.unchanged == 240
+        rerun = Report(export=str(export))
+        run(export, photos, settings, rerun)
+        assert rerun.written + rerun.unchanged == 240
     lost, doubled = lost_and_doubled(photos, ids_of(120))
     assert (lost, doubled) == (0, 0)
     record(
         "full disk under the ledger",
         {
-            "promised": "the run ends and says so; a line is written only after Milvus has confirmed",
-            "observed": f"the run is listed with {kept.written} photos, all in Milvus; 240 of 240 after the next",
+            "promised": "the run ends with an error; a line is written only after Milvus has confirmed",
+            "observed": f"the run is listed with {listed.written} photos, all in Milvus; 240 of 240 after the next run",
             "lost": lost,
             "doubled": doubled,
-            "recovery": "make room, the same command again",
+            "recovery": "free disk space, run the same command again",
         },
     )
 
@@ -75,7 +75,7 @@ def run(export: Path, photos: PhotoCollection, settings: IngestSettings, report:
 def test_full_under_the_photos_of_the_api(
     make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path
 ) -> None:
-    """No room for a photo that is put: 507, the listing as it was, and searches go on."""
+    """No space for an uploaded photo: 507, the listing is unchanged, and searches still work."""
     with (
         small_disk(tmp_path / "disk", "64k") as disk,
         TestClient(make_app(make_export(listings=4), embedder, lite, photos=disk / "photos")) as client,
@@ -89,19 +89,19 @@ def test_full_under_the_photos_of_the_api(
         remount(disk, "size=10m")
         assert put(client, "sofa", {"photos": [{"photo_id": "p", "upload": 0}]}, large).status_code == 201
     record(
-        "full disk under the photos that the API keeps",
+        "full disk under the photos that the API stores",
         {
             "promised": "507; nothing changes",
-            "observed": "507 and why, no half photo left, searches answered; with room, the same PUT was taken",
+            "observed": "507 with the reason, no partial photo, searches worked; with space, the same PUT succeeded",
             "lost": 0,
             "doubled": 0,
-            "recovery": "make room, ask again",
+            "recovery": "free disk space, repeat the request",
         },
     )
 
 
 def test_read_only(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tmp_path: Path) -> None:
-    """The photos' disk becomes read-only under a service: searches go on, changes are refused."""
+    """The photos' disk becomes read-only under a service: searches still work, changes are refused."""
     with small_disk(tmp_path / "disk", "100m") as disk:
         app = make_app(make_export(listings=4), embedder, lite, photos=disk / "photos")
         with TestClient(app) as client:
@@ -126,10 +126,10 @@ def test_read_only(make_export: MakeExport, embedder: Embedder, lite: MilvusSett
     record(
         "read-only disk",
         {
-            "promised": "changes are refused, searches go on",
-            "observed": "searches 200; PUT and DELETE 507 with the reason; a database there is not opened",
+            "promised": "changes are refused, searches still work",
+            "observed": "searches 200; PUT and DELETE 507 with the reason; a database on it is not opened",
             "lost": lost,
             "doubled": doubled,
-            "recovery": "make it writable, ask again; a DELETE took the listing out, its file is left",
+            "recovery": "make it writable, repeat the request; the failed DELETE removed the listing but not its file",
         },
     )

@@ -1,4 +1,4 @@
-"""Files that were cut, emptied, garbled or poisoned: of Lite, of the verdicts, of a model."""
+"""Truncated, emptied, overwritten or manipulated files: of Milvus Lite, of the verdicts, of a model."""
 
 import os
 import shutil
@@ -23,8 +23,8 @@ from tests.support.models import fake_embedder, random_copy
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda _: b"",
-    "cut": lambda data: data[: len(data) // 2],
-    "garbled": lambda data: os.urandom(len(data)),
+    "truncated": lambda data: data[: len(data) // 2],
+    "overwritten": lambda data: os.urandom(len(data)),
 }
 QUERY = np.eye(1, 2048, dtype=np.float32)
 
@@ -34,48 +34,51 @@ def connect(path: Path) -> PhotoCollection:
 
 
 def test_lite(make_export: MakeExport, tmp_path: Path) -> None:
-    """Whatever file is damaged: all is there, or that photos are gone is known, or it is said; and ingest mends it."""
-    export, whole, copy = make_export(listings=20), tmp_path / "whole.db", tmp_path / "copy.db"
-    photos = connect(whole)
+    """Whatever file is damaged: no photo is lost, or the loss is counted, or the store refuses; ingest repairs it."""
+    export, original, copy = make_export(listings=20), tmp_path / "original.db", tmp_path / "copy.db"
+    photos = connect(original)
     ingest_export(export, fake_embedder(), photos, batch_size=20)
     photos.reader.search(QUERY, SearchFilter(), 1)
     photos.close()
     outcomes: Counter[str] = Counter()
-    for file in sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.name != "LOCK"):
+    files = [path.relative_to(original) for path in original.rglob("*") if path.is_file() and path.name != "LOCK"]
+    for file in sorted(files):
         for damage in DAMAGES.values():
-            shutil.copytree(whole, copy)
-            (copy / file).write_bytes(damage((whole / file).read_bytes()))
-            outcomes[looked_at(copy)] += 1
-            assert ingested_again(export, copy) == (0, 0), file
+            shutil.copytree(original, copy)
+            (copy / file).write_bytes(damage((original / file).read_bytes()))
+            outcomes[state_of(copy)] += 1
+            assert ingest_again(export, copy) == (0, 0), file
             shutil.rmtree(copy)
-    assert not outcomes["lost without a word"], outcomes
+    assert not outcomes["with an unnoticed loss"], outcomes
     record(
         "damaged files of Milvus Lite",
         {
-            "promised": "index files are mended, lost photos are noticed, the export is enough to build all again",
+            "promised": "index files are repaired, lost photos are noticed, the export is enough to rebuild everything",
             "observed": ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())),
             "lost": 0,
             "doubled": 0,
-            "recovery": "ingest again; where that is refused, move the database away first",
+            "recovery": "ingest again; if that is refused, move the database away first",
         },
     )
 
 
-def looked_at(database: Path) -> str:
+def state_of(database: Path) -> str:
+    """Describe what a connection finds in a damaged database of 40 photos."""
     photos = connect(database)
     try:
         found, lost = photos.reader.count(), photos.notes.lost()
         photos.reader.search(QUERY, SearchFilter(), 1)
     except MarketlensError:
-        return "refused in words"
+        return "refused with a clear error"
     finally:
         photos.close()
     if found == 40:
-        return "without harm"
-    return "with photos gone, counted by `doctor`" if found + lost == 40 else "lost without a word"
+        return "without loss"
+    return "with lost photos that `doctor` counts" if found + lost == 40 else "with an unnoticed loss"
 
 
-def ingested_again(export: Path, database: Path) -> tuple[int, int]:
+def ingest_again(export: Path, database: Path) -> tuple[int, int]:
+    """Ingest into a damaged database, or into a new one if it is refused; count lost and duplicate photos."""
     photos = connect(database)
     try:
         ingest_export(export, fake_embedder(), photos)
@@ -92,13 +95,13 @@ def ingested_again(export: Path, database: Path) -> tuple[int, int]:
 
 
 def test_verdicts(tmp_path: Path) -> None:
-    """A database of verdicts that is cut or garbled says so; it is not taken for an empty one."""
+    """A truncated or overwritten verdict database gives an error; it is not mistaken for an empty one."""
     path = tmp_path / "verdicts.db"
     store = VerdictStore(f"sqlite:///{path}")
     store.migrate()
     store.close()
     data = path.read_bytes()
-    for name in ("cut", "garbled"):
+    for name in ("truncated", "overwritten"):
         path.write_bytes(DAMAGES[name](data))
         store = VerdictStore(f"sqlite:///{path}")
         with pytest.raises(VerdictsUnavailable) as failure:
@@ -108,59 +111,65 @@ def test_verdicts(tmp_path: Path) -> None:
     path.write_bytes(DAMAGES["emptied"](data))
     store = VerdictStore(f"sqlite:///{path}")
     store.migrate()
-    store.duplicates()  # a new one
+    store.duplicates()  # an empty file becomes a new database
     store.close()
     record(
-        "damaged database of verdicts",
+        "damaged verdict database",
         {
-            "promised": "verdicts answer 503, searches go on; a backup alone brings verdicts back",
-            "observed": "cut, garbled: unavailable, with the reason; emptied it is a new one, without a word",
+            "promised": "verdicts respond with 503, searches still work; only a backup restores verdicts",
+            "observed": "truncated, overwritten: unavailable, with the reason; emptied: silently replaced by a new one",
             "lost": 0,
             "doubled": 0,
-            "recovery": "put the backup back",
+            "recovery": "restore the backup",
         },
     )
 
 
-def weights(folder: Path) -> None:
+def flip_a_bit_of_the_weights(folder: Path) -> None:
     data = bytearray((folder / "model.safetensors").read_bytes())
     data[-1_000] ^= 1
     (folder / "model.safetensors").write_bytes(data)
 
 
-def card(folder: Path) -> None:
+def change_the_card(folder: Path) -> None:
     (folder / "model.json").write_text((folder / "model.json").read_text().replace("bicubic", "bilinear"))
 
 
-def link(folder: Path) -> None:
+def link_the_card(folder: Path) -> None:
     (folder / "model.json").unlink()
     (folder / "model.json").symlink_to("/etc/passwd")
 
 
-def huge_card(folder: Path) -> None:
+def enlarge_the_card(folder: Path) -> None:
     os.truncate(folder / "model.json", 20 * 2**30)
 
 
-def huge_weights(folder: Path) -> None:
+def enlarge_the_weights(folder: Path) -> None:
     os.truncate(folder / "model.safetensors", 20 * 2**30)
 
 
-def test_a_poisoned_model(random_model: Path, tmp_path: Path) -> None:
-    """A model folder that somebody changed is refused before it embeds anything, whatever was changed."""
-    poisons = (weights, card, link, huge_card, huge_weights)
-    for poison in poisons:
-        folder = random_copy(random_model, tmp_path / poison.__name__)
-        poison(folder)
+def test_a_manipulated_model(random_model: Path, tmp_path: Path) -> None:
+    """A manipulated model folder is refused before it embeds anything, whatever was changed."""
+    changes = (
+        flip_a_bit_of_the_weights,
+        change_the_card,
+        link_the_card,
+        enlarge_the_card,
+        enlarge_the_weights,
+    )
+    for change in changes:
+        folder = random_copy(random_model, tmp_path / change.__name__)
+        change(folder)
         with pytest.raises(ModelBroken) as failure:
             load_model(folder)
         assert "root:" not in failure.value.message
         shutil.rmtree(folder)
     record(
-        "poisoned model folder",
+        "manipulated model folder",
         {
-            "promised": "a folder that is not what its fingerprint says is refused; no pickle is read",
-            "observed": f"{len(poisons)} of {len(poisons)} refused: a bit of the weights, a word of the card, a link "
-            "for a card, a card and weights of 20 GB",
+            "promised": "a folder that does not match its fingerprint is refused; no pickle is read",
+            "observed": f"{len(changes)} of {len(changes)} refused: a flipped bit in the weights, a changed word in "
+            "the card, a link instead of the card, a card and weights of 20 GB",
             "lost": 0,
             "doubled": 0,
             "recovery": "restore the folder",

@@ -1,4 +1,4 @@
-"""kill -9 at random moments. Those of ingest and of the server are the tests of `make test`, here with more kills."""
+"""kill -9 at random moments. The tests of ingest and of the server are those of `make test`, with more kills."""
 
 import itertools
 import json
@@ -29,52 +29,52 @@ __all__ = ["clean"]  # the fixture of test_kill
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_ingest(clean: Path, tmp_path: Path, random_model: Path, resume: bool) -> None:
-    """Killed again and again, then run to the end: the collection of one clean run."""
+    """An ingest that is killed repeatedly and then completed gives the same collection as a clean run."""
     test_kills.test_kill(clean, tmp_path, random_model, resume)
     record(
-        f"kill -9 of ingest on Lite{', going on with --resume' if resume else ''}",
+        f"kill -9 of ingest on Lite{', resumed with --resume' if resume else ''}",
         {
-            "promised": "run it again: nothing lost, nothing twice",
-            "observed": f"{test_kills.KILLS} kills; then ids, texts, hashes and embeddings of a clean run",
+            "promised": "after a rerun, nothing is lost or duplicated",
+            "observed": f"{test_kills.KILLS} kills; then ids, texts, hashes and embeddings equal those of a clean run",
             "lost": 0,
             "doubled": 0,
-            "recovery": "the same command again",
+            "recovery": "run the same command again",
         },
     )
 
 
 def test_server_under_an_ingest(make_export: MakeExport, tmp_path: Path) -> None:
-    """The server killed in the middle of a run and started again: the run waits for it."""
+    """The server is killed in the middle of a run and started again: the run waits for it."""
     test_waiting.test_killed_and_started_again(make_export, tmp_path, "photos_killed")
     record(
         "kill -9 of the Milvus server under an ingest",
         {
-            "promised": "waited for up to INGEST__WAIT_SECONDS; nothing lost, nothing twice",
-            "observed": "the run said so once, went on and ended with every photo confirmed and counted",
+            "promised": "the run waits up to INGEST__WAIT_SECONDS; nothing is lost or duplicated",
+            "observed": "the run reported it once, continued and ended with every photo confirmed and counted",
             "lost": 0,
             "doubled": 0,
-            "recovery": "by itself, when the server is back",
+            "recovery": "automatic, when the server is back",
         },
     )
 
 
 def test_server_under_searches(make_export: MakeExport, tmp_path: Path) -> None:
-    """The server killed under many clients: right answers or 503."""
+    """The server is killed under many clients: they get right answers or 503."""
     test_milvus_lost.test_every_answer_is_right_or_503(make_export, tmp_path)
     record(
         "kill -9 of the Milvus server under searches",
         {
-            "promised": "every answer right, or 503 with Retry-After; none hangs",
+            "promised": "every answer is right, or 503 with Retry-After; none hangs",
             "observed": f"{test_milvus_lost.CLIENTS} clients, {test_milvus_lost.SECONDS} s: only right answers and 503",
             "lost": 0,
             "doubled": 0,
-            "recovery": "by itself, when the server searches again",
+            "recovery": "automatic, when the server searches again",
         },
     )
 
 
 def test_api_under_changes(tmp_path: Path, random_model: Path) -> None:
-    """The service, and Lite with it, killed while listings are put and removed: what was confirmed holds."""
+    """The service, and Lite with it, is killed while listings are put and deleted: confirmed changes persist."""
     write_export(tmp_path / "export", 4)
     assert marketlens("ingest", tmp_path / "export", "--model", random_model, cwd=tmp_path).returncode == 0
     chance = random.Random(time.time_ns())  # noqa: S311 - moments, no secrets
@@ -84,44 +84,45 @@ def test_api_under_changes(tmp_path: Path, random_model: Path) -> None:
         url = f"http://127.0.0.1:{port}"
         command = [COMMAND, "serve", "--model", random_model, "--port", port]
         with process(command, tmp_path, f"{url}/readyz"):
-            service = next(one for one in psutil.Process().children() if str(port) in one.cmdline())
+            service = next(child for child in psutil.Process().children() if str(port) in child.cmdline())
             threading.Timer(chance.uniform(0.5, 4), service.kill).start()
             for turn in itertools.count():
                 listing = f"k{number}-{turn % 5}"
-                wanted = 0 if turn % 3 == 2 and confirmed.get(listing) else 3
+                photo_count = 0 if turn % 3 == 2 and confirmed.get(listing) else 3
                 confirmed.pop(listing, None)
-                if not change(f"{url}/v1/listings/{listing}", wanted, turn):
-                    break  # killed: of this one nothing is promised
-                confirmed[listing] = wanted
+                if not change(f"{url}/v1/listings/{listing}", photo_count, turn):
+                    break  # killed: the outcome of this change is open
+                confirmed[listing] = photo_count
     milvus = MilvusSettings(uri=str(tmp_path / "data" / "milvus.db"))
     photos = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
-    found = list(photos.reader.ids())
-    kept = Counter(listing for _, listing in found)
-    missing = [one for one, count in confirmed.items() if kept[one] != count]
-    stored = photos.reader.stored([photo_id for photo_id, _ in found]).values()
+    ids = list(photos.reader.ids())
+    stored_counts = Counter(listing for _, listing in ids)
+    wrong = [listing for listing, count in confirmed.items() if stored_counts[listing] != count]
+    stored = photos.reader.stored([photo_id for photo_id, _ in ids]).values()
     photos.close()
-    assert missing == []
-    assert all(Path(one.photo.uri).exists() for one in stored), "a record without its photo"
-    assert len(found) == len(set(found))
+    assert wrong == []
+    assert all(Path(row.photo.uri).exists() for row in stored), "a record without its photo"
+    assert len(ids) == len(set(ids))
     record(
         "kill -9 of the API, and Lite with it, under changes",
         {
-            "promised": "a change that was confirmed holds; no listing without its photos' files",
-            "observed": f"{test_kills.KILLS} kills; {len(confirmed)} confirmed states held, each photo had its file",
+            "promised": "confirmed changes persist; no listing without its photos' files",
+            "observed": f"{test_kills.KILLS} kills; {len(confirmed)} confirmed states persisted, each photo had a file",
             "lost": 0,
             "doubled": 0,
-            "recovery": "start it again; a file may stay behind without a listing",
+            "recovery": "restart; a file without a listing may be left",
         },
     )
 
 
 def change(address: str, photos: int, seed: int) -> bool:
-    """Put a listing of so many photos, or remove it; whether that was confirmed."""
+    """Put a listing with `photos` photos, or delete it if 0; return whether the change was confirmed."""
     try:
         if not photos:
             return httpx.delete(address, timeout=60).is_success
-        files = [("photo", ("p.jpg", jpeg(picture(seed + which)))) for which in range(photos)]
-        named = [{"photo_id": f"{address.rsplit('/', 1)[1]}-{which}", "upload": which} for which in range(photos)]
-        return httpx.put(address, files=files, data={"listing": json.dumps({"photos": named})}, timeout=60).is_success
+        files = [("photo", ("p.jpg", jpeg(picture(seed + number)))) for number in range(photos)]
+        listing_id = address.rsplit("/", 1)[1]
+        entries = [{"photo_id": f"{listing_id}-{number}", "upload": number} for number in range(photos)]
+        return httpx.put(address, files=files, data={"listing": json.dumps({"photos": entries})}, timeout=60).is_success
     except httpx.HTTPError:
         return False

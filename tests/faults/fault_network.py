@@ -1,4 +1,4 @@
-"""A network to Milvus that is slow, loses everything, or breaks again and again."""
+"""A network to Milvus that is slow, silent, or breaks repeatedly."""
 
 import random
 import threading
@@ -30,25 +30,25 @@ from tests.support.serving import judge, serving
 
 
 @pytest.fixture
-def line(milvus_server: str) -> Iterator[tuple[MilvusSettings, Proxy]]:
-    """A Milvus behind a proxy, with a catalogue of its own."""
+def proxied_milvus(milvus_server: str) -> Iterator[tuple[MilvusSettings, Proxy]]:
+    """A Milvus behind a proxy, with the test's own catalogue."""
     with proxied(milvus_server) as (uri, proxy):
         yield MilvusSettings(uri=uri, alias=f"photos_{uuid4().hex[:8]}", timeout=3), proxy
 
 
-def test_under_searches(line: tuple[MilvusSettings, Proxy], make_export: MakeExport, tmp_path: Path) -> None:
-    """Slow: right, later. Silent or cut: 503 within the limits. Whole again: right again, by itself."""
-    milvus, proxy = line
+def test_under_searches(proxied_milvus: tuple[MilvusSettings, Proxy], make_export: MakeExport, tmp_path: Path) -> None:
+    """Slow network: right answers, later. Silent or cut: 503 within the time limits. Restored: right answers again."""
+    milvus, proxy = proxied_milvus
     photos = PhotoCollection.connect(milvus, IndexSettings())
     ingest_export(make_export(listings=10), fake_embedder(), photos)
     photos.reader.settle()
     ids = ids_of(10)
     vectors = photos.reader.embeddings(ids)
     app = create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0)), fake_embedder(), photos)
-    seen: dict[str, Counter[str]] = {}
+    outcomes: dict[str, Counter[str]] = {}
     slowest = 0.0
 
-    def ask(url: str, name: str, times: int = 10) -> Counter[str]:
+    def search(url: str, name: str, times: int = 10) -> Counter[str]:
         nonlocal slowest
         for number in range(times):
             photo = number % len(ids)
@@ -56,46 +56,46 @@ def test_under_searches(line: tuple[MilvusSettings, Proxy], make_export: MakeExp
             started = time.monotonic()
             answer = httpx.post(f"{url}/v1/search", json=message, timeout=60)
             slowest = max(slowest, time.monotonic() - started)
-            seen.setdefault(name, Counter())[judge(answer, ids[photo])] += 1
-        return seen[name]
+            outcomes.setdefault(name, Counter())[judge(answer, ids[photo])] += 1
+        return outcomes[name]
 
     with serving(app) as url:
-        assert set(ask(url, "whole")) == {"right"}
+        assert set(search(url, "working")) == {"right"}
         proxy.delay = 0.1
-        assert set(ask(url, "100 ms later")) == {"right"}
+        assert set(search(url, "delayed")) == {"right"}
         proxy.delay, proxy.silent = 0.0, True
-        assert set(ask(url, "silent", 3)) == {"503"}
+        assert set(search(url, "silent", 3)) == {"503"}
         proxy.silent = False
         proxy.cut()
-        assert set(ask(url, "cut", 3)) == {"503"}
+        assert set(search(url, "cut", 3)) == {"503"}
         proxy.restore()
-        until = time.monotonic() + 60
-        while ask(url, "mended", 1)["right"] == 0:
-            assert time.monotonic() < until
-        assert set(ask(url, "whole again")) == {"right"}
-    assert set(seen["mended"]) <= {"right", "503"}
+        deadline = time.monotonic() + 60
+        while search(url, "recovering", 1)["right"] == 0:
+            assert time.monotonic() < deadline
+        assert set(search(url, "recovered")) == {"right"}
+    assert set(outcomes["recovering"]) <= {"right", "503"}
     assert slowest < 20
     record(
         "slow, silent and cut connections to Milvus under searches",
         {
-            "promised": "right answers, or 503 within the limits of time",
-            "observed": f"100 ms later: all right; silent, cut: 503 each; the slowest answer took {slowest:.0f} s",
+            "promised": "right answers, or 503 within the time limits",
+            "observed": f"delayed by 100 ms: all right; silent, cut: all 503; the slowest answer took {slowest:.0f} s",
             "lost": 0,
             "doubled": 0,
-            "recovery": "by itself, when the network is whole",
+            "recovery": "automatic, when the network works again",
         },
     )
 
 
 def test_breaking_under_an_ingest(
-    line: tuple[MilvusSettings, Proxy], make_export: MakeExport, milvus_server: str, tmp_path: Path
+    proxied_milvus: tuple[MilvusSettings, Proxy], make_export: MakeExport, milvus_server: str, tmp_path: Path
 ) -> None:
-    """Connections that break at random moments: the run waits and goes on; every photo is there once."""
-    milvus, proxy = line
+    """Connections break at random moments: the run waits and continues; every photo is stored once."""
+    milvus, proxy = proxied_milvus
     photos = PhotoCollection.connect(milvus, IndexSettings(), consistency="Session")
     stop, breaks = threading.Event(), 0
 
-    def break_it() -> None:
+    def break_connections() -> None:
         nonlocal breaks
         chance = random.Random(time.time_ns())  # noqa: S311 - moments, no secrets
         while not stop.wait(chance.uniform(0.2, 2)):
@@ -106,17 +106,17 @@ def test_breaking_under_an_ingest(
 
     export, report = make_export(listings=60), Report(export="e")
     settings = IngestSettings(batch_size=8, ledger=tmp_path / "ledger", wait_seconds=240)
-    breaker = threading.Thread(target=break_it)
+    breaker = threading.Thread(target=break_connections)
 
-    class Begun(FakeEngine):
+    class StartsBreaks(FakeEngine):
         def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
             if not self.photos:
-                breaker.start()  # a Milvus that is away before a run has begun ends it
+                breaker.start()  # a run that cannot reach Milvus at its start would end
             time.sleep(0.5)
             return super().run(pixels)
 
     embedder = fake_embedder()
-    embedder._engine = Begun()
+    embedder._engine = StartsBreaks()
     try:
         model = LoadedModel(embedder)
         ingest(run_locally, IngestJob(open_export(str(export)), model, photos, settings, report, lambda _: None, print))
@@ -124,17 +124,17 @@ def test_breaking_under_an_ingest(
         stop.set()
         breaker.join()
         photos.close()
-    directly = PhotoCollection.connect(milvus.model_copy(update={"uri": milvus_server}), IndexSettings())
-    lost, doubled = lost_and_doubled(directly, ids_of(60))
-    directly.close()
+    direct = PhotoCollection.connect(milvus.model_copy(update={"uri": milvus_server}), IndexSettings())
+    lost, doubled = lost_and_doubled(direct, ids_of(60))
+    direct.close()
     assert (lost, doubled, report.written) == (0, 0, 120)
     record(
         "connections to Milvus that break under an ingest",
         {
-            "promised": "waited for once a run has begun; nothing lost, nothing twice",
+            "promised": "a run that has begun waits; nothing is lost or duplicated",
             "observed": f"{breaks} breaks; the run ended with 120 of 120 photos",
             "lost": lost,
             "doubled": doubled,
-            "recovery": "by itself",
+            "recovery": "automatic",
         },
     )

@@ -16,7 +16,7 @@ from tests.support.broken_photos import KINDS
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 
-# Of each sort. More or fewer with MARKETLENS_TEST_BROKEN.
+# Number of good photos, and of broken ones; MARKETLENS_TEST_BROKEN changes it.
 PHOTOS = int(os.environ.get("MARKETLENS_TEST_BROKEN", "10000"))
 
 
@@ -28,13 +28,13 @@ def is_photo(data: bytes) -> bool:
 
 
 def test_broken_among_good(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Each broken one is rejected with its reason, each good one is written; the run does not end for any."""
+    """Each broken photo is rejected with its reason, each good one is written; no photo ends the run."""
     export = make_export(listings=PHOTOS, photos_each=2)
     good = set(ids_of(PHOTOS, 1))
     for number in range(PHOTOS):
         data = KINDS[number % len(KINDS)](random.Random(number))  # noqa: S311 - the same files each time
         (export / "images" / f"l{number}-1.jpg").write_bytes(data)
-        if is_photo(data):  # an odd one that is a photo after all
+        if is_photo(data):  # some broken files are readable after all
             good.add(f"l{number}-1")
     report = ingest_export(export, embedder, photos)
     lost, doubled = lost_and_doubled(photos, good)
@@ -46,11 +46,11 @@ def test_broken_among_good(make_export: MakeExport, embedder: Embedder, photos: 
     record(
         f"{PHOTOS:,} broken photos among {PHOTOS:,} good ones",
         {
-            "promised": "one unreadable photo does not end a run; each has its line with the reason",
-            "observed": f"{len(good):,} written ({len(good) - PHOTOS:,} of the odd ones are photos after all), "
-            f"{total:,} rejected with {len({row.reason for row in rows})} kinds of reasons",
+            "promised": "an unreadable photo does not end a run; each is listed with its reason",
+            "observed": f"{len(good):,} written ({len(good) - PHOTOS:,} of the broken ones are readable), "
+            f"{total:,} rejected for {len({row.reason for row in rows})} different reasons",
             "lost": lost,
             "doubled": doubled,
-            "recovery": "none is needed",
+            "recovery": "not needed",
         },
     )

@@ -1,4 +1,4 @@
-"""Two who write at once."""
+"""Two concurrent writers."""
 
 import subprocess
 import sys
@@ -27,13 +27,13 @@ sys.stdin.read()
 
 
 def test_two_ingests_on_a_server(make_export: MakeExport, milvus_server: str) -> None:
-    """Begun while the first one embeds, the second is refused with its name; the first one's photos are there once."""
+    """An ingest that starts while another one embeds is refused and names it; the first one stores its photos once."""
     milvus = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
     first, second = (PhotoCollection.connect(milvus, IndexSettings(), consistency="Session") for _ in range(2))
     refused: list[IngestRunning] = []
     export, other = make_export(listings=20), make_export(listings=20, name="other/export")
 
-    class Meanwhile(FakeEngine):
+    class StartsSecondIngest(FakeEngine):
         def run(self, pixels):  # type: ignore[no-untyped-def]
             if not refused:
                 with pytest.raises(IngestRunning) as failure:
@@ -42,7 +42,7 @@ def test_two_ingests_on_a_server(make_export: MakeExport, milvus_server: str) ->
             return super().run(pixels)
 
     embedder = fake_embedder()
-    embedder._engine = Meanwhile()
+    embedder._engine = StartsSecondIngest()
     report = ingest_export(export, embedder, first, batch_size=8)
     assert report.run_id in refused[0].message
     lost, doubled = lost_and_doubled(first, ids_of(20))
@@ -52,17 +52,17 @@ def test_two_ingests_on_a_server(make_export: MakeExport, milvus_server: str) ->
     record(
         "two ingests into one collection of a server",
         {
-            "promised": "the second is refused, with the first one's name",
-            "observed": "refused by name; the first one ended with 40 of 40 photos",
+            "promised": "the second is refused, and the error names the first",
+            "observed": "refused, naming the first, which ended with 40 of 40 photos",
             "lost": lost,
             "doubled": doubled,
-            "recovery": "run the second again when the first is done",
+            "recovery": "run the second again when the first has ended",
         },
     )
 
 
 def test_two_processes_on_lite(tmp_path: Path) -> None:
-    """The second process is told which one has the database."""
+    """The error of the second process names the process that has the database."""
     database = tmp_path / "milvus.db"
     command = [sys.executable, "-c", HOLD, str(database)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
@@ -76,8 +76,8 @@ def test_two_processes_on_lite(tmp_path: Path) -> None:
     record(
         "two processes on one Lite database",
         {
-            "promised": "one process at a time; the other is told who has it",
-            "observed": "refused, with the number of the process; free when that had ended",
+            "promised": "one process at a time; the error names the process that has it",
+            "observed": "refused, with the id of the process; free when that had ended",
             "lost": 0,
             "doubled": 0,
             "recovery": "end the other process",

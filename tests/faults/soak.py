@@ -1,10 +1,10 @@
-"""A soak: everything that a day brings, for an hour, and what it does to the service's memory, files and answers.
+"""A soak test: a mixed daily workload for an hour, and its effect on the service's memory, files and answers.
 
     .venv/bin/python -m tests.faults.soak [--minutes 60] [--export ../shared/listings] [--photos 1000] [--note TEXT]
 
-`marketlens serve` with the shipped model on a Milvus server, both processes of their own. Against it, all the time:
-searches by uploaded photo, by id with filters and pages, in batches; listings put, found, deleted; an ingest every few
-minutes, which changes prices and photos. A wrong answer counts as an error.
+`marketlens serve` runs with the shipped model on a Milvus server, each in its own process. Clients continuously search
+by uploaded photo, by id with filters and pages, and in batches; they put, find and delete listings; and every few
+minutes an ingest changes prices and photos. A wrong answer counts as an error.
 """
 
 import argparse
@@ -40,13 +40,13 @@ forget_settings()
 SAMPLE_SECONDS = 5.0
 INGEST_SECONDS = 120.0
 BLOCKS = 10
-# Photos whose files an ingest swaps; searches by upload leave them alone.
+# The number of photos whose files an ingest swaps; searches by upload do not use them.
 SWAPPED = 20
 HEADER = ("photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo")
 
 
 class Load:
-    """What the clients did: time and milliseconds of each answer, outcomes by name, and errors with their words."""
+    """The clients and their results: time and milliseconds of each answer, outcomes by name, and error texts."""
 
     def __init__(self, url: str, rows: list[Photo]) -> None:
         self.rows = rows
@@ -56,15 +56,15 @@ class Load:
         self.errors: list[str] = []
         self._http = httpx.Client(base_url=url, timeout=60)
 
-    def forever(self, work: Callable[[random.Random, int], None], every: float) -> threading.Thread:
-        """Do this again and again, begun so many seconds apart, until it is stopped."""
+    def repeat(self, work: Callable[[random.Random, int], None], every: float) -> threading.Thread:
+        """Repeat the work in a thread, on average every `every` seconds, until `stop` is set."""
 
         def run() -> None:
             chance, turn = random.Random(work.__name__), 0  # noqa: S311 - the same load each time
             while not self.stop.wait(every * chance.random() * 2):
                 try:
                     work(chance, turn)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is counted, and the load goes on
+                except Exception as error:  # noqa: BLE001 - count every error, and continue
                     self.errors.append(f"{work.__name__}: {error!r}"[:300])
                 turn += 1
 
@@ -72,8 +72,10 @@ class Load:
         thread.start()
         return thread
 
-    def ask(self, name: str, method: str, path: str, *, allowed: Sequence[int] = (200,), **body: Any) -> httpx.Response:
-        """One request, timed and counted. Raises AssertionError for another status."""
+    def send(
+        self, name: str, method: str, path: str, *, allowed: Sequence[int] = (200,), **body: Any
+    ) -> httpx.Response:
+        """Send one request; time and count it. Raises AssertionError for any other status."""
         started = time.monotonic()
         answer = self._http.request(method, path, **body)
         self.answers.append((started, 1000 * (time.monotonic() - started)))
@@ -81,109 +83,114 @@ class Load:
         assert answer.status_code in allowed, answer.text
         return answer
 
-    def by_upload(self, chance: random.Random, _: int) -> None:
-        """A listed photo finds its listing."""
+    def search_by_upload(self, chance: random.Random, _: int) -> None:
+        """Search by a listed photo, which must find its listing."""
         row = chance.choice(self.rows[SWAPPED:])
         files = {"photo": ("p.jpg", Path(row.uri).read_bytes(), "image/jpeg")}
-        hits = self.ask("upload", "POST", "/v1/search", files=files).json()["hits"]
+        hits = self.send("upload", "POST", "/v1/search", files=files).json()["hits"]
         assert hits[0]["score"] > 0.99, f"{row.photo_id} does not find itself: {hits[0]['score']}"
 
-    def by_id(self, chance: random.Random, _: int) -> None:
-        """More like a listed photo, within a price and a category, two pages of it."""
+    def search_by_id(self, chance: random.Random, _: int) -> None:
+        """Search by a photo's id with a filter, and fetch two pages."""
         row = chance.choice(self.rows)
         where = {"categories": [row.listing.category]} if chance.random() < 0.5 else {"price_max": 100}
-        ask: dict[str, Any] = {"photo_id": row.photo_id, "filter": where, "limit": 20, "facets": chance.random() < 0.3}
-        first = self.ask("id", "POST", "/v1/search", json=ask).json()
+        request: dict[str, Any] = {
+            "photo_id": row.photo_id,
+            "filter": where,
+            "limit": 20,
+            "facets": chance.random() < 0.3,
+        }
+        first = self.send("id", "POST", "/v1/search", json=request).json()
         if first["cursor"]:
-            second = self.ask("page 2", "POST", "/v1/search", json=ask | {"cursor": first["cursor"]}).json()
-            shown = [hit["listing_id"] for hit in first["hits"] + second["hits"]]
-            assert len(shown) == len(set(shown)), "a listing was shown twice"
+            second = self.send("page 2", "POST", "/v1/search", json=request | {"cursor": first["cursor"]}).json()
+            listing_ids = [hit["listing_id"] for hit in first["hits"] + second["hits"]]
+            assert len(listing_ids) == len(set(listing_ids)), "a listing appears on both pages"
 
-    def in_a_batch(self, chance: random.Random, _: int) -> None:
-        """Sixteen at once."""
+    def search_in_a_batch(self, chance: random.Random, _: int) -> None:
+        """Send sixteen searches in one request."""
         searches = [{"photo_id": row.photo_id, "limit": 10} for row in chance.sample(self.rows, 16)]
-        answers = self.ask("batch", "POST", "/v1/search/batch", json={"searches": searches}).json()["answers"]
-        assert all(one["answer"] for one in answers), answers
+        answers = self.send("batch", "POST", "/v1/search/batch", json={"searches": searches}).json()["answers"]
+        assert all(answer["answer"] for answer in answers), answers
 
-    def a_listing_comes_and_goes(self, chance: random.Random, turn: int) -> None:
-        """Put, found, deleted. While an ingest runs a change may be refused, which the answer says."""
+    def change_a_listing(self, chance: random.Random, turn: int) -> None:
+        """Put, find and delete a listing. While an ingest runs, changes may be refused with 409."""
         identity, data = f"soak-{turn}", Path(chance.choice(self.rows).uri).read_bytes()
         path, files = f"/v1/listings/{identity}", {"photo": ("p.jpg", data)}
         listing = json.dumps({"title": "Soak", "photos": [{"photo_id": identity, "upload": 0}]})
-        put = self.ask("put", "PUT", path, allowed=(201, 409), files=files, data={"listing": listing})
+        put = self.send("put", "PUT", path, allowed=(201, 409), files=files, data={"listing": listing})
         if put.status_code == 409:
             assert put.json()["code"] == "ingest_running", put.text
             return
         time.sleep(2)  # a server's searches are a second behind its writes
-        found = self.ask("own", "POST", "/v1/search", files=files, data={"request": '{"limit": 50}'}).json()
-        assert identity in {hit["listing_id"] for hit in found["hits"]}, "what was put is not found"
-        while self.ask("delete", "DELETE", path, allowed=(200, 409)).status_code == 409:
+        found = self.send("own", "POST", "/v1/search", files=files, data={"request": '{"limit": 50}'}).json()
+        assert identity in {hit["listing_id"] for hit in found["hits"]}, "the listing that was put is not found"
+        while self.send("delete", "DELETE", path, allowed=(200, 409)).status_code == 409:
             time.sleep(2)
 
 
 def main() -> None:
-    """Fill, load, sample, judge."""
+    """Fill the catalogue, run the clients, sample the service, and record the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--export", default=str(LISTINGS))
     parser.add_argument("--photos", type=int, default=1_000)
-    parser.add_argument("--note", default="", help="what else the machine did, for the page")
+    parser.add_argument("--note", default="", help="a remark for the page, such as other load on the machine")
     arguments = parser.parse_args()
     rows = [row for row in open_export(arguments.export).rows() if isinstance(row, Photo)][: arguments.photos]
     with tempfile.TemporaryDirectory() as name, running_server(Path(name)) as uri:
         folder = Path(name)
-        rows = copied(rows, folder)
+        rows = copy_photos(rows, folder)
         environment = {"MARKETLENS_MILVUS__URI": uri, "MARKETLENS_MODEL__PATH": str(MODEL)}
         ingest(folder, rows, environment, 0)
         port = free_ports(1)[0]
         url = f"http://127.0.0.1:{port}"
         with process([COMMAND, "serve", "--port", port], folder, f"{url}/readyz", **environment):
-            service = next(one for one in psutil.Process().children() if str(port) in one.cmdline())
+            service = next(child for child in psutil.Process().children() if str(port) in child.cmdline())
             load = Load(url, rows)
 
-            def an_ingest(_: random.Random, turn: int) -> None:
+            def run_ingest(_: random.Random, turn: int) -> None:
                 load.outcomes["ingest"] += 1
                 ingest(folder, rows, environment, turn + 1)
 
             started = time.monotonic()
             threads = [
-                load.forever(load.by_upload, 0.4),
-                load.forever(load.by_id, 0.4),
-                load.forever(load.in_a_batch, 4),
-                load.forever(load.a_listing_comes_and_goes, 3),
-                load.forever(an_ingest, INGEST_SECONDS),
+                load.repeat(load.search_by_upload, 0.4),
+                load.repeat(load.search_by_id, 0.4),
+                load.repeat(load.search_in_a_batch, 4),
+                load.repeat(load.change_a_listing, 3),
+                load.repeat(run_ingest, INGEST_SECONDS),
             ]
             samples = []
             try:
                 while time.monotonic() - started < 60 * arguments.minutes:
                     time.sleep(SAMPLE_SECONDS)
-                    samples.append((time.monotonic() - started, *measured(service)))
+                    samples.append((time.monotonic() - started, *sample(service)))
             finally:
                 load.stop.set()
                 for thread in threads:
                     thread.join()
     answers = [(at - started, ms) for at, ms in load.answers]
-    result = judged(samples, answers, load)
+    result = summarize(samples, answers, load)
     print(json.dumps(result | {"errors": load.errors[:20]}, indent=1))
     plot(samples, answers)
     record_soak(result | {"photos": len(rows), "note": arguments.note})
 
 
-def measured(service: psutil.Process) -> tuple[int, int, int]:
-    """Bytes of memory, open files, threads."""
+def sample(service: psutil.Process) -> tuple[int, int, int]:
+    """Return the service's bytes of memory, open files and threads."""
     with service.oneshot():
         return service.memory_info().rss, service.num_fds(), service.num_threads()
 
 
-def copied(rows: Sequence[Photo], folder: Path) -> list[Photo]:
-    """The photos as files below a folder: a manifest's photos lie beside it."""
+def copy_photos(rows: Sequence[Photo], folder: Path) -> list[Photo]:
+    """Copy the photos' files below a folder, because a manifest's photos must be beside it."""
     (folder / "images").mkdir()
     paths = [folder / "images" / f"{row.photo_id}.jpg" for row in rows]
     return [replace(row, uri=str(shutil.copyfile(row.uri, path))) for row, path in zip(rows, paths, strict=True)]
 
 
 def ingest(folder: Path, rows: list[Photo], environment: dict[str, str], turn: int) -> None:
-    """Ingest a manifest: in each turn a tenth has other prices, and a few photos have another one's file."""
+    """Ingest a manifest; each turn changes the prices of a tenth, and swaps the files of a few photos."""
     path = folder / "manifest.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -200,8 +207,8 @@ def ingest(folder: Path, rows: list[Photo], environment: dict[str, str], turn: i
     assert report["read"] == report["written"] + report["unchanged"] == len(rows), report
 
 
-def judged(samples: list[tuple[float, ...]], answers: list[tuple[float, float]], load: Load) -> dict[str, Any]:
-    """The figures: slopes with their 95 % intervals over block means, first and last third of the answers."""
+def summarize(samples: list[tuple[float, ...]], answers: list[tuple[float, float]], load: Load) -> dict[str, Any]:
+    """Return the figures: the memory's growth with its 95 % interval, extremes, and percentiles of each third."""
     times, memory, files, threads = np.array(samples).T
     warm = times > times[-1] / 5  # the first fifth fills caches
     slope, half = trend(times[warm] / 3600, memory[warm] / 1e6)
@@ -222,7 +229,7 @@ def judged(samples: list[tuple[float, ...]], answers: list[tuple[float, float]],
 
 
 def trend(hours: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Slope per hour and the half of its 95 % interval, over means of blocks: samples near in time are alike."""
+    """Return the slope per hour and half of its 95 % interval, from block means, as adjacent samples are correlated."""
     x = [statistics.fmean(part) for part in np.array_split(hours, BLOCKS)]
     y = [statistics.fmean(part) for part in np.array_split(values, BLOCKS)]
     fit = stats.linregress(x, y)
@@ -230,7 +237,7 @@ def trend(hours: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> tuple[fl
 
 
 def plot(samples: list[tuple[float, ...]], answers: list[tuple[float, float]]) -> None:
-    """Draw memory, open files and threads, and the answers' p99 of each minute, over time."""
+    """Plot memory, open files, threads, and the p50 and p99 of the answers per minute, over time."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -248,7 +255,7 @@ def plot(samples: list[tuple[float, ...]], answers: list[tuple[float, float]]) -
     middle.set(ylim=(0, 1.1 * max(files.max(), threads.max())))
     middle.legend()
     for share in (50, 99):
-        bottom.plot([m + 0.5 for m in minutes], [np.percentile(one, share) for one in in_minute], label=f"p{share}")
+        bottom.plot([m + 0.5 for m in minutes], [np.percentile(part, share) for part in in_minute], label=f"p{share}")
     bottom.set(xlabel="minutes", ylabel="ms", yscale="log")
     bottom.legend()
     figure.tight_layout()

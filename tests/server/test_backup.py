@@ -1,4 +1,4 @@
-"""A backup holds all that a catalogue is made of, and any Milvus can be filled from it, Lite or a server."""
+"""A backup contains a complete catalogue, and can be restored into any Milvus, Lite or a server."""
 
 import json
 import resource
@@ -52,9 +52,9 @@ Place = Callable[[str, str], Settings]
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Makes the settings of a machine of its own, over `lite` or `server`."""
+    """Create the settings of a separate machine, on `lite` or `server`."""
 
-    def place(name: str, kind: str) -> Settings:
+    def make(name: str, kind: str) -> Settings:
         home = tmp_path / name
         milvus = MilvusSettings(uri=str(home / "milvus.db"))
         if kind == "server":
@@ -62,11 +62,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
             milvus = MilvusSettings(uri=uri, alias=f"photos_{uuid.uuid4().hex[:8]}")
         return settings_of(home, milvus)
 
-    return place
+    return make
 
 
 def write_model(folder: Path, fingerprint: str = MODEL) -> None:
-    """A folder that looks like a model; nobody embeds with it."""
+    """Write a folder that looks like a model; no test embeds with it."""
     card = ModelCard(
         name="fake",
         architecture=ArchitectureConfig(),
@@ -82,7 +82,7 @@ def write_model(folder: Path, fingerprint: str = MODEL) -> None:
 
 
 def some_photos(settings: Settings, count: int) -> list[StoredPhoto]:
-    """Every tenth came through the API, the fourth one is odd."""
+    """Return records; every tenth was uploaded through the API, the fourth has unusual texts."""
     photos = [stored(number) for number in range(count)]
     for number in range(0, count, 10):
         path = settings.api.photos.absolute() / "ab" / f"{number}.jpg"
@@ -93,15 +93,15 @@ def some_photos(settings: Settings, count: int) -> list[StoredPhoto]:
 
 
 def write_catalogue(settings: Settings, count: int = PHOTOS) -> None:
-    """A catalogue of everything that a backup takes."""
+    """Write a catalogue with everything that a backup includes."""
     photos = some_photos(settings, count)
     with open_photos(settings) as collection:
         info = collection.ensure(MODEL, DIM, model=str(settings.model.path))
         collection.writer.upsert(photos, unit_vectors(count))
         collection.notes.end_changes(CHANGED_AT)
     write_model(settings.model.path)
-    for one in photos[::10]:
-        path = Path(one.photo.uri)
+    for upload in photos[::10]:
+        path = Path(upload.photo.uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(path.name.encode())
     run = settings.ingest.ledger / "20260101T000000Z-abcdef"
@@ -131,9 +131,9 @@ def verdicts_of(settings: Settings) -> list[Verdict]:
 
 
 def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embeddings]:
-    """Every record, and the embeddings in the order of their ids."""
+    """Return every record, and the embeddings in the order of their ids."""
     photos.reader.settle()
-    records = {one.photo.photo_id: one for batch in photos.reader.records() for one in batch}
+    records = {record.photo.photo_id: record for batch in photos.reader.records() for record in batch}
     ids = sorted(records)
     vectors = np.concatenate(
         [photos.reader.embeddings(ids[start : start + 1000]) for start in range(0, len(ids), 1000)]
@@ -141,8 +141,8 @@ def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embedding
     return records, vectors
 
 
-def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three batches, and as many files, of the 2,345 photos."""
+def use_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Split the 2,345 photos into three batches and three files."""
     monkeypatch.setattr(reader, "_VECTORS_PER_BATCH", 1_000)
     monkeypatch.setattr(parquet, "FILE_ROWS", 1_000)
 
@@ -152,8 +152,8 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def require_same(here: Settings, there: Settings, count: int = PHOTOS) -> None:
-    """All that was here is there."""
-    expected = {one.photo.photo_id: one for one in some_photos(there, count)}
+    """Require that the catalogue at `there` equals the one at `here`."""
+    expected = {record.photo.photo_id: record for record in some_photos(there, count)}
     order = sorted(range(count), key=lambda number: f"p{number}")
     with open_photos(there) as photos:
         records, vectors = contents(photos)
@@ -181,11 +181,11 @@ def require_same(here: Settings, there: Settings, count: int = PHOTOS) -> None:
     assert (there.check.golden / f"{info.name}.parquet").read_bytes() == b"golden"
 
 
-@pytest.mark.parametrize("way", ["lite-lite", "lite-server", "server-lite"])
-def test_round_trip(place: Place, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every record and embedding, bit for bit, verdicts, files: on another machine all is as it was on this one."""
-    in_small_parts(monkeypatch)
-    here, there = (place(name, kind) for name, kind in zip(("here", "there"), way.split("-"), strict=True))
+@pytest.mark.parametrize("direction", ["lite-lite", "lite-server", "server-lite"])
+def test_round_trip(place: Place, tmp_path: Path, direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup restores every record and embedding bit for bit, all verdicts and all files on another machine."""
+    use_small_parts(monkeypatch)
+    here, there = (place(name, kind) for name, kind in zip(("here", "there"), direction.split("-"), strict=True))
     write_catalogue(here)
     manifest = back_up(here, tmp_path / "backup")
     assert (manifest.photos, manifest.verdicts, manifest.changed_meanwhile) == (PHOTOS, 2, False)
@@ -195,8 +195,8 @@ def test_round_trip(place: Place, tmp_path: Path, way: str, monkeypatch: pytest.
     require_same(here, there)
 
 
-def test_nothing_but_the_catalogue(place: Place, tmp_path: Path) -> None:
-    """A backup of photos and model alone, without a single verdict, ledger or insights, comes back as well."""
+def test_a_catalogue_without_extras(place: Place, tmp_path: Path) -> None:
+    """A backup of only photos and model, without verdicts, ledger or insights, can be restored as well."""
     here, there = place("here", "lite"), place("there", "lite")
     with open_photos(here) as photos:
         photos.ensure(MODEL, DIM)
@@ -211,7 +211,7 @@ def test_nothing_but_the_catalogue(place: Place, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_verdicts_in_postgresql(place: Place, tmp_path: Path) -> None:
-    """Verdicts go from SQLite into PostgreSQL and back; there, new ones go on behind them."""
+    """Verdicts move from SQLite to PostgreSQL and back; new ones there get later ids."""
     with running_postgres() as address:
         url = new_database(address, "restored")
         here, there, back = (place(name, "lite") for name in ("here", "there", "back"))
@@ -244,8 +244,8 @@ def damage(backup: Path, name: str) -> None:
 
 
 def edit(backup: Path, **fields: object) -> None:
-    told = json.loads((backup / MANIFEST).read_text())
-    (backup / MANIFEST).write_text(json.dumps(told | fields))
+    manifest = json.loads((backup / MANIFEST).read_text())
+    (backup / MANIFEST).write_text(json.dumps(manifest | fields))
 
 
 @pytest.mark.parametrize(
@@ -261,10 +261,10 @@ def edit(backup: Path, **fields: object) -> None:
     ],
     ids=["photos", "verdicts", "missing", "no-manifest", "cut-manifest", "newer", "outside"],
 )
-def test_what_is_not_as_it_was_made_is_refused(
+def test_a_damaged_or_altered_backup_is_refused(
     backup: Path, place: Place, harm: Callable[[Path], None], error: type[MarketlensError], words: str
 ) -> None:
-    """A changed, missing or unknown file is named, with how to mend it, before anything is written."""
+    """The error names a changed, missing or unknown file and has a hint; nothing is written."""
     harm(backup)
     there = place("there", "lite")
     with pytest.raises(error, match=words) as raised:
@@ -273,8 +273,8 @@ def test_what_is_not_as_it_was_made_is_refused(
     assert not there.model.path.parent.exists()
 
 
-def test_the_other_model(place: Place, backup: Path, tmp_path: Path) -> None:
-    """Neither is a backup made with another model than the collection's, nor is one restored over another model."""
+def test_another_model_is_refused(place: Place, backup: Path, tmp_path: Path) -> None:
+    """A backup needs the collection's model, and is not restored over another model."""
     here, there = place("here", "lite"), place("there", "lite")
     other = here.model_copy(update={"model": here.model.model_validate({"path": tmp_path / "other"})})
     write_model(other.model.path, "0c" * 32)
@@ -290,8 +290,8 @@ def test_the_other_model(place: Place, backup: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lite", "server"])
-def test_an_occupied_place(place: Place, backup: Path, kind: str) -> None:
-    """A live catalogue is left alone; with `replace` the backup takes over in one step, and rollback goes back."""
+def test_an_existing_catalogue(place: Place, backup: Path, kind: str) -> None:
+    """A live catalogue is not touched; with `replace` the backup replaces it in one step, and rollback undoes that."""
     there = place("there", kind)
     with open_photos(there) as photos:
         photos.ensure("0c" * 32, DIM)
@@ -313,7 +313,7 @@ def test_an_occupied_place(place: Place, backup: Path, kind: str) -> None:
 
 
 def test_verdicts_are_never_mixed(place: Place, backup: Path) -> None:
-    """Where others were decided, nothing is written at all, and the message names the way out."""
+    """If the target has other verdicts, nothing is written, and the hint says what to do."""
     there = place("there", "lite")
     decide(there, "reject")
     own = verdicts_of(there)
@@ -356,8 +356,8 @@ back_up(settings, Path(backup)) if what == "backup" else restore_backup(Path(bac
 """
 
 
-def killed(what: str, backup: Path, settings: Settings, moment: str) -> None:
-    """Back up or restore in a process that ends itself by kill -9 at this moment."""
+def run_and_kill(what: str, backup: Path, settings: Settings, moment: str) -> None:
+    """Back up or restore in a process that kills itself with SIGKILL at this moment."""
     home, milvus = settings.model.path.parent, settings.milvus
     arguments = [what, str(backup), str(home), milvus.uri, milvus.alias, moment]
     done = subprocess.run([sys.executable, "-c", KILLED_AT, *arguments], capture_output=True, text=True, check=False)
@@ -370,26 +370,26 @@ def killed(what: str, backup: Path, settings: Settings, moment: str) -> None:
 def test_a_killed_restore(
     place: Place, tmp_path: Path, kind: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill -9 at any moment leaves no catalogue; the same command again makes the whole one."""
-    in_small_parts(monkeypatch)
+    """A kill -9 at any moment leaves no catalogue; the same command again restores the complete one."""
+    use_small_parts(monkeypatch)
     here, there = place("here", "lite"), place("there", kind)
     write_catalogue(here)
     back_up(here, tmp_path / "backup")
-    killed("restore", tmp_path / "backup", there, moment)
+    run_and_kill("restore", tmp_path / "backup", there, moment)
     with open_photos(there) as photos, pytest.raises(MarketlensError, match="no catalogue"):
         photos.builds.live()
     restore_backup(tmp_path / "backup", there)
     require_same(here, there)
     with open_photos(there) as photos:
-        # One that was complete but for the alias is not taken for a leftover: `index drop` removes it.
+        # A build that only lacked the alias is kept: `index drop` removes it.
         assert len(photos.builds.all()) == (2 if moment == "go_live" else 1)
 
 
-def test_a_killed_backup_is_none(place: Place, tmp_path: Path) -> None:
-    """A kill -9 leaves a folder that no restore takes for a backup; the same command again makes one."""
+def test_a_killed_backup_is_not_a_backup(place: Place, tmp_path: Path) -> None:
+    """A kill -9 leaves a folder that restore refuses; the same command again makes a backup."""
     here = place("here", "lite")
     write_catalogue(here)
-    killed("backup", tmp_path / "backup", here, "half")
+    run_and_kill("backup", tmp_path / "backup", here, "half")
     assert [path.name for path in tmp_path.glob("backup*")] == ["backup.part"]
     with pytest.raises(NotFound, match="no backup") as raised:
         read_manifest(tmp_path / "backup.part")
@@ -400,8 +400,8 @@ def test_a_killed_backup_is_none(place: Place, tmp_path: Path) -> None:
         back_up(here, tmp_path / "backup")
 
 
-def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
-    """A listing that is put while photos are read is no error, and the manifest says that it may be missing."""
+def test_changes_during_a_backup(place: Place, tmp_path: Path) -> None:
+    """A listing that is put while photos are read is not an error; the manifest records that it may be missing."""
     here = place("here", "lite")
     write_catalogue(here)
     with open_photos(here) as photos:
@@ -411,10 +411,10 @@ def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
                 change.write([stored(9_999, Listing("new"))], unit_vectors(1))
 
         @contextmanager
-        def busy(_: str, __: int) -> Iterator[Advance]:
+        def changing_progress(_: str, __: int) -> Iterator[Advance]:
             yield put
 
-        manifest = make_backup(photos, here, tmp_path / "backup", busy)
+        manifest = make_backup(photos, here, tmp_path / "backup", changing_progress)
     assert manifest.changed_meanwhile
     assert manifest.photos in {PHOTOS, PHOTOS + 1}
     there = place("there", "lite")
@@ -423,26 +423,26 @@ def test_changes_meanwhile(place: Place, tmp_path: Path) -> None:
         assert photos.reader.count() == manifest.photos
 
 
-def test_a_scan_that_misses_photos_is_no_backup(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read is counted against what is stored."""
-    in_small_parts(monkeypatch)
+def test_an_incomplete_scan_is_refused(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of photos read must equal the number stored."""
+    use_small_parts(monkeypatch)
     here = place("here", "lite")
     write_catalogue(here)
-    whole = CollectionReader.rows
-    monkeypatch.setattr(CollectionReader, "rows", lambda self: list(whole(self))[1:])
+    rows = CollectionReader.rows
+    monkeypatch.setattr(CollectionReader, "rows", lambda self: list(rows(self))[1:])
     with pytest.raises(StoreFailed, match="holds 2,345 photos, but 1,345"):
         back_up(here, tmp_path / "backup")
     assert not list(tmp_path.glob("backup*"))
 
 
 @pytest.mark.parametrize("wrong", ["fewer", "record", "embedding"])
-def test_what_milvus_does_not_hold_is_not_promoted(
+def test_an_incorrect_restore_is_not_promoted(
     place: Place, backup: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    """A store that loses a photo, or keeps another record or embedding, is found out, and nothing of it stays."""
+    """If the store loses a photo, or stores another record or embedding, restore detects it and leaves nothing."""
     upsert = CollectionWriter.upsert
 
-    def spoilt(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
+    def upsert_wrongly(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
         if wrong == "fewer":
             photos, embeddings = photos[1:], embeddings[1:]
         elif wrong == "record":
@@ -451,7 +451,7 @@ def test_what_milvus_does_not_hold_is_not_promoted(
             embeddings = np.concatenate([embeddings[:-1], unit_vectors(1, seed=5)])
         upsert(self, photos, embeddings)
 
-    monkeypatch.setattr(CollectionWriter, "upsert", spoilt)
+    monkeypatch.setattr(CollectionWriter, "upsert", upsert_wrongly)
     there = place("there", "lite")
     with pytest.raises(StoreFailed, match="holds 19 photos" if wrong == "fewer" else "another photo 'p"):
         restore_backup(backup, there)
@@ -461,18 +461,18 @@ def test_what_milvus_does_not_hold_is_not_promoted(
     restore_backup(backup, there)
 
 
-def test_a_milvus_that_goes_away(
+def test_an_unavailable_milvus(
     place: Place, backup: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A restore waits for it; after `wait_seconds` it ends with a message, and running it again goes well."""
+    """A restore waits for Milvus; after `wait_seconds` it ends with an error, and a second try succeeds."""
     upsert, away = CollectionWriter.upsert, iter([True, False])
 
-    def shaky(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
+    def unreliable_upsert(self: PhotoCollection, photos: list[StoredPhoto], embeddings: Embeddings) -> None:
         if next(away):
             raise StoreUnreachable("No Milvus answers.", hint="Is it running?")
         upsert(self, photos, embeddings)
 
-    monkeypatch.setattr(CollectionWriter, "upsert", shaky)
+    monkeypatch.setattr(CollectionWriter, "upsert", unreliable_upsert)
     restore_backup(backup, place("there", "lite"))
     assert "Waiting for it" in capsys.readouterr().out
     there, away = place("other", "lite"), iter([True, True])
@@ -484,13 +484,13 @@ def test_a_milvus_that_goes_away(
 
 
 def test_a_full_disk(place: Place, tmp_path: Path) -> None:
-    """The message says what could not be written and why; no half backup stays."""
+    """The error says what could not be written and why; no partial backup is left."""
     here = place("here", "lite")
     write_catalogue(here)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with open_photos(here) as photos:
         try:
-            # No disk can be filled here: a limit on a file's size raises from the same calls.
+            # Instead of filling a disk, limit the size of files: the same calls raise.
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
             with pytest.raises(OutputFailed, match=r"could not be written: .*File too large") as raised:
                 make_backup(photos, here, tmp_path / "backup", silent)
@@ -501,16 +501,19 @@ def test_a_full_disk(place: Place, tmp_path: Path) -> None:
 
 
 def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
-    """Ingest, back up, restore elsewhere, search: the same listings. No API key is in a backup."""
-    own = {"MARKETLENS_MODEL__PATH": str(random_model), "MARKETLENS_VERDICTS__URL": "sqlite:///data/verdicts.db"}
+    """After ingest, backup and restore elsewhere, a search finds the same listings. A backup contains no API key."""
+    environment = {
+        "MARKETLENS_MODEL__PATH": str(random_model),
+        "MARKETLENS_VERDICTS__URL": "sqlite:///data/verdicts.db",
+    }
     home, other = tmp_path / "home", tmp_path / "other"
     home.mkdir()
     other.mkdir()
     export = make_export(listings=6)
-    failed(run_here("backup", "b", cwd=home, **own), 3, "marketlens ingest")
-    assert run_here("ingest", export, cwd=home, **own).returncode == 0
+    failed(run_here("backup", "b", cwd=home, **environment), 3, "marketlens ingest")
+    assert run_here("ingest", export, cwd=home, **environment).returncode == 0
     assert run_here("keys", "create", "shop", cwd=home).returncode == 0
-    made = run_here("backup", "b", cwd=home, **own)
+    made = run_here("backup", "b", cwd=home, **environment)
     assert made.returncode == 0, made.stderr
     assert "12" in made.stdout
     assert "API keys" in made.stdout
@@ -518,32 +521,37 @@ def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Pat
         value for value in _strings(json.loads((home / "data" / "api-keys.json").read_text())) if len(value) > 20
     ]
     assert secrets
-    held = files_in(home / "b")
-    assert not [name for name, data in held.items() for secret in secrets if secret.encode() in data]
-    failed(run_here("backup", "b", cwd=home, **own), 3, "exists already")
-    failed(run_here("restore", home / "b", cwd=home, **own), 2, "There is already a catalogue", "--replace")
-    failed(run_here("restore", home, cwd=other, **own), 2, "There is no backup")
-    away = f"http://127.0.0.1:{free_ports(1)[0]}"
-    failed(run_here("restore", home / "b", "--uri", away, cwd=other, **own), 3, "No Milvus answers", "running")
-    # A model of the backup's own: nothing has to be there before.
-    own["MARKETLENS_MODEL__PATH"] = "models/mine"
-    restored = run_here("restore", home / "b", cwd=other, **own)
+    backup_files = files_in(home / "b")
+    assert not [name for name, data in backup_files.items() for secret in secrets if secret.encode() in data]
+    failed(run_here("backup", "b", cwd=home, **environment), 3, "exists already")
+    failed(run_here("restore", home / "b", cwd=home, **environment), 2, "There is already a catalogue", "--replace")
+    failed(run_here("restore", home, cwd=other, **environment), 2, "There is no backup")
+    unreachable = f"http://127.0.0.1:{free_ports(1)[0]}"
+    failed(
+        run_here("restore", home / "b", "--uri", unreachable, cwd=other, **environment),
+        3,
+        "No Milvus answers",
+        "running",
+    )
+    # The backup contains the model, so nothing has to exist before.
+    environment["MARKETLENS_MODEL__PATH"] = "models/mine"
+    restored = run_here("restore", home / "b", cwd=other, **environment)
     assert restored.returncode == 0, restored.stderr
     photo = export / "images" / "l3-0.jpg"
     expected = run_here("search", photo, cwd=home, MARKETLENS_MODEL__PATH=str(random_model)).stdout
-    found = run_here("search", photo, cwd=other, **own)
+    found = run_here("search", photo, cwd=other, **environment)
     assert found.stdout == expected, found.stderr
     assert "l3" in found.stdout
-    assert "unchanged" in run_here("ingest", export, cwd=other, **own).stdout
-    assert "finished" in run_here("ingest", "status", cwd=other, **own).stdout
+    assert "unchanged" in run_here("ingest", export, cwd=other, **environment).stdout
+    assert "finished" in run_here("ingest", "status", cwd=other, **environment).stdout
 
 
 def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from _strings(one)
+        for item in value.values():
+            yield from _strings(item)
     elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
+        for item in value:
+            yield from _strings(item)

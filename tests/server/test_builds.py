@@ -1,4 +1,4 @@
-"""The contract of builds and the alias: one file, run on embedded Milvus Lite and on a real server."""
+"""The contract of builds and the alias, tested on embedded Milvus Lite and on a real server."""
 
 import time
 from dataclasses import replace
@@ -30,7 +30,7 @@ def photos(connect: Connect) -> PhotoCollection:
 
 
 def make_build(photos: PhotoCollection, count: int = 10, fingerprint: str = OTHER) -> CollectionInfo:
-    """A complete build of the photos p0, p1 and so on."""
+    """Create a complete build of the photos p0, p1 and so on."""
     info = photos.builds.create(fingerprint, DIM, IndexSettings(), model="/models/second", state="building")
     photos.at(info).writer.upsert([stored(number) for number in range(count)], unit_vectors(count, seed=7))
     photos.at(info).writer.flush()
@@ -38,28 +38,28 @@ def make_build(photos: PhotoCollection, count: int = 10, fingerprint: str = OTHE
     return photos.builds.describe(info.name)
 
 
-def test_a_build_says_what_made_it(photos: PhotoCollection, connect: Connect) -> None:
-    """Model folder, fingerprint, index and state are kept in the store itself."""
+def test_a_build_describes_its_origin(photos: PhotoCollection, connect: Connect) -> None:
+    """The store itself keeps a build's model folder, fingerprint, index and state."""
     index = IndexSettings(type="HNSW", hnsw_m=8)
-    made = photos.builds.create(OTHER, 16, index, model="/models/second", state="building")
-    assert connect().builds.describe(made.name) == made
-    assert (made.fingerprint, made.dim, made.index, made.model) == (OTHER, 16, index, "/models/second")
-    assert (made.state, photos.builds.live().state) == ("building", "ready")
+    build = photos.builds.create(OTHER, 16, index, model="/models/second", state="building")
+    assert connect().builds.describe(build.name) == build
+    assert (build.fingerprint, build.dim, build.index, build.model) == (OTHER, 16, index, "/models/second")
+    assert (build.state, photos.builds.live().state) == ("building", "ready")
     assert photos.builds.live().model == "/models/first"
 
 
 def test_builds_of_one_second_do_not_collide(photos: PhotoCollection) -> None:
-    """Each has a name of its own, the newest comes first, and another alias' collections are not among them."""
-    made = [photos.builds.create(OTHER, 8, IndexSettings(), model="", state="ready") for _ in range(3)]
+    """Each build has a unique name, the newest comes first, and collections of other aliases are not listed."""
+    builds = [photos.builds.create(OTHER, 8, IndexSettings(), model="", state="ready") for _ in range(3)]
     names = [info.name for info in photos.builds.all()]
-    assert names == [*(info.name for info in reversed(made)), photos.builds.live().name]
-    assert photos.builds.find(made[0].build) == photos.builds.find(made[0].name) == made[0]
+    assert names == [*(info.name for info in reversed(builds)), photos.builds.live().name]
+    assert photos.builds.find(builds[0].build) == photos.builds.find(builds[0].name) == builds[0]
     with pytest.raises(NotFound):
         photos.builds.find("photos")
 
 
 def test_promote_and_back(photos: PhotoCollection) -> None:
-    """Promote moves the alias alone: the build before is there as it was, and rollback returns to it."""
+    """Promote only moves the alias: the previous build is unchanged, and rollback returns to it."""
     first, second = photos.builds.live(), make_build(photos, count=12)
     assert photos.builds.newest() == second
     photos.builds.promote(second)
@@ -71,8 +71,8 @@ def test_promote_and_back(photos: PhotoCollection) -> None:
     assert photos.builds.live().name == first.name
 
 
-def test_rollback_skips_what_was_rolled_back(photos: PhotoCollection) -> None:
-    """Rollback goes to the build that was live before the present one, not to the one that was promoted last."""
+def test_rollback_skips_rolled_back_builds(photos: PhotoCollection) -> None:
+    """Rollback returns to the build that was live before the current one, not to the one promoted last."""
     first, bad = photos.builds.live(), make_build(photos)
     photos.builds.promote(bad)
     photos.builds.rollback()
@@ -85,7 +85,7 @@ def test_rollback_skips_what_was_rolled_back(photos: PhotoCollection) -> None:
 
 
 def test_an_unfinished_build_is_not_promoted(photos: PhotoCollection) -> None:
-    """Nor is the live one, and the alias stays where it was."""
+    """An unfinished build and the live build cannot be promoted, and the alias does not move."""
     live = photos.builds.live()
     unfinished = photos.builds.create(OTHER, DIM, IndexSettings(), model="", state="building")
     with pytest.raises(BuildRefused, match="not complete") as caught:
@@ -96,8 +96,8 @@ def test_an_unfinished_build_is_not_promoted(photos: PhotoCollection) -> None:
     assert photos.builds.live() == live
 
 
-def test_drop_keeps_what_is_needed(photos: PhotoCollection) -> None:
-    """The live build is never dropped, the one that rollback needs only by force; the others go."""
+def test_drop_protects_builds_in_use(photos: PhotoCollection) -> None:
+    """The live build is never dropped, the build that rollback needs only with force; others are dropped."""
     first, second = photos.builds.live(), make_build(photos)
     photos.builds.promote(second)
     third = make_build(photos)
@@ -116,14 +116,14 @@ def test_drop_keeps_what_is_needed(photos: PhotoCollection) -> None:
 
 
 def test_without_a_newer_build_there_is_nothing_to_promote(photos: PhotoCollection) -> None:
-    """The live one is not its own successor, and the message says how to make one."""
+    """The live build is not its own successor, and the hint says how to create a newer one."""
     with pytest.raises(NotFound) as caught:
         photos.builds.newest()
     assert "marketlens index build" in caught.value.hint
 
 
 def test_a_view_of_a_build_stays_with_it(photos: PhotoCollection) -> None:
-    """Wherever the alias goes; once dropped, the collection is missing, not another one's hits."""
+    """A view does not follow the alias; once its build is dropped, it raises and does not return another's hits."""
     first, second = photos.builds.live(), make_build(photos, count=12)
     view = photos.at(first)
     photos.builds.promote(second)
@@ -134,7 +134,7 @@ def test_a_view_of_a_build_stays_with_it(photos: PhotoCollection) -> None:
 
 
 def test_an_ingest_stops_when_another_build_goes_live(photos: PhotoCollection) -> None:
-    """Its embeddings are never written among another model's, and its last batch does not vanish without a word."""
+    """Its embeddings are never mixed with another model's, and its last batch is not lost silently."""
     first, second = photos.builds.live(), make_build(photos)
     photos.builds.promote(second)
     with pytest.raises(CollectionReplaced, match=second.name):
@@ -147,7 +147,7 @@ def test_an_ingest_stops_when_another_build_goes_live(photos: PhotoCollection) -
 
 
 def test_differences_are_counted(photos: PhotoCollection) -> None:
-    """What the build lacks, has otherwise, and has too much; a hash or a price is enough to differ."""
+    """Photos that are missing, changed or removed are counted; a different hash or price is enough."""
     build = photos.at(make_build(photos, count=8))
     live = photos.at(photos.builds.live())
     cheaper = stored(0, replace(stored(0).photo.listing, price=1.0))
@@ -159,33 +159,33 @@ def test_differences_are_counted(photos: PhotoCollection) -> None:
     with pytest.raises(BuildRefused, match="differs from the live collection in 5 of 10 photos"):
         require_same(photos, build.info())
     batches = list(look_up_batches(live, build, find_suspects(live, build)))
-    assert {one.photo.photo_id for batch in batches for one in batch.changed} == {"p0", "p1", "p8", "p9"}
+    assert {row.photo.photo_id for batch in batches for row in batch.changed} == {"p0", "p1", "p8", "p9"}
     assert [photo_id for batch in batches for photo_id in batch.removed] == ["p20"]
 
 
 def test_the_same_photos_are_no_difference(photos: PhotoCollection) -> None:
-    """Whatever the model: embeddings are not compared, photos are."""
+    """Only photos are compared, not embeddings, so the model does not matter."""
     build = make_build(photos, count=10)
     assert compare(photos, photos.at(build)).total == 0
     require_same(photos, build)
 
 
-def test_vectors_and_records_are_everything(photos: PhotoCollection) -> None:
-    """Each photo once, with its own embedding."""
+def test_vectors_and_records_are_complete(photos: PhotoCollection) -> None:
+    """Both contain each photo once, with its own embedding."""
     build = photos.at(make_build(photos, count=2_500))
     expected = unit_vectors(2_500, seed=7)
     build.reader.settle()
-    seen = {}
+    embeddings_by_id = {}
     for ids, embeddings in build.reader.vectors():
-        seen |= dict(zip(ids, embeddings, strict=True))
-    assert len(seen) == 2_500
-    assert all(np.allclose(seen[f"p{number}"], expected[number], atol=1e-6) for number in range(2_500))
-    records = [one for batch in build.reader.records() for one in batch]
-    assert sorted(one.photo.photo_id for one in records) == sorted(seen)
+        embeddings_by_id |= dict(zip(ids, embeddings, strict=True))
+    assert len(embeddings_by_id) == 2_500
+    assert all(np.allclose(embeddings_by_id[f"p{number}"], expected[number], atol=1e-6) for number in range(2_500))
+    records = [record for batch in build.reader.records() for record in batch]
+    assert sorted(record.photo.photo_id for record in records) == sorted(embeddings_by_id)
 
 
 def test_a_clock_that_was_set_back(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest build is the one made last, whatever the clock says: it is promoted without naming it."""
+    """The newest build is the one created last, whatever the clock says."""
 
     class Yesterday(datetime):
         @classmethod

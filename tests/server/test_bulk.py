@@ -1,4 +1,4 @@
-"""`--bulk`: Parquet files by pymilvus' BulkWriter, imported by a real server, confirmed once the import is done."""
+"""`--bulk`: a real server imports Parquet files of pymilvus' BulkWriter; photos are confirmed after the import."""
 
 import io
 import json
@@ -64,10 +64,10 @@ def run(
     return report
 
 
-def test_the_same_as_without(
+def test_the_same_result_as_without_bulk(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, milvus_server: str
 ) -> None:
-    """Records, embeddings and verdicts are those of an ordinary ingest; the files are gone; searches see it all."""
+    """Records and embeddings equal those of a normal ingest, the files are deleted, and reads see every photo."""
     export = make_export(listings=10, photos_each=2)
     (export / "images" / "l1-0.jpg").write_bytes(b"no photo")
     report = run(export, embedder, photos)
@@ -78,20 +78,20 @@ def test_the_same_as_without(
     ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
     assert len(ids) == 19
     assert np.array_equal(photos.reader.embeddings(ids), plain.reader.embeddings(ids))
-    ours, theirs = photos.reader.stored(ids), plain.reader.stored(ids)
+    imported, upserted = photos.reader.stored(ids), plain.reader.stored(ids)
     plain.close()
-    assert [(undated(ours[one].photo), ours[one].sha256) for one in ids] == [
-        (undated(theirs[one].photo), theirs[one].sha256) for one in ids
+    assert [(undated(imported[photo_id].photo), imported[photo_id].sha256) for photo_id in ids] == [
+        (undated(upserted[photo_id].photo), upserted[photo_id].sha256) for photo_id in ids
     ]
-    assert None not in {one.photo.listing.listed_at for one in ours.values()}
+    assert None not in {record.photo.listing.listed_at for record in imported.values()}
     assert not list((export.parent / "files").rglob("*.parquet"))
     assert photos.notes.get(NOTE) == ""
-    again = run(export, embedder, photos, bulk=False)
-    assert (again.unchanged, again.written) == (19, 0)
+    rerun = run(export, embedder, photos, bulk=False)
+    assert (rerun.unchanged, rerun.written) == (19, 0)
 
 
 def test_only_a_first_load(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """A collection that holds photos is refused: nothing is replaced by an import."""
+    """A collection with photos is refused, because an import cannot replace them."""
     export = make_export(listings=2)
     run(export, embedder, photos, bulk=False)
     with pytest.raises(InvalidSetting, match="holds 4 photos"):
@@ -100,43 +100,43 @@ def test_only_a_first_load(make_export: MakeExport, embedder: Embedder, photos: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("go_on", ["bulk", "resume", "plain"])
-def test_cut_off_while_the_server_imports(
-    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, go_on: str
+@pytest.mark.parametrize("next_run", ["bulk", "resume", "plain"])
+def test_interrupted_while_the_server_imports(
+    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, next_run: str
 ) -> None:
-    """A run that dies while the server imports: the next one waits for that import, with --bulk or without.
+    """If a run dies while the server imports, the next one waits for that import, with --bulk or without.
 
-    Nothing is in the ledger that was not confirmed, and nothing is there twice.
+    The ledger contains only confirmed photos, and no photo is stored twice.
     """
     export = make_export(listings=8)
     monkeypatch.setattr(bulk, "FILE_BYTES", 1)  # a file for each batch
-    asked: list[str] = []
-    ask = bulk._Grpc.ask
+    jobs: list[str] = []
+    ask = bulk._GrpcJobs.start
 
-    def die(jobs: object, file: str) -> str:
-        asked.append(ask(jobs, file))
-        if len(asked) == 2:
+    def ask_and_interrupt(client: object, file: str) -> str:
+        jobs.append(ask(client, file))
+        if len(jobs) == 2:
             raise KeyboardInterrupt
-        return asked[-1]
+        return jobs[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk._Grpc, "ask", die)
+        patch.setattr(bulk._GrpcJobs, "start", ask_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(export, embedder, photos)
     (stopped,) = Ledger(export.parent / "ledger").runs()
-    assert (len(asked), stopped.state, stopped.embedded) == (2, "stopped", 4)
-    report = run(export, embedder, photos, bulk=go_on != "plain", resume=go_on == "resume")
+    assert (len(jobs), stopped.state, stopped.embedded) == (2, "stopped", 4)
+    report = run(export, embedder, photos, bulk=next_run != "plain", resume=next_run == "resume")
     assert report.read == report.written + report.unchanged == report.photos == 16
-    assert report.unchanged == (4 if go_on == "resume" else 8)
-    # A server that takes over what it imported may be away for a moment.
+    assert report.unchanged == (4 if next_run == "resume" else 8)
+    # The server may be unavailable for a moment while it loads the import.
     ids = Patience(60, print)(lambda: [photo_id for photo_id, _ in photos.reader.ids()])
     assert len(ids) == len(set(ids)) == 16
 
 
-def test_cut_off_and_gone_on_with_where_the_extra_is_missing(
+def test_interrupted_and_continued_without_the_extra(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nobody can ask whether the import is done, nothing is ingested beside it: what to install is said."""
+    """If the import's state cannot be read, nothing is ingested, and the hint says what to install."""
     export = make_export(listings=2)
     run(export, embedder, photos, bulk=False)
     photos.notes.set(NOTE, "under way")
@@ -147,17 +147,17 @@ def test_cut_off_and_gone_on_with_where_the_extra_is_missing(
     assert photos.notes.get(NOTE)
 
 
-def test_an_answer_that_was_lost(
+def test_a_lost_answer(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where Milvus took the request and its answer never came, it is not asked again: the file would come twice."""
+    """If Milvus accepts the request but its answer is lost, the request is not repeated, or it would import twice."""
     start, lost = bulk._GrpcJobs.start, []
 
-    def lose(jobs: object, file: str) -> str:
+    def start_and_lose(jobs: object, file: str) -> str:
         lost.append(start(jobs, file))
         raise MilvusException(message="UNAVAILABLE")
 
-    monkeypatch.setattr(bulk._GrpcJobs, "start", lose)
+    monkeypatch.setattr(bulk._GrpcJobs, "start", start_and_lose)
     report = run(make_export(listings=4), embedder, photos)
     assert (len(lost), report.embedded, report.photos) == (1, 8, 8)
 
@@ -165,25 +165,25 @@ def test_an_answer_that_was_lost(
 def test_a_file_that_the_server_cannot_read(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server's refusal ends the run with its reason and the way out, which is open; the ledger has nothing."""
+    """The server's refusal ends the run with its reason and a hint that works; the ledger has no rows."""
     export = make_export(listings=3)
     start = bulk._GrpcJobs.start
     monkeypatch.setattr(bulk._GrpcJobs, "start", lambda jobs, file: start(jobs, "/nowhere" + file))
     with pytest.raises(StoreFailed, match="no such file") as caught:
         run(export, embedder, photos)
     assert "without --bulk" in caught.value.hint
-    (kept,) = Ledger(export.parent / "ledger").runs()
-    assert (kept.state, kept.read) == ("failed", 0)
+    (failed,) = Ledger(export.parent / "ledger").runs()
+    assert (failed.state, failed.read) == ("failed", 0)
     assert run(export, embedder, photos, bulk=False).written == 6
 
 
 def test_files_for_a_bucket(photos: PhotoCollection, tmp_path: Path) -> None:
-    """With an object store the file lies in the bucket, and holds every field as it was given."""
+    """With an object store the file is written to the bucket, and contains every field unchanged."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    place = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "us-east-1"}
-    bucket = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **place)
+    credentials = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "us-east-1"}
+    bucket = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **credentials)
     bucket.create_bucket(Bucket="milvus")
     photos.ensure("ab" * 32, 8)
     load = photos.writer.bulk_load(
@@ -213,7 +213,7 @@ def test_files_for_a_bucket(photos: PhotoCollection, tmp_path: Path) -> None:
 
 
 def test_jobs_of_newer_servers(site: Site) -> None:
-    """From Milvus 2.4 on jobs are asked for over REST, in the words that it documents."""
+    """From Milvus 2.4 on, jobs are created and listed through the documented REST API."""
     jobs = bulk._RestJobs(SimpleNamespace(settings=MilvusSettings(uri=site.address)), "photos_x")
     site.page("/v2/vectordb/jobs/import/create", b'{"code": 0, "data": {"jobId": "7"}}')
     site.page("/v2/vectordb/jobs/import/list", b'{"code": 0, "data": {"records": [{"jobId": "7"}]}}')
@@ -223,8 +223,8 @@ def test_jobs_of_newer_servers(site: Site) -> None:
         b' "details": [{"fileName": "[marketlens/u/1.parquet]"}]}}',
     )
     assert jobs.start("marketlens/u/1.parquet") == "7"
-    asked = json.loads(site.posted[-1])
-    assert (asked["collectionName"], asked["files"]) == ("photos_x", [["marketlens/u/1.parquet"]])
+    request = json.loads(site.posted[-1])
+    assert (request["collectionName"], request["files"]) == ("photos_x", [["marketlens/u/1.parquet"]])
     assert jobs.list() == [bulk.Job("7", "done", 3, "[marketlens/u/1.parquet]")]
 
 
@@ -235,10 +235,10 @@ def test_jobs_of_newer_servers(site: Site) -> None:
         ({"MARKETLENS_MILVUS__URI": "http://127.0.0.1:9"}, "needs a place that the server reads from"),
     ],
 )
-def test_refused_first(
+def test_impossible_imports_are_refused(
     tmp_path: Path, make_export: MakeExport, run_here: RunHere, environment: dict[str, str], words: str
 ) -> None:
-    """What cannot be done is said before anything is opened or made."""
+    """An impossible bulk import is refused before anything is opened or created."""
     result = run_here("ingest", make_export(), "--bulk", cwd=tmp_path, **environment)
     assert result.returncode == 2
     assert words in result.stderr

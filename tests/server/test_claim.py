@@ -1,4 +1,4 @@
-"""One ingest at a time into one collection, on a server as well."""
+"""Claims: only one ingest at a time into a collection, on a server as well."""
 
 import json
 import socket
@@ -31,8 +31,8 @@ def run(name: str, host: str = "", process: int = 1) -> Report:
     return Report(export="e", run_id=name, host=host or socket.gethostname(), process=process)
 
 
-def test_the_second_is_refused_and_told_of_the_first(photos: PhotoCollection) -> None:
-    """Two ingests into one collection: the second stops before it writes, with the name of the first."""
+def test_a_second_ingest_is_refused_and_names_the_first(photos: PhotoCollection) -> None:
+    """A second ingest into a collection stops before it writes; its error names the first."""
     with (
         claimed(photos, run("first", process=1)),
         pytest.raises(IngestRunning, match=r"first \(process 1 on "),
@@ -45,25 +45,25 @@ def test_the_second_is_refused_and_told_of_the_first(photos: PhotoCollection) ->
 
 
 @pytest.mark.parametrize("host", ["", "another-machine"])
-def test_a_claim_of_the_dead_lapses(photos: PhotoCollection, host: str) -> None:
-    """After a kill -9 nobody has to clean up: a process that is gone or a counter that stands still claims nothing."""
-    left = {"run": "killed", "host": host or socket.gethostname(), "process": NOBODY, "beat": 7}
-    photos.notes.set(CLAIM, json.dumps(left))
+def test_the_claim_of_a_killed_process_lapses(photos: PhotoCollection, host: str) -> None:
+    """After a kill -9 nobody has to clean up: a claim lapses if its process has ended or its counter stands still."""
+    stale = {"run": "killed", "host": host or socket.gethostname(), "process": NOBODY, "beat": 7}
+    photos.notes.set(CLAIM, json.dumps(stale))
     with claimed(photos, run("next")):
         assert json.loads(photos.notes.get(CLAIM))["run"] == "next"
 
 
-@pytest.mark.parametrize("theirs", [{"run": "other"}, {"process": 2}], ids=["two runs", "one run"])
-def test_of_two_at_once_one_stays(
-    photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, theirs: dict[str, object]
+@pytest.mark.parametrize("other_claim", [{"run": "other"}, {"process": 2}], ids=["two runs", "one run"])
+def test_one_of_two_simultaneous_claims_wins(
+    photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch, other_claim: dict[str, object]
 ) -> None:
-    """Both saw no claim and wrote theirs: the one whose claim was overwritten gives way, also where both resume one."""
+    """If two ingests write a claim at once, the one whose claim is overwritten stops, even if both resume one run."""
     write = claim._write
 
-    def overtaken(collection: PhotoCollection, mine: dict[str, object]) -> None:
-        write(collection, mine)
-        write(collection, mine | theirs)
+    def write_and_overwrite(collection: PhotoCollection, own_claim: dict[str, object]) -> None:
+        write(collection, own_claim)
+        write(collection, own_claim | other_claim)
 
-    monkeypatch.setattr(claim, "_write", overtaken)
+    monkeypatch.setattr(claim, "_write", write_and_overwrite)
     with pytest.raises(IngestRunning, match=r"other|process 2"), claimed(photos, run("mine")):
         pytest.fail("both run")

@@ -1,4 +1,4 @@
-"""The contract of catalog.store.collection: one file, run on embedded Milvus Lite and on a real server."""
+"""The contract of catalog.store.collection, tested on embedded Milvus Lite and on a real server."""
 
 import os
 import subprocess
@@ -54,8 +54,8 @@ def listing_ids(photos: PhotoCollection, where: SearchFilter, limit: int = 50, q
     return [hit.listing.listing_id for hit in hits]
 
 
-def test_what_is_written_is_found_as_it_was(photos: PhotoCollection) -> None:
-    """Every field comes back unchanged, an unknown price as unknown, emoji and line breaks included."""
+def test_records_are_returned_unchanged(photos: PhotoCollection) -> None:
+    """Every field is returned unchanged, including an unknown price, emoji and line breaks."""
     odd = Listing('l"0\\', "Sofa 🛋️\nnew\ttab 'quoted' \"twice\"", "Home", "", None, "", "Zürich, 東京")
     row = replace(stored(0, odd), photo=Photo('it\'s \\ "p0" 🛋️', odd, "/photos/a b.jpg"))
     photos.writer.upsert([row, stored(1)], unit_vectors(2))
@@ -65,7 +65,7 @@ def test_what_is_written_is_found_as_it_was(photos: PhotoCollection) -> None:
 
 
 def test_writing_twice_keeps_one(photos: PhotoCollection) -> None:
-    """A photo id is there once, with what was written last, whatever its category was before."""
+    """A photo id is stored once, with the record written last, whatever its category was before."""
     photos.writer.upsert([stored(0), stored(1)], unit_vectors(2))
     moved = stored(0, replace(stored(0).photo.listing, category="Garden"))
     photos.writer.upsert([moved], unit_vectors(1))
@@ -76,7 +76,7 @@ def test_writing_twice_keeps_one(photos: PhotoCollection) -> None:
 
 
 def test_nearest_first_with_cosine_scores(photos: PhotoCollection) -> None:
-    """Hits come nearest first, their scores are the cosines."""
+    """Hits are sorted nearest first, and their scores are cosines."""
     vectors = unit_vectors(20)
     photos.writer.upsert([stored(number) for number in range(20)], vectors)
     hits = photos.reader.search(vectors[3:4], EVERYTHING, 5).hits
@@ -86,7 +86,7 @@ def test_nearest_first_with_cosine_scores(photos: PhotoCollection) -> None:
 
 
 def test_one_listing_never_crowds_out_the_others(photos: PhotoCollection) -> None:
-    """A full page of listings comes back though the 300 nearest photos are all of one listing."""
+    """A search returns a full page of listings although the 300 nearest photos all belong to one listing."""
     near = np.zeros((300, DIM), np.float32)
     near[:, 0] = 1.0
     near[:, 1] = np.linspace(0, 0.1, 300)
@@ -100,7 +100,7 @@ def test_one_listing_never_crowds_out_the_others(photos: PhotoCollection) -> Non
 
 
 def test_several_query_photos_take_the_best_score(photos: PhotoCollection) -> None:
-    """Looking for a listing with two photos finds what is near either of them."""
+    """A search with two photos finds listings near either of them."""
     vectors = unit_vectors(10)
     photos.writer.upsert([stored(number) for number in range(10)], vectors)
     hits = photos.reader.search(vectors[[2, 7]], EVERYTHING, 2).hits
@@ -108,25 +108,25 @@ def test_several_query_photos_take_the_best_score(photos: PhotoCollection) -> No
 
 
 def test_pages_neither_repeat_nor_skip(photos: PhotoCollection) -> None:
-    """Page after page shows every listing once, in one order, each page full until the last, which says that it is."""
+    """Pages contain every listing once, in one order; each page is full except the last, which is marked as such."""
     vectors = unit_vectors(20)
     pairs = [stored(number, Listing(f"l{number // 2}", "", "Home")) for number in range(20)]
     photos.writer.upsert(pairs, vectors)
-    shown: list[str] = []
+    shown_ids: list[str] = []
     sizes = []
     while True:
-        page = photos.reader.search(vectors[:1], EVERYTHING, 4, seen=shown.__contains__)
-        shown += [hit.listing.listing_id for hit in page.hits]
+        page = photos.reader.search(vectors[:1], EVERYTHING, 4, seen=shown_ids.__contains__)
+        shown_ids += [hit.listing.listing_id for hit in page.hits]
         sizes.append(len(page.hits))
         if page.exhausted:
             break
     assert sizes == [4, 4, 2]
-    assert shown == listing_ids(photos, EVERYTHING)
-    assert photos.reader.search(vectors[:1], EVERYTHING, 4, seen=shown.__contains__).hits == []
+    assert shown_ids == listing_ids(photos, EVERYTHING)
+    assert photos.reader.search(vectors[:1], EVERYTHING, 4, seen=shown_ids.__contains__).hits == []
 
 
 def test_photos_as_hits(photos: PhotoCollection) -> None:
-    """Grouped by photo, a listing's two photos are two hits, each with its embedding where that is asked for."""
+    """Grouped by photo, a listing's two photos are two hits, each with its embedding on request."""
     vectors = unit_vectors(4)
     photos.writer.upsert([stored(number, Listing(f"l{number // 2}")) for number in range(4)], vectors)
     page = photos.reader.search(vectors[:1], EVERYTHING, 10, group_by="photo", vectors=True)
@@ -139,8 +139,8 @@ def test_photos_as_hits(photos: PhotoCollection) -> None:
     assert without.hits[0].embedding is None
 
 
-def test_a_lowest_score(photos: PhotoCollection) -> None:
-    """Nothing below the lowest score is shown, neither as a hit nor beside one, and then there is nothing further."""
+def test_a_minimum_score(photos: PhotoCollection) -> None:
+    """No photo below the minimum score is returned, neither as a hit nor within one, and the page is the last."""
     vectors = unit_vectors(20)
     photos.writer.upsert([stored(number, Listing(f"l{number // 2}")) for number in range(20)], vectors)
     cosines = vectors @ vectors[0]
@@ -152,7 +152,7 @@ def test_a_lowest_score(photos: PhotoCollection) -> None:
 
 
 def test_many_searches_in_one(photos: PhotoCollection) -> None:
-    """Searches asked together answer as each does alone, one with two queries and one that looks twice included."""
+    """A batch gives the same results as single searches, also for two queries and for a search that is widened."""
     crowd = np.zeros((300, DIM), np.float32)
     crowd[:, 0] = 1.0
     crowd[:, 1] = np.linspace(0, 0.1, 300)
@@ -161,16 +161,16 @@ def test_many_searches_in_one(photos: PhotoCollection) -> None:
     listings = [Listing("crowd")] * 300 + [Listing(f"l{number}") for number in range(40)]
     photos.writer.upsert([stored(number, listing) for number, listing in enumerate(listings)], vectors)
     searches = [vectors[:1], vectors[310:312], vectors[320:321]]
-    together = photos.reader.search_many(searches, EVERYTHING, PageRequest(5))
-    for page, queries in zip(together, searches, strict=True):
-        alone = photos.reader.search(queries, EVERYTHING, 5)
-        assert [hit.listing.listing_id for hit in page.hits] == [hit.listing.listing_id for hit in alone.hits]
+    pages = photos.reader.search_many(searches, EVERYTHING, PageRequest(5))
+    for page, queries in zip(pages, searches, strict=True):
+        single = photos.reader.search(queries, EVERYTHING, 5)
+        assert [hit.listing.listing_id for hit in page.hits] == [hit.listing.listing_id for hit in single.hits]
         assert len(page.hits) == 5
 
 
 @pytest.mark.parametrize("index", ["IVF_FLAT", "IVF_SQ8", "HNSW"])
 def test_an_exact_search_is_exact(connect: Connect, index: str) -> None:
-    """Whatever the index, an exact search gives what comparing with every vector gives, and says so."""
+    """With every index, an exact search gives the results of comparing every vector, and is marked as exact."""
     photos = connect(IndexSettings.model_validate({"type": index}))
     photos.ensure(MODEL, DIM)
     vectors = unit_vectors(500)
@@ -183,8 +183,8 @@ def test_an_exact_search_is_exact(connect: Connect, index: str) -> None:
         assert [hit.photo_id for hit in page.hits] == [f"p{number}" for number in np.argsort(-(vectors @ query))[:10]]
 
 
-def test_facets_count_listings_near_by(photos: PhotoCollection) -> None:
-    """Facets count each listing once, as if no category had been chosen, and leave out what is too far away."""
+def test_facets_count_nearby_listings(photos: PhotoCollection) -> None:
+    """Facets count each listing once, as if no category had been selected, and omit listings that are too far away."""
     vectors = unit_vectors(12)
     listings = [Listing(f"l{n // 2}", "", "Home" if n < 8 else "Garden", "Beds", float(n // 2)) for n in range(12)]
     photos.writer.upsert([stored(number, listing) for number, listing in enumerate(listings)], vectors)
@@ -196,8 +196,8 @@ def test_facets_count_listings_near_by(photos: PhotoCollection) -> None:
 
 
 @pytest.mark.parametrize("milvus", ["lite", pytest.param("server", marks=pytest.mark.slow)], indirect=True)
-def test_facets_of_a_narrow_filter_are_whole(connect: Connect) -> None:
-    """The few that pass are all counted, as they all are on the pages, though they lie far from the query."""
+def test_facets_of_a_narrow_filter_are_complete(connect: Connect) -> None:
+    """Facets count all of the few photos that pass a filter, as pages do, although they are far from the query."""
     photos = connect(IndexSettings(type="IVF_FLAT", nprobe=8))
     photos.ensure(MODEL, DIM)
     count, few = 2_000, 40
@@ -211,14 +211,14 @@ def test_facets_of_a_narrow_filter_are_whole(connect: Connect) -> None:
     photos.writer.flush()
     photos.builds.finish(photos.info().name)
     if not photos.is_lite:
-        time.sleep(25)  # so long it compares everything, as in test_a_small_catalogue_is_searched_in_full
+        time.sleep(25)  # until then it compares everything, as in test_a_small_catalogue_is_searched_in_full
     cheap = SearchFilter(price_max=1)
     hits = photos.reader.search(vectors[-1:], cheap, few).hits
     assert (len(hits), photos.reader.facets(vectors[-1:], cheap)) == (few, {"Home": 20, "Garden": 20})
 
 
-def test_ten_thousand_ids_to_leave_out(photos: PhotoCollection) -> None:
-    """10,000 listings and 10,000 photos are left out of an answer in one request."""
+def test_ten_thousand_excluded_ids(photos: PhotoCollection) -> None:
+    """A search can exclude 10,000 listings or 10,000 photos."""
     photos.writer.upsert([stored(number) for number in range(20)], unit_vectors(20))
     listings = tuple(f"l{number}" for number in range(2, 10_002))
     page = photos.reader.search(unit_vectors(1), SearchFilter(exclude_listing_ids=listings), 10)
@@ -229,9 +229,9 @@ def test_ten_thousand_ids_to_leave_out(photos: PhotoCollection) -> None:
 
 
 def test_one_listing_is_replaced_and_removed(photos: PhotoCollection) -> None:
-    """A single change leaves exactly the photos given, keeps the listing's date, and is no loss of photos.
+    """A single change stores exactly the given photos, keeps the listing's date, and is not counted as a loss.
 
-    It begins with what is there, written a moment ago perhaps; one that is given up leaves all as it was.
+    It starts from the current photos, even those written a moment ago; an aborted change leaves everything unchanged.
     """
     vectors = unit_vectors(8)
     bed = Listing("bed", "Bed", "Home", listed_at=1_600_000_000)
@@ -243,8 +243,8 @@ def test_one_listing_is_replaced_and_removed(photos: PhotoCollection) -> None:
     with photos.writer.change_listing("bed") as change:
         assert change.before == [stored(0, bed), stored(1, bed)]
         change.write([stored(1, newer), stored(5, newer)], vectors[5:7])
-    kept = replace(newer, listed_at=1_600_000_000)
-    assert photos.reader.listing_photos("bed") == [stored(1, kept), stored(5, kept)]
+    dated = replace(newer, listed_at=1_600_000_000)
+    assert photos.reader.listing_photos("bed") == [stored(1, dated), stored(5, dated)]
     assert photos.reader.embeddings(["p1", "p5"]) == pytest.approx(vectors[5:7], abs=1e-6)
     assert (photos.reader.count(), photos.notes.lost()) == (3, 0)
     assert before <= photos.notes.changed_at() <= time.time()
@@ -254,15 +254,15 @@ def test_one_listing_is_replaced_and_removed(photos: PhotoCollection) -> None:
         assert change.before == []
         change.write([stored(2)], vectors[:1])
     assert (photos.reader.count(), photos.notes.lost()) == (1, 0)
-    photos.writer.remove(["p2"])  # no change that was said: to `lost` it is a loss
+    photos.writer.remove(["p2"])  # not an announced change, so `lost` counts it
     deadline = time.monotonic() + 60
-    while not photos.notes.lost() and time.monotonic() < deadline:  # a server counts what was a moment ago
+    while not photos.notes.lost() and time.monotonic() < deadline:  # a server's count lags behind
         time.sleep(0.2)
     assert photos.notes.lost() == 1
 
 
 def test_an_ingest_is_not_disturbed(photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single change is refused while a claim's counter moves, and taken once it has stood still."""
+    """A single change is refused while a claim's counter moves, and accepted once it stands still."""
     photos.writer.upsert([stored(0)], unit_vectors(1))
     for beat in range(2):
         photos.notes.set(CLAIM, f'{{"beat": {beat}}}')
@@ -277,7 +277,7 @@ def test_an_ingest_is_not_disturbed(photos: PhotoCollection, monkeypatch: pytest
 def four_listings(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PhotoCollection]:
-    """For reading only: a server takes three seconds to make a collection."""
+    """A shared, read-only catalogue, because a server takes three seconds to create a collection."""
     collection = PhotoCollection.connect(
         new_catalogue(request, tmp_path_factory.mktemp("four")), IndexSettings(), consistency="Session"
     )
@@ -327,10 +327,10 @@ FREE = Listing('d" or 1 == 1 or "', "D", 'Odds & "Ends" \\', "", 0.0, "EUR", "le
         (SearchFilter(categories=("Home",), price_max=10, location="Leeds", exclude_listing_ids=("a",)), set()),
     ],
 )
-def test_a_filter_keeps_what_passes_and_nothing_else(
+def test_a_filter_returns_exactly_the_listings_that_pass(
     four_listings: PhotoCollection, where: SearchFilter, expected: set[Listing]
 ) -> None:
-    """Each filter is there without, gone with; hostile values are values."""
+    """A filter returns only the listings that pass; values with quotes or operators are treated as plain values."""
     hits = four_listings.reader.search(unit_vectors(1), where, 50).hits
     assert {hit.listing for hit in hits} == expected
 
@@ -339,54 +339,58 @@ PASSING = (100, 50, 20, 10, 5, 1, 0.1)
 
 
 @dataclass(frozen=True)
-class Filled:
-    """A catalogue of photos that look like one of a hundred things, each of its own price, for reading only."""
+class Catalogue:
+    """A read-only catalogue of photos around a hundred centres, each with a different price."""
 
     photos: PhotoCollection
-    look: NDArray[np.int64]
+    centre: NDArray[np.int64]
     prices: NDArray[np.int64]
     vectors: NDArray[np.float32]
 
     def nearest(self, query: NDArray[np.float32], allowed: NDArray[np.bool_]) -> set[str]:
-        """The ten that are truly nearest of those that a filter lets pass."""
+        """Return the ids of the ten truly nearest photos among those that pass a filter."""
         ids = np.flatnonzero(allowed)
         return {f"p{n}" for n in ids[np.argsort(-(self.vectors[ids] @ query))[:10]]}
 
-    def indexed(self, queries: NDArray[np.float32], where: SearchFilter) -> list[list[Scored]]:
-        """What the index finds of itself, as wide as it goes."""
+    def search_index(self, queries: NDArray[np.float32], where: SearchFilter) -> list[list[Scored]]:
+        """Search the index alone, with its widest plan."""
         info = self.photos.info()
-        reach = search_plan.first_plan(10, info.index, None, narrow=True)
+        plan = search_plan.first_plan(10, info.index, None, narrow=True)
         reader = self.photos.reader
-        return _to_scored(reader._nearest(info, queries, where.expression(), reach, FIELDS))
+        return _to_scored(reader._nearest(info, queries, where.expression(), plan, FIELDS))
 
 
-def fill(photos: PhotoCollection, count: int) -> Filled:
+def fill(photos: PhotoCollection, count: int) -> Catalogue:
     photos.ensure(MODEL, DIM)
     random = np.random.default_rng(0)
-    look = random.integers(0, 100, count)
-    vectors = unit_vectors(100)[look] + 0.6 / DIM**0.5 * random.normal(size=(count, DIM)).astype(np.float32)
+    centre = random.integers(0, 100, count)
+    vectors = unit_vectors(100)[centre] + 0.6 / DIM**0.5 * random.normal(size=(count, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     prices = random.permutation(count)
-    listings = [Listing(f"l{n}", "", f"c{look[n] % 10}", "", float(price), "GBP", "") for n, price in enumerate(prices)]
+    listings = [
+        Listing(f"l{n}", "", f"c{centre[n] % 10}", "", float(price), "GBP", "") for n, price in enumerate(prices)
+    ]
     for start in range(0, count, 2_500):
         part = range(start, min(start + 2_500, count))
         photos.writer.upsert([stored(n, listings[n]) for n in part], vectors[part.start : part.stop])
     photos.writer.flush()
     photos.builds.finish(photos.info().name)
-    return Filled(photos, look, prices, vectors)
+    return Catalogue(photos, centre, prices, vectors)
 
 
 INDEXES = ("FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "IVF_PQ")
 
 
 @pytest.fixture(scope="module", params=["lite", "server"])
-def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Filled]]:
-    """10,000 photos in each index: all of them first, as a server needs a while after each."""
-    catalogues: dict[str, Filled] = {}
+def catalogues(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Catalogue]]:
+    """10,000 photos in each type of index, all filled first, because a server needs a while after each."""
+    catalogues: dict[str, Catalogue] = {}
     for name in INDEXES:
         where = new_catalogue(request, tmp_path_factory.mktemp("filled"))
         if name == "IVF_PQ" and where.is_lite:
-            continue  # Lite has none
+            continue  # Lite does not have it
         index = IndexSettings.model_validate({"type": name, "pq_m": 16})
         photos = PhotoCollection.connect(where, index, consistency="Session")
         catalogues[name] = fill(photos, 10_000)
@@ -395,10 +399,10 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         catalogue.photos.close()
 
 
-def holds_within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether it comes to hold."""
+def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until the condition is true; return whether it became true in time."""
     deadline = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(1)
@@ -407,18 +411,18 @@ def holds_within(seconds: float, holds: Callable[[], bool]) -> bool:
 
 @pytest.mark.parametrize("index", INDEXES)
 def test_filtered_searches_find_the_true_neighbours(
-    filled: dict[str, Filled], monkeypatch: pytest.MonkeyPatch, index: str
+    catalogues: dict[str, Catalogue], monkeypatch: pytest.MonkeyPatch, index: str
 ) -> None:
     """Recall@10 against exact search is at least 0.95, from all photos passing the filter to one in a thousand.
 
-    With a filter that has nothing to do with what photos look like, and with one that leaves only what is far away.
+    This holds for a filter that is independent of the vectors, and for one that only distant photos pass.
     """
-    if index not in filled:
-        pytest.skip("Lite has none")
-    monkeypatch.setattr(search_plan, "FEW_NUMBERS", 2_000)  # or nothing here would be worth planning for
+    if index not in catalogues:
+        pytest.skip("Lite does not have this index")
+    monkeypatch.setattr(search_plan, "FEW_NUMBERS", 2_000)  # otherwise the catalogue would be too small for a plan
     monkeypatch.setattr(search_plan, "_FEW_TO_SCAN", 50)
     monkeypatch.setattr(search_plan, "FEW_TO_FETCH", 0)
-    catalogue = filled[index]
+    catalogue = catalogues[index]
     count = len(catalogue.vectors)
     queries = catalogue.vectors[np.random.default_rng(1).integers(0, count, 20)]
 
@@ -430,34 +434,33 @@ def test_filtered_searches_find_the_true_neighbours(
         ]
         return sum(map(len, found)) / 200
 
-    # A 2.3 server searches what is new through an index of its own that loses hits, 10 to 20 s longer than it says.
+    # A 2.3 server searches new rows through an interim index that loses hits, 10 to 20 s longer than it reports.
     if not catalogue.photos.is_lite:
-        holds_within(
-            90, lambda: all(len(found) == 10 for found in catalogue.indexed(queries, SearchFilter(price_max=9)))
-        )
+        few = SearchFilter(price_max=9)
+        becomes_true(lambda: all(len(found) == 10 for found in catalogue.search_index(queries, few)), seconds=90)
     for percent in PASSING:
         highest = count * percent / 100 - 1
         where = EVERYTHING if percent == 100 else SearchFilter(price_max=highest)
         assert recall(where, catalogue.prices <= highest) >= 0.95, f"{percent} % pass"
-    assert recall(SearchFilter(categories=("c3",)), catalogue.look % 10 == 3) >= 0.95
+    assert recall(SearchFilter(categories=("c3",)), catalogue.centre % 10 == 3) >= 0.95
 
 
 @pytest.mark.slow
 def test_a_small_catalogue_is_searched_in_full(connect: Connect) -> None:
-    """A server builds no index of fewer than 1,024 photos, and loses hits under narrow filters in one of its own."""
+    """A server builds no index for fewer than 1,024 photos; its interim index loses hits with narrow filters."""
     catalogue, few = fill(connect(IndexSettings(type="IVF_FLAT")), 1_000), SearchFilter(price_max=19)
     queries = catalogue.vectors[np.random.default_rng(1).integers(0, len(catalogue.vectors), 20)]
 
-    def loses() -> bool:
-        return any(len(found) < 10 for found in catalogue.indexed(queries, few))
+    def loses_hits() -> bool:
+        return any(len(found) < 10 for found in catalogue.search_index(queries, few))
 
-    # Some 25 s long the server compares everything; then its own index takes over.
-    lost = catalogue.photos.is_lite or holds_within(60, loses)
+    # For about 25 s the server compares everything; then its interim index takes over.
+    lost = catalogue.photos.is_lite or becomes_true(loses_hits, seconds=60)
     for query in queries:
         hits = catalogue.photos.reader.search(query[None], few, 10, group_by="photo").hits
         assert {hit.photo_id for hit in hits} == catalogue.nearest(query, catalogue.prices <= 19)
     if not lost:
-        pytest.skip("this server's own index loses nothing: there is nothing to make up for")
+        pytest.skip("this server's interim index loses no hits")
 
 
 def test_categories_count_listings_and_photos(photos: PhotoCollection) -> None:
@@ -465,7 +468,7 @@ def test_categories_count_listings_and_photos(photos: PhotoCollection) -> None:
     listings = [LEEDS, LONDON, NO_PRICE, FREE, LEEDS]
     photos.writer.upsert([stored(number, listing) for number, listing in enumerate(listings)], unit_vectors(5))
     deadline = time.monotonic() + 60
-    # A 2.3 server's iterators see what is more than a second old.
+    # A 2.3 server's iterators only see rows that are more than a second old.
     while sum(size.photos for size in photos.reader.categories()) < 5 and time.monotonic() < deadline:
         time.sleep(0.2)
     sizes = [(size.category, size.listings, size.photos) for size in photos.reader.categories()]
@@ -474,21 +477,21 @@ def test_categories_count_listings_and_photos(photos: PhotoCollection) -> None:
 
 
 def test_a_sample_is_spread_and_keeps_rows_together(photos: PhotoCollection) -> None:
-    """A sample has no photo twice, and each photo comes with its own embedding."""
+    """A sample contains no photo twice, and each photo has its own embedding."""
     vectors = unit_vectors(30)
     photos.writer.upsert([stored(number) for number in range(30)], vectors)
     deadline = time.monotonic() + 60
     while len(photos.reader.sample(100)[0]) < 30 and time.monotonic() < deadline:  # as above
         time.sleep(0.2)
     sample, embeddings = photos.reader.sample(10)
-    assert len({one.photo.photo_id for one in sample}) == 10
-    for one, embedding in zip(sample, embeddings, strict=True):
-        assert embedding == pytest.approx(vectors[int(one.photo.photo_id[1:])], abs=1e-6)
+    assert len({row.photo.photo_id for row in sample}) == 10
+    for row, embedding in zip(sample, embeddings, strict=True):
+        assert embedding == pytest.approx(vectors[int(row.photo.photo_id[1:])], abs=1e-6)
     assert len(photos.reader.sample(100)[0]) == 30
 
 
-def test_embeddings_come_in_the_order_asked_for(photos: PhotoCollection) -> None:
-    """Row i belongs to id i, and an id that is not there is an error rather than a gap."""
+def test_embeddings_are_in_the_requested_order(photos: PhotoCollection) -> None:
+    """Row i belongs to id i, and a missing id is an error rather than a gap."""
     vectors = unit_vectors(5)
     photos.writer.upsert([stored(number) for number in range(5)], vectors)
     assert photos.reader.embeddings(["p3", "p0"]) == pytest.approx(vectors[[3, 0]], abs=1e-6)
@@ -496,7 +499,7 @@ def test_embeddings_come_in_the_order_asked_for(photos: PhotoCollection) -> None
         photos.reader.embeddings(["p3", "p9"])
 
 
-def test_what_is_not_there_is_not_found(photos: PhotoCollection) -> None:
+def test_unknown_listings_and_photos_are_not_found(photos: PhotoCollection) -> None:
     """Unknown listings and photos are NotFound; an empty catalogue gives no hits."""
     with pytest.raises(NotFound, match="nobody"):
         photos.reader.photo("nobody")
@@ -507,8 +510,8 @@ def test_what_is_not_there_is_not_found(photos: PhotoCollection) -> None:
     assert photos.reader.count() == 0
 
 
-def test_nothing_ingested_is_said_so(connect: Connect) -> None:
-    """Before the first ingest there is no collection, and the message says how to get one."""
+def test_a_missing_collection_is_a_clear_error(connect: Connect) -> None:
+    """Before the first ingest there is no collection, and the hint says how to create one."""
     empty = connect()
     with pytest.raises(CollectionMissing) as caught:
         empty.info()
@@ -516,7 +519,7 @@ def test_nothing_ingested_is_said_so(connect: Connect) -> None:
 
 
 def test_another_model_is_refused(photos: PhotoCollection) -> None:
-    """A collection made by one model is neither searched nor written by another."""
+    """A collection created with one model is neither searched nor written by another."""
     photos.writer.upsert([stored(0)], unit_vectors(1))
     with pytest.raises(ModelMismatch, match="cdcdcdcdcdcd"):
         photos.require("cd" * 32)
@@ -525,8 +528,8 @@ def test_another_model_is_refused(photos: PhotoCollection) -> None:
     assert photos.require(MODEL).fingerprint == MODEL
 
 
-def test_it_survives_closing(milvus: MilvusSettings) -> None:
-    """What was confirmed is there after the store was closed and opened again, index settings included."""
+def test_data_survives_closing(milvus: MilvusSettings) -> None:
+    """Confirmed photos and the index settings are still there after the store is closed and opened again."""
     first = PhotoCollection.connect(milvus, IndexSettings(type="HNSW", hnsw_m=8), consistency="Session")
     first.ensure(MODEL, DIM)
     vectors = unit_vectors(20)
@@ -544,7 +547,7 @@ def test_it_survives_closing(milvus: MilvusSettings) -> None:
 
 @pytest.mark.parametrize("spoil", ["nan", "zero", "twice", "dim"])
 def test_bad_embeddings_never_reach_the_store(photos: PhotoCollection, spoil: str) -> None:
-    """Milvus would take NaN and zero vectors; they are refused before, and nothing of the batch is written."""
+    """Milvus would accept NaN and zero vectors; they are refused before, and none of the batch is written."""
     vectors = unit_vectors(2)
     rows = [stored(0), stored(1)]
     if spoil == "nan":
@@ -561,13 +564,13 @@ def test_bad_embeddings_never_reach_the_store(photos: PhotoCollection, spoil: st
 
 
 def test_a_control_character_in_a_filter_is_refused(four_listings: PhotoCollection) -> None:
-    """NUL in a filter is the caller's mistake, not the store's."""
+    """NUL in a filter is reported as the caller's mistake, not the store's."""
     with pytest.raises(InvalidFilter):
         four_listings.reader.search(unit_vectors(1), SearchFilter(categories=("a\x00b",)), 5)
 
 
 def test_searches_while_writing(photos: PhotoCollection) -> None:
-    """Readers beside one writer see whole batches and no errors."""
+    """Readers in parallel with a writer see complete batches and no errors."""
     vectors = unit_vectors(400)
     photos.writer.upsert([stored(number) for number in range(100)], vectors[:100])
     failures: list[Exception] = []
@@ -577,7 +580,7 @@ def test_searches_while_writing(photos: PhotoCollection) -> None:
         while not done.is_set():
             try:
                 assert photos.reader.search(vectors[5:6], EVERYTHING, 3).hits[0].photo_id == "p5"
-            except Exception as error:  # noqa: BLE001 - any failure of a reader is one
+            except Exception as error:  # noqa: BLE001 - any error fails the test
                 failures.append(error)
                 return
 
@@ -591,15 +594,15 @@ def test_searches_while_writing(photos: PhotoCollection) -> None:
     assert photos.reader.count() == 400
 
 
-def test_no_server_is_said_so_quickly() -> None:
-    """An address where nothing listens gives an error that names it and says what to check."""
+def test_an_unreachable_server_is_a_quick_error() -> None:
+    """An address where nothing listens quickly gives an error that names it and says what to check."""
     with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1:9") as caught:
         PhotoCollection.connect(MilvusSettings(uri="http://127.0.0.1:9", timeout=1), IndexSettings())
     assert "--uri" in caught.value.hint
 
 
 def test_lite_names_the_process_that_holds_it(lite: MilvusSettings) -> None:
-    """A second process is told who has the embedded database open."""
+    """The error of a second process names the process that has the embedded database open."""
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLD, lite.uri],
         stdin=subprocess.PIPE,
@@ -629,8 +632,8 @@ sys.stdin.read()
 """
 
 
-def test_lite_mends_a_cut_index(lite: MilvusSettings) -> None:
-    """An index file that a kill cut short is built anew without the user."""
+def test_lite_repairs_a_truncated_index(lite: MilvusSettings) -> None:
+    """An index file that a kill truncated is rebuilt automatically."""
     first = PhotoCollection.connect(lite, IndexSettings())
     first.ensure(MODEL, DIM)
     vectors = unit_vectors(200)
@@ -648,13 +651,13 @@ def test_lite_mends_a_cut_index(lite: MilvusSettings) -> None:
 
 
 def test_lite_refuses_an_index_it_does_not_have(lite: MilvusSettings) -> None:
-    """Lite would take IVF_PQ, search by brute force, and fail at the next start."""
+    """Lite would accept IVF_PQ, search by brute force, and fail at the next start."""
     with pytest.raises(InvalidSetting, match="IVF_PQ"):
         PhotoCollection.connect(lite, IndexSettings(type="IVF_PQ"))
 
 
 def test_lite_refuses_a_file(tmp_path: Path) -> None:
-    """A path that is a file is named, not overwritten."""
+    """If the path is a file, the error names it, and the file is not overwritten."""
     path = tmp_path / "milvus.db"
     path.write_text("not a database")
     with pytest.raises(StoreFailed, match="is a file"):

@@ -1,4 +1,4 @@
-"""The ledger of runs into a server."""
+"""The ledger of runs on a server."""
 
 import json
 from uuid import uuid4
@@ -15,10 +15,10 @@ from tests.support.exports import MakeExport
 from tests.support.runs import start, start_stopped
 
 
-def test_a_run_that_is_alive_is_not_resumed(
+def test_a_running_ingest_is_not_resumed(
     make_export: MakeExport, embedder: Embedder, milvus_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its run.json stays as it is; once its claim stands still, it is resumed, wherever its host has gone."""
+    """The run.json of a running ingest is not changed; once its claim stands still, it is resumed, on any host."""
     monkeypatch.setattr(claim, "BEAT_SECONDS", 0.2)
     settings = MilvusSettings(uri=milvus_server, alias=f"photos_{uuid4().hex[:8]}")
     photos = PhotoCollection.connect(settings, IndexSettings(), consistency="Session")

@@ -1,4 +1,4 @@
-"""The engine of a Ray cluster: two nodes, a real server, real photos; what it does is what the local one does."""
+"""The Ray engine, on two nodes with a real server and real photos: its results equal those of the local engine."""
 
 import csv
 import json
@@ -24,19 +24,19 @@ from tests.support.exports import MakeExport, part_of_listings, undated
 from tests.support.paths import LISTINGS, MODEL
 from tests.support.proxy import Proxy, proxied
 
-# Read when Ray is imported: on the loopback, telling nobody.
+# Read when Ray is imported: no usage statistics, loopback only.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason='needs Ray: pip install "marketlens[ray]"')
 
 BATCH = 8
-# A run takes minutes on two cores that something else keeps busy: each of its six processes imports torch.
-PATIENCE = 600
+# A run takes minutes on two busy cores: each of its six processes imports torch.
+TIMEOUT_SECONDS = 600
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Where runs take place. `local` is the alias that the local engine has filled, with its ledger."""
+class RaySetup:
+    """Export, model, server and cluster of the runs. `local` is the alias that the local engine has filled."""
 
     folder: Path
     export: Path
@@ -60,7 +60,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, milvus_server: str) -> Iterator[Bench]:
+def ray_setup(tmp_path_factory: pytest.TempPathFactory, milvus_server: str) -> Iterator[RaySetup]:
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     folder = tmp_path_factory.mktemp("ray")
@@ -71,12 +71,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory, milvus_server: str) -> Itera
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 2**29}
     )
     cluster.add_node(num_cpus=1, object_store_memory=2**29)
-    bench = Bench(folder, export, MODEL, milvus_server, cluster, alias, {})
+    ray_setup = RaySetup(folder, export, MODEL, milvus_server, cluster, alias, {})
     home = folder_of(folder, "local")
-    result = marketlens(*bench.arguments(), cwd=home, **bench.environment(alias))
+    result = marketlens(*ray_setup.arguments(), cwd=home, **ray_setup.environment(alias))
     assert result.returncode == 0, result.stdout + result.stderr
-    bench.local_rows.update(ledger(home))
-    yield bench
+    ray_setup.local_rows.update(ledger(home))
+    yield ray_setup
     cluster.shutdown()
 
 
@@ -86,7 +86,7 @@ def folder_of(folder: Path, name: str) -> Path:
 
 
 def spoil(export: Path) -> None:
-    """A photo that is none, one that is gone, an id that stands twice."""
+    """Make one photo unreadable, remove one, and repeat one id."""
     with (export / "Images.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     (export / "images" / f"{rows[3][1]}.jpg").write_bytes(b"no photo")
@@ -96,7 +96,7 @@ def spoil(export: Path) -> None:
 
 
 def ledger(home: Path) -> dict[str, tuple[str, ...]]:
-    """The lines of the only run, by row. Every row has one."""
+    """Return the lines of the only run, by row; every row has exactly one."""
     (run,) = (home / "data" / "ledger").iterdir()
     lines = pq.read_table(run / "rows.parquet").to_pylist()
     assert len(lines) == len({line["row"] for line in lines})
@@ -112,27 +112,31 @@ def contents(uri: str, alias: str) -> tuple[dict[str, Any], np.ndarray]:
     stored = photos.reader.stored(ids)
     vectors = photos.reader.embeddings(ids)
     photos.close()
-    return {one: (undated(stored[one].photo), stored[one].sha256, stored[one].source_tag) for one in ids}, vectors
+    records = {
+        photo_id: (undated(stored[photo_id].photo), stored[photo_id].sha256, stored[photo_id].source_tag)
+        for photo_id in ids
+    }
+    return records, vectors
 
 
-def same_as_local(bench: Bench, alias: str, home: Path) -> dict[str, Any]:
-    """Collection, ledger and report are those of the local engine; gives the report."""
-    records, vectors = contents(bench.uri, alias)
-    expected, expected_vectors = contents(bench.uri, bench.local)
+def require_same_as_local(ray_setup: RaySetup, alias: str, home: Path) -> dict[str, Any]:
+    """Require the collection and ledger of the local engine; return the run's report."""
+    records, vectors = contents(ray_setup.uri, alias)
+    expected, expected_vectors = contents(ray_setup.uri, ray_setup.local)
     assert records == expected
     assert np.allclose(vectors, expected_vectors, atol=1e-5)
-    assert ledger(home) == bench.local_rows
+    assert ledger(home) == ray_setup.local_rows
     report = json.loads((home / "data" / "report.json").read_text())
-    assert report["read"] == len(bench.local_rows) == report["written"] + report["unchanged"] + report["rejected"]
+    assert report["read"] == len(ray_setup.local_rows) == report["written"] + report["unchanged"] + report["rejected"]
     assert report["photos"] == len(expected)
     return dict(report)
 
 
-def started(
-    bench: Bench, home: Path, environment: dict[str, str], *options: str, uri: str = ""
+def start_ingest(
+    ray_setup: RaySetup, home: Path, environment: dict[str, str], *options: str, uri: str = ""
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [COMMAND, *bench.arguments(*options, uri=uri)],
+        [COMMAND, *ray_setup.arguments(*options, uri=uri)],
         cwd=home,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
@@ -141,23 +145,23 @@ def started(
     )
 
 
-def in_the_middle(home: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until the ledger has its first lines, with more to come."""
-    until(lambda: any(home.glob("data/ledger/*/rows-0*.parquet")) or process.poll() is not None)
+def wait_for_first_lines(home: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the ledger has its first lines, while the run is still going."""
+    wait_until(lambda: any(home.glob("data/ledger/*/rows-0*.parquet")) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
 
 
-def until(there: Callable[[], bool], seconds: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> None:
     deadline = time.monotonic() + seconds
-    while not there():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def actors(bench: Bench, name: str = "") -> list[psutil.Process]:
-    """Processes of the cluster that hold a stage of a run."""
-    found = []
-    for node in bench.cluster.list_all_nodes():
+def actors(ray_setup: RaySetup, name: str = "") -> list[psutil.Process]:
+    """Return the processes of the cluster that run a stage."""
+    workers = []
+    for node in ray_setup.cluster.list_all_nodes():
         for raylet in node.all_processes["raylet"]:
             for process in psutil.Process(raylet.process.pid).children(recursive=True):
                 try:
@@ -165,84 +169,88 @@ def actors(bench: Bench, name: str = "") -> list[psutil.Process]:
                 except psutil.Error:
                     continue
                 if title.startswith("ray::MapWorker") and name in title:
-                    found.append(process)
-    return found
+                    workers.append(process)
+    return workers
 
 
-def test_the_same_with_a_pause(bench: Bench, tmp_path: Path) -> None:
-    """Records, embeddings, rejected rows and ledger are those of the local engine, though Milvus went away meanwhile.
+def test_the_same_results_with_an_outage(ray_setup: RaySetup, tmp_path: Path) -> None:
+    """Records, embeddings, rejected rows and ledger equal those of the local engine, despite an outage of Milvus.
 
-    The run says so once, however many workers wait; and the driver says no more than the local one.
+    The run reports the outage once, however many workers wait; the driver prints no more than the local engine.
     """
     alias = f"ray_{uuid4().hex[:8]}"
-    with proxied(bench.uri) as (uri, proxy):
-        process = started(bench, tmp_path, bench.environment(alias), "--engine", "ray", uri=uri)
-        in_the_middle(tmp_path, process)
-        pause(proxy)
-        out, errors = process.communicate(timeout=PATIENCE)
+    with proxied(ray_setup.uri) as (uri, proxy):
+        process = start_ingest(ray_setup, tmp_path, ray_setup.environment(alias), "--engine", "ray", uri=uri)
+        wait_for_first_lines(tmp_path, process)
+        interrupt(proxy)
+        out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, out + errors
     assert errors.count("Waiting for it") == 1
     assert [line for line in errors.splitlines() if "Ingesting" not in line and "Waiting" not in line] == []
-    report = same_as_local(bench, alias, tmp_path)
+    report = require_same_as_local(ray_setup, alias, tmp_path)
     assert report["unchanged"] == 0
     assert set(report["stage_seconds"]) == {"start", "look up", "read", "decode", "embed", "write"}
     listed = [row["row"] for row in report["rejected_rows"]]
-    assert sorted(listed) == sorted(row for row, line in bench.local_rows.items() if line[3])
+    assert sorted(listed) == sorted(row for row, line in ray_setup.local_rows.items() if line[3])
 
 
-def pause(proxy: Proxy) -> None:
+def interrupt(proxy: Proxy) -> None:
     proxy.cut()
     time.sleep(8)
     proxy.restore()
 
 
-def test_waiting_has_an_end(bench: Bench, tmp_path: Path) -> None:
-    """What a worker gives up on ends the run: with the message, and the books of what was confirmed."""
+def test_waiting_is_limited(ray_setup: RaySetup, tmp_path: Path) -> None:
+    """A worker that gives up waiting ends the run with its error; the report counts only confirmed photos."""
     alias = f"ray_{uuid4().hex[:8]}"
-    with proxied(bench.uri) as (uri, proxy):
-        environment = bench.environment(alias) | {"MARKETLENS_INGEST__WAIT_SECONDS": "1"}
-        process = started(bench, tmp_path, environment, "--engine", "ray", uri=uri)
-        in_the_middle(tmp_path, process)
+    with proxied(ray_setup.uri) as (uri, proxy):
+        environment = ray_setup.environment(alias) | {"MARKETLENS_INGEST__WAIT_SECONDS": "1"}
+        process = start_ingest(ray_setup, tmp_path, environment, "--engine", "ray", uri=uri)
+        wait_for_first_lines(tmp_path, process)
         proxy.cut()
-        out, errors = process.communicate(timeout=PATIENCE)
+        out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 3, out + errors
     assert f"No Milvus answers at {uri}" in errors
     assert "Traceback" not in errors
     report = json.loads((tmp_path / "data" / "report.json").read_text())
-    photos = PhotoCollection.connect(MilvusSettings(uri=bench.uri, alias=alias), IndexSettings(), consistency="Session")
-    there = photos.reader.count()
+    photos = PhotoCollection.connect(
+        MilvusSettings(uri=ray_setup.uri, alias=alias), IndexSettings(), consistency="Session"
+    )
+    stored = photos.reader.count()
     photos.close()
-    assert 0 < report["written"] <= there < len(bench.local_rows)
+    assert 0 < report["written"] <= stored < len(ray_setup.local_rows)
 
 
-def test_a_killed_driver_resumes(bench: Bench, tmp_path: Path) -> None:
-    """Kill -9 of the driver ends its workers; --resume does the rest: nothing lost, nothing twice."""
+def test_a_killed_driver_resumes(ray_setup: RaySetup, tmp_path: Path) -> None:
+    """Kill -9 of the driver ends its workers; --resume completes the run, with nothing lost or duplicated."""
     alias = f"ray_{uuid4().hex[:8]}"
-    process = started(bench, tmp_path, bench.environment(alias), "--engine", "ray")
-    in_the_middle(tmp_path, process)
-    assert actors(bench)
+    process = start_ingest(ray_setup, tmp_path, ray_setup.environment(alias), "--engine", "ray")
+    wait_for_first_lines(tmp_path, process)
+    assert actors(ray_setup)
     process.kill()
     process.communicate()
-    until(lambda: not actors(bench))
-    again = marketlens(*bench.arguments("--engine", "ray", "--resume"), cwd=tmp_path, **bench.environment(alias))
-    assert again.returncode == 0, again.stdout + again.stderr
-    same_as_local(bench, alias, tmp_path)
+    wait_until(lambda: not actors(ray_setup))
+    resumed = marketlens(
+        *ray_setup.arguments("--engine", "ray", "--resume"), cwd=tmp_path, **ray_setup.environment(alias)
+    )
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    require_same_as_local(ray_setup, alias, tmp_path)
 
 
-def test_a_killed_worker_is_made_good(bench: Bench, tmp_path: Path) -> None:
-    """A worker that dies in the middle is replaced, and its batch done again: nothing lost, nothing twice."""
+def test_a_killed_worker_is_replaced(ray_setup: RaySetup, tmp_path: Path) -> None:
+    """A worker that dies is replaced, and its batch is repeated: nothing is lost or duplicated."""
     alias = f"ray_{uuid4().hex[:8]}"
-    process = started(bench, tmp_path, bench.environment(alias), "--engine", "ray")
-    in_the_middle(tmp_path, process)
+    process = start_ingest(ray_setup, tmp_path, ray_setup.environment(alias), "--engine", "ray")
+    wait_for_first_lines(tmp_path, process)
     for stage in ("Embed", "Write"):
-        actors(bench, stage)[0].kill()
-    out, errors = process.communicate(timeout=PATIENCE)
+        actors(ray_setup, stage)[0].kill()
+    out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, out + errors
-    same_as_local(bench, alias, tmp_path)
+    require_same_as_local(ray_setup, alias, tmp_path)
 
 
 def test_lite_is_refused(tmp_path: Path, make_export: MakeExport) -> None:
-    """Milvus Lite belongs to one process: said before anything is made, with the way out."""
+    """Milvus Lite belongs to one process: the command is refused before it creates anything."""
     result = marketlens("ingest", make_export(), "--engine", "ray", "--model", MODEL, cwd=tmp_path)
     assert result.returncode == 2
     assert "Milvus Lite belongs to one process" in result.stderr
@@ -253,30 +261,32 @@ def test_lite_is_refused(tmp_path: Path, make_export: MakeExport) -> None:
     ("address", "status", "words"),
     [("127.0.0.1:9", 3, "No Ray cluster answers at 127.0.0.1:9"), ("ray://127.0.0.1:9", 2, "client server")],
 )
-def test_an_address_without_a_cluster(bench: Bench, tmp_path: Path, address: str, status: int, words: str) -> None:
-    """A RAY_ADDRESS that cannot be used is named."""
-    environment = bench.environment(f"ray_{uuid4().hex[:8]}") | {"RAY_ADDRESS": address}
-    result = marketlens(*bench.arguments("--engine", "ray"), cwd=tmp_path, **environment)
+def test_an_address_without_a_cluster(
+    ray_setup: RaySetup, tmp_path: Path, address: str, status: int, words: str
+) -> None:
+    """The error names a RAY_ADDRESS that cannot be used."""
+    environment = ray_setup.environment(f"ray_{uuid4().hex[:8]}") | {"RAY_ADDRESS": address}
+    result = marketlens(*ray_setup.arguments("--engine", "ray"), cwd=tmp_path, **environment)
     assert result.returncode == status, result.stderr
     assert words in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_without_ray(tmp_path: Path, make_export: MakeExport) -> None:
-    """Where Ray is not installed, the message says how to install it."""
+    """If Ray is not installed, the hint says how to install it."""
     code = "import sys; sys.modules['ray'] = None; from marketlens.cli import main; main()"
     result = marketlens("ingest", make_export(), "--engine", "ray", cwd=tmp_path, command=(sys.executable, "-c", code))
     assert result.returncode == 2
     assert 'pip install "marketlens[ray]"' in result.stderr
 
 
-def test_a_cluster_of_ones_own_is_for_this_machine(tmp_path: Path) -> None:
-    """Where no RAY_ADDRESS is set, what is started listens on the loopback alone, and has no dashboard."""
+def test_a_local_cluster_is_only_for_this_machine(tmp_path: Path) -> None:
+    """Without RAY_ADDRESS, the started cluster listens only on the loopback interface, and has no dashboard."""
     code = (
         "import psutil; from ingest.engines.ray_cluster import _cluster\n"
         "with _cluster():\n"
         "    family = psutil.Process().children(recursive=True)\n"
-        "    ports = [c.laddr for one in family for c in one.net_connections() if c.status == 'LISTEN']\n"
+        "    ports = [c.laddr for child in family for c in child.net_connections() if c.status == 'LISTEN']\n"
         "    print(len(ports), {p.ip.removeprefix('::ffff:') for p in ports}, [p for p in ports if p.port == 8265])"
     )
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}

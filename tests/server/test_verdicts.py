@@ -1,4 +1,4 @@
-"""Verdicts: kept once for each question, whoever decides at the same time, on SQLite and on PostgreSQL alike."""
+"""Verdicts: one per question, even with concurrent decisions, on SQLite and on PostgreSQL."""
 
 import sqlite3
 import threading
@@ -19,7 +19,7 @@ from catalog.verdicts.database import Database
 from catalog.verdicts.tables import METADATA, VERDICTS
 from tests.support.postgres_server import driver, new_database, running_postgres
 
-AT_ONCE = 8
+WORKERS = 8
 QUESTION = WrongCategory("l1", "Other Goods", "Home & Garden")
 PAIR = Duplicate.of(["b", "a"])
 
@@ -45,8 +45,8 @@ def store(url: str) -> Iterator[VerdictStore]:
     store.close()
 
 
-def test_a_verdict_comes_back_whole(store: VerdictStore, url: str) -> None:
-    """Question, decision, note, name and moment are kept, for another process as well."""
+def test_a_verdict_is_stored_completely(store: VerdictStore, url: str) -> None:
+    """Question, decision, note, name and time are stored, and other processes can read them."""
     note = "Größe 🚲, 'quoted' \"twice\"\nand a second line"
     made = store.decide(QUESTION, "accept", note, "anna")
     assert (made.question, made.decision, made.note, made.decided_by) == (QUESTION, "accept", note, "anna")
@@ -59,39 +59,39 @@ def test_a_verdict_comes_back_whole(store: VerdictStore, url: str) -> None:
 
 
 def test_deciding_again_replaces(store: VerdictStore) -> None:
-    """One verdict for each question, the last one, and it stands first; the old one can no longer be taken back."""
+    """Only the last verdict on a question is kept, and it is listed first; the old one can no longer be withdrawn."""
     first = store.decide(QUESTION, "skip")
     store.decide(PAIR, "accept")
     last = store.decide(QUESTION, "reject", "looked again")
     verdicts, total = store.page(10)
-    assert ([one.verdict_id for one in verdicts], total) == ([last.verdict_id, last.verdict_id - 1], 2)
+    assert ([verdict.verdict_id for verdict in verdicts], total) == ([last.verdict_id, last.verdict_id - 1], 2)
     assert store.wrong_categories() == {QUESTION.key: "reject"}
     with pytest.raises(NotFound):
         store.withdraw(first.verdict_id)
 
 
-def test_what_makes_a_question_the_same() -> None:
-    """The order in which listings come does not; another suggestion, or seller's category, is another question."""
+def test_equality_of_questions() -> None:
+    """The order of listings does not matter; another suggestion or seller's category makes another question."""
     assert Duplicate.of(["a", "b", "a"]) == PAIR
     assert Duplicate.of(["b", "a"]).key == PAIR.key != Duplicate.of(["a", "b", "c"]).key
     others = [WrongCategory("l1", "Other Goods", "X"), WrongCategory("l1", "X", "Home & Garden")]
-    # Where texts end is part of the question.
+    # The boundaries between texts are part of the question.
     others += [WrongCategory("l", "1Other Goods", "Home & Garden"), WrongCategory("l1", "", "Other GoodsHome & Garden")]
-    assert len({one.key for one in (QUESTION, *others)}) == 5
+    assert len({question.key for question in (QUESTION, *others)}) == 5
     assert Duplicate.of(["wrong_category", "a"]).key != Duplicate.of(["a", "duplicate"]).key
 
 
-def test_no_part_of_a_decided_duplicate_is_asked_again() -> None:
-    """A part of a decided group is decided; a group with one more listing is not; skipped ones can be told."""
-    questions = {"abc": "reject", "cd": "skip", "abcx": "skip"}
-    decided = DecidedDuplicates((Duplicate.of(listings), said) for listings, said in questions.items())
+def test_parts_of_a_decided_duplicate_are_decided() -> None:
+    """A part of a decided group is decided; a group with one more listing is not; skipped groups are reported."""
+    decisions = {"abc": "reject", "cd": "skip", "abcx": "skip"}
+    decided = DecidedDuplicates((Duplicate.of(listings), decision) for listings, decision in decisions.items())
     assert decided.on("abc") == decided.on("ca") == "reject"
     assert decided.on("abcx") == decided.on("cd") == "skip"
     assert decided.on("abcd") is decided.on("bd") is decided.on("yz") is None
 
 
 def test_undo(store: VerdictStore) -> None:
-    """A verdict that is taken back is gone everywhere, and its id never comes again."""
+    """A withdrawn verdict disappears everywhere, and its id is never reused."""
     made = store.decide(PAIR, "accept")
     assert store.duplicates().on(["a", "b"]) == "accept"
     assert store.withdraw(made.verdict_id) == made
@@ -103,8 +103,8 @@ def test_undo(store: VerdictStore) -> None:
     assert store.duplicates().on(["a", "b"]) == "reject"
 
 
-def test_what_others_decide_is_seen(store: VerdictStore, url: str) -> None:
-    """Another worker's verdicts count at once, one that replaces another among them, and its withdrawals."""
+def test_decisions_of_other_workers_are_seen(store: VerdictStore, url: str) -> None:
+    """Another worker's verdicts, replacements and withdrawals take effect immediately."""
     other = VerdictStore(url)
     assert store.wrong_categories() == {}
     made = other.decide(QUESTION, "skip")
@@ -116,21 +116,21 @@ def test_what_others_decide_is_seen(store: VerdictStore, url: str) -> None:
     other.close()
 
 
-def test_what_was_begun_first_and_kept_last_is_seen(store: VerdictStore, url: str) -> None:
-    """PostgreSQL gives ids when a decision is begun: one may appear when a greater one was seen already."""
+def test_verdicts_committed_out_of_order_are_seen(store: VerdictStore, url: str) -> None:
+    """PostgreSQL assigns ids before the commit, so a verdict may appear after one with a greater id."""
     first, begun, _ = (store.decide(WrongCategory(f"l{number}", "a", "b"), "skip") for number in range(3))
     store.withdraw(begun.verdict_id)
     assert store.wrong_categories()[first.question.key] == "skip"
     database = Database(url)
     with database.writing() as connection:
-        those = update(VERDICTS).where(VERDICTS.c.id == first.verdict_id)
-        connection.execute(those.values(id=begun.verdict_id, decision="accept"))
+        statement = update(VERDICTS).where(VERDICTS.c.id == first.verdict_id)
+        connection.execute(statement.values(id=begun.verdict_id, decision="accept"))
     database.close()
     assert store.wrong_categories()[first.question.key] == "accept"
 
 
-def test_what_is_unchanged_is_read_once(store: VerdictStore) -> None:
-    """Nothing is read again while nobody decides, nor when somebody decides on the other kind."""
+def test_unchanged_verdicts_are_read_once(store: VerdictStore) -> None:
+    """Verdicts are read again only after a decision on the same kind of question."""
     store.decide(QUESTION, "accept")
     before = store.wrong_categories()
     store.decide(PAIR, "accept")
@@ -140,21 +140,22 @@ def test_what_is_unchanged_is_read_once(store: VerdictStore) -> None:
 
 
 def test_pages(store: VerdictStore) -> None:
-    """Newest first, each once, by kind and decision; what is decided meanwhile moves nothing."""
+    """Pages list verdicts newest first, each once, by kind and decision; new decisions do not shift them."""
     for number in range(5):
         store.decide(WrongCategory(f"l{number}", "a", "b"), "accept" if number % 2 else "reject")
     store.decide(PAIR, "accept")
     first, total = store.page(2, kind="wrong_category")
     store.decide(WrongCategory("new", "a", "b"), "skip")
     rest, _ = store.page(10, kind="wrong_category", before=first[-1].verdict_id)
-    listings = [one.question.listing_id for one in (*first, *rest) if isinstance(one.question, WrongCategory)]
+    questions = [verdict.question for verdict in (*first, *rest)]
+    listings = [question.listing_id for question in questions if isinstance(question, WrongCategory)]
     assert (listings, total) == (["l4", "l3", "l2", "l1", "l0"], 5)
     assert store.page(10, decision="accept")[1] == 3
     assert store.page(10, kind="duplicate", decision="reject") == ([], 0)
 
 
 def decide_many(url: str, worker: int) -> list[int]:
-    """Decide one question that all decide, and some of one's own."""
+    """Decide a question that all workers decide, and some that only this worker decides."""
     store = VerdictStore(url)
     ids = [store.decide(QUESTION, "accept", f"worker {worker}, {number}").verdict_id for number in range(5)]
     ids += [store.decide(WrongCategory(f"l{worker}-{number}", "a", "b"), "reject").verdict_id for number in range(5)]
@@ -164,35 +165,36 @@ def decide_many(url: str, worker: int) -> list[int]:
 
 @pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor], ids=["threads", "processes"])
 def test_eight_at_once(url: str, pool: Callable[..., ThreadPoolExecutor]) -> None:
-    """On a database that is not there yet, all of them migrate and decide: none fails, nothing is lost or doubled."""
+    """On a missing database, all workers migrate and decide: none fails, and no verdict is lost or duplicated."""
     context = {"mp_context": get_context("spawn")} if pool is ProcessPoolExecutor else {}
-    with pool(AT_ONCE, **context) as workers:
-        ids = [one for made in workers.map(decide_many, [url] * AT_ONCE, range(AT_ONCE)) for one in made]
-    assert len(set(ids)) == AT_ONCE * 10
+    with pool(WORKERS, **context) as workers:
+        results = workers.map(decide_many, [url] * WORKERS, range(WORKERS))
+        ids = [verdict_id for worker_ids in results for verdict_id in worker_ids]
+    assert len(set(ids)) == WORKERS * 10
     store = VerdictStore(url)
     verdicts, total = store.page(1_000)
-    assert total == len({one.question for one in verdicts}) == AT_ONCE * 5 + 1
-    (shared,) = [one for one in verdicts if one.question == QUESTION]
+    assert total == len({verdict.question for verdict in verdicts}) == WORKERS * 5 + 1
+    (shared,) = [verdict for verdict in verdicts if verdict.question == QUESTION]
     assert shared.note.endswith(", 4")
     store.close()
 
 
 def test_one_store_in_eight_threads(store: VerdictStore) -> None:
     """The threads of one service share a store."""
-    together = threading.Barrier(AT_ONCE)
+    barrier = threading.Barrier(WORKERS)
 
     def work(number: int) -> None:
-        together.wait()
+        barrier.wait()
         store.decide(PAIR, "accept", str(number))
         assert store.duplicates().on(["a", "b"]) == "accept"
         assert store.page(5)[1] == 1
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(work, range(AT_ONCE)))
+    with ThreadPoolExecutor(WORKERS) as threads:
+        list(threads.map(work, range(WORKERS)))
 
 
-def test_the_steps_lead_to_the_table(url: str) -> None:
-    """What the migrations make is what the code works with, and a second time they do nothing."""
+def test_migrations_create_the_schema(url: str) -> None:
+    """The migrations create the schema of the code, and a second migration changes nothing."""
     database = Database(url)
     database.migrate()
     with database.reading() as connection:
@@ -213,31 +215,31 @@ def test_the_steps_lead_to_the_table(url: str) -> None:
         ("", "not the address"),
     ],
 )
-def test_a_wrong_address_is_said_at_once(url: str, words: str) -> None:
-    """Before anything is opened, with what it should look like, and without the password."""
+def test_a_wrong_address_is_refused_at_once(url: str, words: str) -> None:
+    """A wrong address is refused before anything is opened, with an example and without the password."""
     with pytest.raises(InvalidSetting, match=words) as caught:
         VerdictStore(url)
     assert "sqlite:///data/verdicts.db" in caught.value.hint
     assert "secret" not in caught.value.message + caught.value.hint
 
 
-def test_nobody_there(tmp_path: Path) -> None:
-    """A server that does not answer, a folder in the way, a file that is none: one error, without the password."""
+def test_an_unavailable_database(tmp_path: Path) -> None:
+    """An unreachable server, a folder and a file of another format give the same error, without the password."""
     (tmp_path / "folder.db").mkdir()
     (tmp_path / "text.db").write_text("no database" * 1_000)
     urls = ["postgresql://me:secret@127.0.0.1:1/x", f"sqlite:///{tmp_path}/folder.db", f"sqlite:///{tmp_path}/text.db"]
     for url in urls:
         store = VerdictStore(url)
-        for ask in (store.migrate, store.wrong_categories, lambda store=store: store.decide(PAIR, "accept")):
+        for call in (store.migrate, store.wrong_categories, lambda store=store: store.decide(PAIR, "accept")):
             with pytest.raises(VerdictsUnavailable, match="cannot be reached") as caught:
-                ask()
+                call()
             assert "secret" not in caught.value.message
             assert "MARKETLENS_VERDICTS__URL" in caught.value.hint
         store.close()
 
 
-def test_it_recovers(tmp_path: Path) -> None:
-    """Where the database could not be opened at first, the next request tries again."""
+def test_a_failed_open_is_retried(tmp_path: Path) -> None:
+    """If the database could not be opened, the next request tries again."""
     (tmp_path / "v.db").mkdir()
     store = VerdictStore(f"sqlite:///{tmp_path}/v.db")
     with pytest.raises(VerdictsUnavailable):
@@ -248,20 +250,20 @@ def test_it_recovers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_was_restarted(postgres: str, tmp_path: Path) -> None:
-    """Connections that PostgreSQL has ended are made anew, without an error for anybody."""
+def test_closed_connections_are_replaced(postgres: str, tmp_path: Path) -> None:
+    """Connections that PostgreSQL has closed are reopened without an error."""
     store, other = (VerdictStore(new_database(postgres, tmp_path.name)), create_engine(driver(postgres) + "/postgres"))
     store.decide(PAIR, "accept")
     with other.connect() as connection:
-        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
-        assert connection.execute(text(ended), {"name": tmp_path.name}).all() == [(True,)]
+        terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        assert connection.execute(text(terminate), {"name": tmp_path.name}).all() == [(True,)]
     assert store.duplicates().on(["a", "b"]) == "accept"
     store.close()
     other.dispose()
 
 
 def test_read_only_sqlite_is_read(tmp_path: Path) -> None:
-    """Where the file cannot be written, verdicts are shown, and deciding says why it fails."""
+    """If the file is read-only, verdicts can be read, and the error of a decision says why it fails."""
     path = tmp_path / "v.db"
     store = VerdictStore(f"sqlite:///{path}")
     made = store.decide(PAIR, "accept")
@@ -277,7 +279,7 @@ def test_read_only_sqlite_is_read(tmp_path: Path) -> None:
 
 
 def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    """A database that a later version has changed is neither written nor taken for an empty one."""
+    """A database that a later version has migrated is neither written nor treated as empty."""
     path = tmp_path / "v.db"
     VerdictStore(f"sqlite:///{path}").migrate()
     with sqlite3.connect(path) as connection:
@@ -286,8 +288,8 @@ def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         VerdictStore(f"sqlite:///{path}").decide(PAIR, "accept")
 
 
-def test_what_is_no_question(store: VerdictStore) -> None:
-    """A listing is no duplicate of itself, and what PostgreSQL could not keep is refused by both."""
+def test_invalid_questions(store: VerdictStore) -> None:
+    """A listing is not a duplicate of itself, and texts that PostgreSQL cannot store are refused on both databases."""
     for question in (Duplicate.of(["a", "a"]), Duplicate.of(["a\0", "b"]), WrongCategory("a", "b", "\0")):
         with pytest.raises(InvalidQuery):
             store.decide(question, "accept")

@@ -1,4 +1,4 @@
-"""A Milvus that goes away in the middle of a run."""
+"""A Milvus that becomes unavailable in the middle of a run."""
 
 import os
 import signal
@@ -31,20 +31,20 @@ from tests.support.proxy import Proxy, proxied
 
 
 class CuttingEngine(FakeEngine):
-    """Cuts the network at its third batch."""
+    """Cuts the network at the third batch."""
 
-    def __init__(self, proxy: Proxy, mend_after: float | None) -> None:
+    def __init__(self, proxy: Proxy, restore_after: float | None) -> None:
         super().__init__()
         self._proxy = proxy
-        self._mend_after = mend_after
+        self._restore_after = restore_after
         self.batches = 0
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.batches += 1
         if self.batches == 3:
             self._proxy.cut()
-            if self._mend_after is not None:
-                threading.Timer(self._mend_after, self._proxy.mend).start()
+            if self._restore_after is not None:
+                threading.Timer(self._restore_after, self._proxy.restore).start()
         return super().run(pixels)
 
 
@@ -54,32 +54,32 @@ def alias() -> str:
 
 
 @pytest.fixture
-def line(milvus_server: str) -> Iterator[tuple[str, Proxy]]:
-    with proxied(milvus_server) as line:
-        yield line
+def proxied_milvus(milvus_server: str) -> Iterator[tuple[str, Proxy]]:
+    with proxied(milvus_server) as address_and_proxy:
+        yield address_and_proxy
 
 
 def run(
     export: Path,
-    line: tuple[str, Proxy],
+    proxied_milvus: tuple[str, Proxy],
     alias: str,
     *,
-    mend_after: float | None,
+    restore_after: float | None,
     wait: float,
-    hear: Callable[[str], None] = lambda _: None,
+    on_message: Callable[[str], None] = lambda _: None,
 ) -> tuple[Report, list[str]]:
-    uri, proxy = line
+    uri, proxy = proxied_milvus
     embedder = fake_embedder()
-    embedder._engine = CuttingEngine(proxy, mend_after)
+    embedder._engine = CuttingEngine(proxy, restore_after)
     settings = IngestSettings(batch_size=5, ledger=export.parent / "ledger", wait_seconds=wait)
     photos = PhotoCollection.connect(
         MilvusSettings(uri=uri, alias=alias, timeout=2), IndexSettings(), consistency="Session"
     )
-    report, said = Report(export=str(export)), []
+    report, messages = Report(export=str(export)), []
 
     def say(text: str) -> None:
-        said.append(text)
-        hear(text)
+        messages.append(text)
+        on_message(text)
 
     try:
         model = LoadedModel(embedder)
@@ -88,7 +88,7 @@ def run(
         assert report.state == "failed"
     finally:
         photos.close()
-    return report, said
+    return report, messages
 
 
 def count(milvus_server: str, alias: str) -> int:
@@ -101,52 +101,56 @@ def count(milvus_server: str, alias: str) -> int:
         photos.close()
 
 
-def test_it_is_waited_for(make_export: MakeExport, milvus_server: str, line: tuple[str, Proxy], alias: str) -> None:
-    """A Milvus that comes back is waited for: the run says so once, goes on, and every photo is there once."""
-    report, said = run(make_export(listings=20), line, alias, mend_after=3.0, wait=120)
+def test_a_run_waits_for_milvus(
+    make_export: MakeExport, milvus_server: str, proxied_milvus: tuple[str, Proxy], alias: str
+) -> None:
+    """A run waits for a Milvus that comes back: it reports that, continues, and every photo is stored once."""
+    report, messages = run(make_export(listings=20), proxied_milvus, alias, restore_after=3.0, wait=120)
     assert (report.state, report.written, report.photos) == ("finished", 40, 40)
-    assert any("Waiting for it" in line for line in said)
+    assert any("Waiting for it" in message for message in messages)
     assert count(milvus_server, alias) == 40
 
 
-def test_waiting_has_an_end(make_export: MakeExport, milvus_server: str, line: tuple[str, Proxy], alias: str) -> None:
-    """A Milvus that stays away ends the run; what was confirmed stands in ledger and report, and in no more."""
+def test_waiting_is_limited(
+    make_export: MakeExport, milvus_server: str, proxied_milvus: tuple[str, Proxy], alias: str
+) -> None:
+    """A Milvus that stays away ends the run; ledger and report contain exactly the confirmed photos."""
     export = make_export(listings=20)
-    report, _ = run(export, line, alias, mend_after=None, wait=1)
+    report, _ = run(export, proxied_milvus, alias, restore_after=None, wait=1)
     assert report.state == "failed"
-    there = count(milvus_server, alias)
-    assert report.written <= there < 40  # what was confirmed is there; what was under way may be
-    (kept,) = Ledger(export.parent / "ledger").runs()
-    assert (kept.state, kept.written) == ("failed", report.written)
+    stored = count(milvus_server, alias)
+    assert report.written <= stored < 40  # confirmed photos are stored; those in progress may be
+    (failed,) = Ledger(export.parent / "ledger").runs()
+    assert (failed.state, failed.written) == ("failed", report.written)
 
 
 def test_a_signal_ends_the_waiting(
     make_export: MakeExport,
     milvus_server: str,
-    line: tuple[str, Proxy],
+    proxied_milvus: tuple[str, Proxy],
     alias: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """SIGTERM while Milvus is away is obeyed at once: the run was stopped, and says what was confirmed."""
-    monkeypatch.setattr(catalog.store.writer, "WRITE_SECONDS", 2.0)  # pymilvus tries as long to end an upsert under way
-    export, wait, asked = make_export(listings=20), 120, []
+    """SIGTERM while Milvus is away stops the run at once; the ledger contains the confirmed photos."""
+    monkeypatch.setattr(catalog.store.writer, "WRITE_SECONDS", 2.0)  # pymilvus retries a running upsert for so long
+    export, wait, stopped_at = make_export(listings=20), 120, []
 
     def stop(_: str) -> None:
-        if not asked:
-            asked.append(time.monotonic())
+        if not stopped_at:
+            stopped_at.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGTERM)
 
     with sigterm_as_interrupt(), pytest.raises(KeyboardInterrupt):
-        run(export, line, alias, mend_after=None, wait=wait, hear=stop)
-    assert time.monotonic() - asked[0] < wait / 2
-    (kept,) = Ledger(export.parent / "ledger").runs()
-    assert kept.state == "stopped"
-    assert kept.written <= count(milvus_server, alias) < 40
+        run(export, proxied_milvus, alias, restore_after=None, wait=wait, on_message=stop)
+    assert time.monotonic() - stopped_at[0] < wait / 2
+    (stopped,) = Ledger(export.parent / "ledger").runs()
+    assert stopped.state == "stopped"
+    assert stopped.written <= count(milvus_server, alias) < 40
 
 
 @pytest.mark.slow
 def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias: str) -> None:
-    """A Milvus that is killed in the middle of a run and started again: nothing is lost, nothing is there twice."""
+    """Milvus is killed in the middle of a run and started again: nothing is lost or duplicated."""
     server = PackageServer(tmp_path)
     server.start()
     restart = threading.Timer(5.0, lambda: server.start(wait=False))
@@ -164,16 +168,17 @@ def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias
         photos = PhotoCollection.connect(
             MilvusSettings(uri=server.uri, alias=alias), IndexSettings(), consistency="Session"
         )
-        report, said = Report(export=str(export)), []
+        report, messages = Report(export=str(export)), []
         settings = IngestSettings(batch_size=5, ledger=tmp_path / "ledger", wait_seconds=240)
         model = LoadedModel(embedder)
         ingest(
-            run_locally, IngestJob(open_export(export), model, photos, settings, report, lambda _: None, said.append)
+            run_locally,
+            IngestJob(open_export(export), model, photos, settings, report, lambda _: None, messages.append),
         )
         assert (report.state, report.written, report.photos) == ("finished", 40, 40)
         photos.reader.settle()
         assert len(list(photos.reader.ids())) == len(set(photos.reader.ids())) == 40
-        assert any("Waiting for it" in line for line in said)
+        assert any("Waiting for it" in message for message in messages)
         photos.close()
     finally:
         restart.cancel()
@@ -181,7 +186,7 @@ def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias
 
 
 def test_full_disk(make_export: MakeExport, tmp_path: Path) -> None:
-    """A full disk stops the run, which says so and what was confirmed; with room again, the next run ends the job."""
+    """A full disk ends the run with an error; once there is space again, the next run completes the export."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
@@ -195,13 +200,13 @@ def test_full_disk(make_export: MakeExport, tmp_path: Path) -> None:
         with pytest.raises(StoreFailed, match="No space left") as failure:
             ingest_export(export, fake_embedder(), photos, batch_size=50)
         assert "Free disk space" in failure.value.hint
-        (kept,) = Ledger(export.parent / "ledger").runs()
-        assert kept.state == "failed"
-        assert 0 < kept.written <= photos.reader.count() < 400
+        (failed,) = Ledger(export.parent / "ledger").runs()
+        assert failed.state == "failed"
+        assert 0 < failed.written <= photos.reader.count() < 400
         subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
         report = ingest_export(export, fake_embedder(), photos, batch_size=50)
         assert report.written + report.unchanged == photos.reader.count() == 400
-        assert report.unchanged >= kept.written
+        assert report.unchanged >= failed.written
         photos.close()
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)

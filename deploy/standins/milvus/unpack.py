@@ -1,4 +1,4 @@
-"""Lay out the wheel of the package `milvus` as Milvus' own image has it: WHEEL FOLDER."""
+"""Unpack the wheel of the package `milvus` into the layout of Milvus' own image. Arguments: WHEEL FOLDER."""
 
 import lzma
 import re
@@ -15,7 +15,7 @@ VALUES = {
 
 
 def value(match: re.Match[str]) -> str:
-    """What `{{ name(type): default }}` of the template stands for."""
+    """Return the value of a template placeholder `{{ name(type): default }}`."""
     name, default = match["name"], match["default"]
     return VALUES.get(name, default or "")
 
@@ -34,7 +34,7 @@ for member in map(PurePosixPath, wheel.namelist()):
         (folder / "configs" / "milvus.yaml").write_text(text)
     elif member.name == "glog.conf":
         (folder / "configs" / "glog.conf").write_bytes(data)
-# The libraries are for the server alone: curl has its own.
+# Only the server uses these libraries: curl needs the system's.
 start = folder / "bin" / "milvus"
 start.write_text('#!/bin/sh\nLD_LIBRARY_PATH=/milvus/lib exec /milvus/lib/milvus "$@"\n')
 start.chmod(0o755)

@@ -1,4 +1,4 @@
-{{/* Each takes a list: what is at the root ($), and the component. */}}
+{{/* Templates that take a list: the root context ($) and the component. */}}
 
 {{- define "marketlens.name" -}}
 {{- printf "%s-%s" (index . 0).Release.Name (index . 1) | trunc 52 | trimSuffix "-" -}}
@@ -21,7 +21,7 @@ image: {{ printf "%s:%s" (index (index . 0).Values.images (index . 1)) (index . 
 imagePullPolicy: {{ (index . 0).Values.images.pullPolicy }}
 {{- end -}}
 
-{{/* What a pod may do: what Kubernetes calls "restricted". */}}
+{{/* Security context of a pod, for Kubernetes' standard "restricted". */}}
 {{- define "marketlens.pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
