@@ -29,7 +29,7 @@ from catalog.listing import Embeddings, Photo
 from catalog.photo_files.files import read_photo
 from catalog.progress import silent
 from catalog.settings import shipped_model
-from embedding.checkpoint import listing_hash, trained_on
+from embedding.checkpoint import listing_hash, trained_listing_hashes
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from insights import suggestions
@@ -80,7 +80,7 @@ def image_of(photo: Photo) -> Image.Image:
 
 def stock(photos: list[Photo], embedder: Embedder, model: Path, most: int) -> Stock:
     """Embed the photos of some listings: those that the model does not know, if there are any."""
-    known, ids = trained_on(model), list(dict.fromkeys(photo.listing.listing_id for photo in photos))
+    known, ids = trained_listing_hashes(model), list(dict.fromkeys(photo.listing.listing_id for photo in photos))
     strangers = [one for one in ids if listing_hash(one) not in known]
     chosen = {(strangers or ids)[place] for place in even_sample(len(strangers or ids), most)}
     rows = sorted((one for one in photos if one.listing.listing_id in chosen), key=lambda one: one.listing.listing_id)

@@ -14,7 +14,7 @@ from catalog.settings import InsightsSettings
 from catalog.stage_timer import StageTimer
 from catalog.store.collection import PhotoCollection
 from embedding.card import Calibration
-from embedding.checkpoint import listing_hash, trained_on
+from embedding.checkpoint import listing_hash, trained_listing_hashes
 from embedding.embedder import Embedder
 from insights import category_overlap, descriptions, map_layout, result_tables, store, suggestions
 from insights.duplicates import edited_photos, links
@@ -112,7 +112,7 @@ def _map(seen: Snapshot, limit: int) -> tuple[NDArray[np.int64], map_layout.Plac
 
 
 def _learned(seen: Snapshot, folder: Path | None) -> NDArray[np.bool_]:
-    known = trained_on(folder) if folder else frozenset[str]()
+    known = trained_listing_hashes(folder) if folder else frozenset[str]()
     firsts = seen.first_rows()
     ids = seen.photos["listing_id"].take(pa.array(firsts)).to_pylist()
     learned = np.array([listing_hash(one) in known for one in ids], bool)

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from catalog.listing import Listing, Photo, StoredPhoto
+from catalog.progress import silent
 from catalog.settings import ApiSettings, IndexSettings, IngestSettings, MilvusSettings, Settings, VerdictSettings
 from catalog.store.builds import CollectionInfo
 from catalog.store.collection import PhotoCollection
@@ -27,7 +28,6 @@ from embedding.embedder import Embedder
 from index_builds.build import fill
 from index_builds.build_report import BuildReport
 from search_api.app import create_app
-from tests.support.builds import no_bar
 from tests.support.models import FakeEngine, fake_embedder
 from tests.support.waiting import until
 
@@ -366,5 +366,5 @@ def test_promoting_an_equal_build_changes_nothing(shop: Shop) -> None:
 
 def equal_build(photos: PhotoCollection, live: CollectionInfo) -> CollectionInfo:
     made = photos.builds.create(live.fingerprint, DIM, live.index, model="", state="building")
-    fill(photos.at(live), photos.at(made), None, IngestSettings(batch_size=64), BuildReport(made.name), no_bar)
+    fill(photos.at(live), photos.at(made), None, IngestSettings(batch_size=64), BuildReport(made.name), silent)
     return photos.builds.describe(made.name)

@@ -1,11 +1,11 @@
 """Builds beside a live collection, by another fake model."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from catalog.progress import silent
 from catalog.settings import IndexSettings, IngestSettings
 from catalog.store.builds import CollectionInfo
 from catalog.store.collection import PhotoCollection
@@ -36,11 +36,6 @@ def other_embedder(before: Callable[[int], None] = lambda _: None) -> tuple[Embe
     return Embedder(fake_embedder(OTHER).card, engine), engine
 
 
-@contextmanager
-def no_bar(_title: str, _total: int):
-    yield lambda _: None
-
-
 def new_build(photos: PhotoCollection, fingerprint: str = OTHER, index: IndexSettings | None = None) -> CollectionInfo:
     return photos.builds.create(fingerprint, 2048, index or IndexSettings(), model="/m", state="building")
 
@@ -50,7 +45,7 @@ def run(photos: PhotoCollection, info: CollectionInfo, embedder: Embedder | None
     report = BuildReport(info.name)
     live, build = photos.at(photos.builds.live()), photos.at(info)
     try:
-        fill(live, build, embedder, SETTINGS, report, no_bar)
+        fill(live, build, embedder, SETTINGS, report, silent)
     finally:
         assert report.read == report.copied + report.embedded + len(report.rejected)
     assert report.finished
@@ -72,5 +67,5 @@ def build(photos: PhotoCollection, fingerprint: str = OTHER) -> CollectionInfo:
     info = new_build(photos, fingerprint)
     embedder = None if fingerprint == OWN else other_embedder()[0]
     source = photos.at(photos.builds.live())
-    fill(source, photos.at(info), embedder, IngestSettings(batch_size=4), BuildReport(info.name), no_bar)
+    fill(source, photos.at(info), embedder, IngestSettings(batch_size=4), BuildReport(info.name), silent)
     return photos.builds.describe(info.name)

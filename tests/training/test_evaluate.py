@@ -1,8 +1,6 @@
 """`marketlens evaluate`: models side by side, on what none of them knows."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from catalog.errors import ExportUnreadable, OutputFailed
 from catalog.exports.export import open_export
 from catalog.photo_files.hosts import reader
+from catalog.progress import silent
 from embedding.checkpoint import TRAINED_ON, listing_hash
 from embedding.evaluation.evaluate import Evaluation, evaluate
 from tests.support.commands import RunHere
@@ -20,13 +19,8 @@ from tests.support.paths import MODEL
 SHIPPED = MODEL
 
 
-@contextmanager
-def no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda _: None
-
-
 def run(models: list[Path], export: Path, out: Path) -> Evaluation:
-    return evaluate(models, open_export(export), out, read=reader(10_000_000, 20), progress=no_bar)
+    return evaluate(models, open_export(export), out, read=reader(10_000_000, 20), progress=silent)
 
 
 def test_trained_listings_are_left_out(random_model: Path, make_export: MakeExport, tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ import embedding.training.prepared_dataset
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports.export import open_export
 from catalog.photo_files.hosts import reader
+from catalog.progress import silent
 from embedding.card import ModelCard, read_card
 from embedding.card_text import describe
-from embedding.checkpoint import listing_hash, load_weights, trained_on
+from embedding.checkpoint import listing_hash, load_weights, trained_listing_hashes
 from embedding.embedder import Embedder
 from embedding.model import TwoPartHead, load_network
-from embedding.model_import import start_weights
+from embedding.model_import import load_start_weights
 from embedding.training.augmentation import train_transform
 from embedding.training.prepare import prepare
 from embedding.training.prepared_dataset import PhotoDataset, TargetTable, read_prepared
@@ -50,11 +51,6 @@ def quick(**changes: object) -> TrainingArguments:
     return TrainingArguments.model_validate(QUICK.model_dump() | changes)
 
 
-@contextmanager
-def no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda _: None
-
-
 def prepared_from(export: Path, out: Path, seed: int = 0) -> Path:
     prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
     return out
@@ -69,7 +65,7 @@ def run(
     resume: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> ModelCard:
-    card = train(prepared, out, arguments, weights=weights, resume=resume, progress=no_bar, say=say)
+    card = train(prepared, out, arguments, weights=weights, resume=resume, progress=silent, say=say)
     assert card is not None
     return card
 
@@ -202,8 +198,8 @@ def test_held_back_photos_are_never_read(
     held_back = photos[photos["split"] == "test"]
     assert set(learned["split"]) == {"train", "val"}
     assert not set(learned["group"]) & set(held_back["group"])
-    assert not trained_on(out) & {listing_hash(one) for one in held_back["listing_id"]}
-    assert trained_on(out) == {listing_hash(one) for one in photos[photos["split"] != "test"]["listing_id"]}
+    assert not trained_listing_hashes(out) & {listing_hash(one) for one in held_back["listing_id"]}
+    assert trained_listing_hashes(out) == {listing_hash(one) for one in photos[photos["split"] != "test"]["listing_id"]}
 
 
 def test_batches_come_from_train_alone(prepared: Path) -> None:
@@ -388,7 +384,7 @@ def test_seed_recipe(seed_model: Path, weights: Path) -> None:
 
 def test_cross_entropy_is_on_logits(prepared: Path, weights: Path) -> None:
     """No softmax before the cross-entropy: a sure and right answer costs next to nothing."""
-    start, data = start_weights(weights), read_prepared(prepared)
+    start, data = load_start_weights(weights), read_prepared(prepared)
     table = TargetTable(data.split("train"), data.categories)
     trainee = SeedTrainee(start, categories=2).eval()
     torch.nn.init.zeros_(trainee.extra_layers[-1].weight)
