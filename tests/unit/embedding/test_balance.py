@@ -27,11 +27,6 @@ def two_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def save_balanced(folder: Path, kind_share: float, balanced_from: str = "twin") -> Path:
-    head = HEAD.model_copy(update={"kind_share": kind_share})
-    return save(folder, head, {"arguments": {"recipe": "listing", "seed": 0}, "balanced_from": balanced_from})
-
-
 def save(folder: Path, head: TwoPartHeadConfig, training: dict) -> Path:
     architecture = ArchitectureConfig(head=head)
     training = {"data": {}, "best_epoch": 1, "calibration_error": 0.01} | training
