@@ -110,9 +110,9 @@ def load_model(folder: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
     return weights, card
 
 
-def describe_shape_differences(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+def describe_shape_differences(expected: Mapping[str, tuple[int, ...]], actual: Mapping[str, tuple[int, ...]]) -> str:
     """Describe tensors that are missing, unknown or of another shape: the first three by name; empty if none."""
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    wrong = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
     more = " and more" if len(wrong) > 3 else ""
     return f"{', '.join(wrong[:3])}{more} missing, unknown or of another shape" if wrong else ""
 

@@ -36,7 +36,7 @@ def test_a_listing_is_in_one_split(make_export: MakeExport, tmp_path: Path) -> N
 
 
 def test_near_identical_photos_stay_together(make_export: MakeExport, tmp_path: Path) -> None:
-    """Listings with a repost, also of other bytes and size or through a third listing, are in one split for every seed."""
+    """Listings that share a repost, also resized or through a third listing, are in one split for every seed."""
     export = make_export(listings=40, photos_each=2)
     images = export / "images"
     original = Image.open(images / "l0-0.jpg")
