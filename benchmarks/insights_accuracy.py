@@ -29,7 +29,7 @@ from catalog.listing import Embeddings, Photo
 from catalog.photo_files.files import read_photo
 from catalog.progress import silent
 from catalog.settings import shipped_model
-from embedding.checkpoint import listing_hash, trained_on
+from embedding.checkpoint import listing_hash, trained_listing_hashes
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from insights import suggestions
@@ -80,7 +80,7 @@ def image_of(photo: Photo) -> Image.Image:
 
 def embed_sample(photos: list[Photo], embedder: Embedder, model: Path, limit: int) -> Sample:
     """Embed the photos of a sample of listings, preferably of listings that the model was not trained on."""
-    trained, ids = trained_on(model), list(dict.fromkeys(photo.listing.listing_id for photo in photos))
+    trained, ids = trained_listing_hashes(model), list(dict.fromkeys(photo.listing.listing_id for photo in photos))
     unseen = [listing_id for listing_id in ids if listing_hash(listing_id) not in trained]
     chosen = {(unseen or ids)[row] for row in even_sample(len(unseen or ids), limit)}
     rows = sorted(

@@ -1,1 +1,1 @@
-"""What a vector means: decoding, the model, the embedder."""
+"""Embeddings: photo decoding, the model, the embedder."""

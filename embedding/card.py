@@ -1,4 +1,4 @@
-"""What `model.json` says: how the network is built and what is known of it. Read in milliseconds, without torch."""
+"""`model.json`: the network's configuration and facts about the model. Read in milliseconds, without torch."""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from catalog.errors import ModelBroken, ModelMissing
 from catalog.settings import shipped_model
 
 CARD, INT8_ONNX = "model.json", "model.int8.onnx"
-RESTORE = "Something changed the folder after it was saved: restore it, or make it anew."
+RESTORE = "The folder was changed after it was saved: restore it or create it again."
 
-LEVELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
+STAGE_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
 """The trunk's stages that a head may read, and their channels."""
 
-_MAX_CARD_BYTES = 10_000_000  # cards have a few kilobytes; a file of gigabytes is none
+_MAX_CARD_BYTES = 10_000_000  # a card has a few kilobytes; a much larger file is not a card
 
 
 class _Config(BaseModel):
@@ -26,7 +26,7 @@ class _Config(BaseModel):
 
 
 class PooledHeadConfig(_Config):
-    """layer4, averaged: the features that ImageNet's classifier reads."""
+    """layer4, averaged: the input features of ImageNet's classifier."""
 
     kind: Literal["pooled"] = "pooled"
     dim: Literal[2048] = 2048
@@ -34,7 +34,7 @@ class PooledHeadConfig(_Config):
 
 
 class ClassifierHeadConfig(_Config):
-    """ImageNet's last layer, trained again: the student system's 1000-d embedding."""
+    """ImageNet's last layer, fine-tuned: the student system's 1000-d embedding."""
 
     kind: Literal["classifier"] = "classifier"
     dim: Literal[1000] = 1000
@@ -42,12 +42,12 @@ class ClassifierHeadConfig(_Config):
 
 
 class TwoPartHeadConfig(_Config):
-    """Which item (layer2, layer3) beside what kind of thing (layer4), which the category head reads."""
+    """An item part (from layer2, layer3) and a kind part (from layer4); the category head reads the kind part."""
 
     kind: Literal["two_part"] = "two_part"
     item_dim: int = Field(default=320, gt=0)
     kind_dim: int = Field(default=192, gt=1)
-    kind_share: float = Field(default=0.5, gt=0, lt=1, description="of the second part in a cosine")
+    kind_share: float = Field(default=0.5, gt=0, lt=1, description="share of the second part in a cosine")
     categories: int = Field(gt=0, description="outputs of the category head")
 
     @property
@@ -67,9 +67,9 @@ class ArchitectureConfig(_Config):
 
 
 class TransformConfig(_Config):
-    """Part of the model: embeddings made with another transform do not compare.
+    """Image transform, part of the model: embeddings made with different transforms are not comparable.
 
-    `squeeze` scales both sides to `size`: a seller's photo is seldom centred, and cropping loses its edges.
+    `squeeze` scales both sides to `size`: sellers' photos are seldom centred, and cropping would lose the edges.
     """
 
     size: int = 224
@@ -82,8 +82,8 @@ class TransformConfig(_Config):
 class Calibration(_Config):
     """A logistic curve (Platt, "Probabilistic outputs for support vector machines", 1999) over cosines.
 
-    Fitted on pairs as an answer shows them, a photo and one of its nearest: over all pairs of a catalogue, where one in
-    thousands shows the same item, every pair would be improbable.
+    Fitted on pairs as in a search response, a photo and one of its nearest: among all pairs of a catalogue, one in
+    thousands shows the same item, so every pair would be improbable.
     """
 
     slope: float
@@ -92,11 +92,11 @@ class Calibration(_Config):
     same_item_pairs: int
 
     def probability(self, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probability of the same item, 0 to 1, for each cosine."""
+        """Return the probability of the same item, 0 to 1, for each cosine."""
         return np.asarray(1 / (1 + np.exp(-(self.slope * cosines + self.intercept))))
 
     def cosine(self, probability: float) -> float:
-        """The cosine from which on the same item is at least this probable; infinite where none is high enough."""
+        """Return the lowest cosine at which the same item is at least this probable; infinite if there is none."""
         if probability <= 0:
             return -1.0
         if probability >= 1 or self.slope <= 0:
@@ -115,25 +115,31 @@ class Figure:
 
 
 class ModelCard(BaseModel):
-    """What `model.json` says. The fingerprint covers weights, architecture and transform, not the words."""
+    """Content of `model.json`. The fingerprint covers weights, architecture and transform, not the other fields."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     architecture: ArchitectureConfig
     transform: TransformConfig
-    categories: list[str] = Field(default_factory=list, description="of the category head; empty without one")
+    categories: list[str] = Field(
+        default_factory=list, description="names of the category head's outputs; empty without a category head"
+    )
     calibration: Calibration | None = Field(default=None, description="cosine -> probability of the same item")
     training: dict[str, Any] = Field(default_factory=dict)
-    metrics: dict[str, Figure] = Field(default_factory=dict, description="on listings never trained on")
-    stored_as: str = Field(default="float16", description="of the weights")
-    arithmetic: Literal["float", "int8"] = Field(default="float", description="int8: in `model.int8.onnx`, on CPUs")
-    parent: str = Field(description="what the weights started from")
+    metrics: dict[str, Figure] = Field(
+        default_factory=dict, description="measured on listings that were not used for training"
+    )
+    stored_as: str = Field(default="float16", description="precision of the stored weights")
+    arithmetic: Literal["float", "int8"] = Field(
+        default="float", description="int8 arithmetic runs `model.int8.onnx`, on CPUs"
+    )
+    parent: str = Field(description="the start weights")
     licence: str
     fingerprint: str = ""
 
     @model_validator(mode="after")
-    def _names_for_all_categories(self) -> "ModelCard":
+    def _check_category_names(self) -> "ModelCard":
         if len(self.categories) != self.architecture.head.categories:
             raise ValueError(f"{len(self.categories)} names for {self.architecture.head.categories} categories")
         return self
@@ -144,16 +150,16 @@ def read_card(folder: Path) -> ModelCard:
     if not (folder / CARD).exists():
         raise ModelMissing(
             f"There is no model in {folder}.",
-            hint=f"The model that comes with marketlens is used without --model and MARKETLENS_MODEL__PATH; it is in "
-            f"{shipped_model()}. Or make one: marketlens model import (ImageNet), marketlens train.",
+            hint=f"Without --model and MARKETLENS_MODEL__PATH, the model that comes with marketlens is used; it is in "
+            f"{shipped_model()}. Or create one: marketlens model import (ImageNet), marketlens train.",
         )
     try:
         if (size := (folder / CARD).stat().st_size) > _MAX_CARD_BYTES:
-            raise ModelBroken(f"{folder / CARD} has {size:,} bytes, more than any model card.", hint=RESTORE)
+            raise ModelBroken(f"{folder / CARD} has {size:,} bytes, too many for a model card.", hint=RESTORE)
         return ModelCard.model_validate_json((folder / CARD).read_text())
     except ValidationError as error:
         first = error.errors()[0]
-        what = ".".join(str(part) for part in first["loc"])
-        raise ModelBroken(f"{folder / CARD} cannot be understood: {what} {first['msg']}", hint=RESTORE) from error
+        field = ".".join(str(part) for part in first["loc"])
+        raise ModelBroken(f"{folder / CARD} is invalid: {field} {first['msg']}", hint=RESTORE) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ModelBroken(f"{folder / CARD} cannot be read: {error}", hint=RESTORE) from error

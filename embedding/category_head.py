@@ -1,4 +1,4 @@
-"""The category head: probabilities of the categories from embeddings alone."""
+"""The category head: category probabilities from embeddings, without photos."""
 
 import math
 
@@ -15,7 +15,7 @@ class CategoryHead:
 
     def __init__(self, config: TwoPartHeadConfig, weights: Weights) -> None:
         self._item_dim = config.item_dim
-        # The embedding's kind part has the length sqrt(share); LayerNorm gave it the length sqrt(dim).
+        # The kind part has length sqrt(share) in an embedding, and sqrt(dim) after LayerNorm.
         self._scale = np.float32(math.sqrt(config.kind_dim / config.kind_share))
         self._weight: NDArray[np.float32] = weights["head.category.weight"]
         self._bias: NDArray[np.float32] = weights["head.category.bias"]

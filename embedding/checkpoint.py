@@ -1,4 +1,4 @@
-"""The model folder: `model.safetensors` and `model.json`. Saved whole or not at all, checked at every load."""
+"""The model folder: `model.safetensors` and `model.json`. Saved atomically, checked at every load."""
 
 import hashlib
 import json
@@ -26,19 +26,19 @@ def fingerprint(
     transform: TransformConfig,
     int8_onnx: bytes | None = None,
 ) -> str:
-    """Hash (sha256, hex) over what decides an embedding. Two embeddings compare only if theirs are equal."""
-    described: dict[str, Any] = {
+    """Hash (sha256, hex) all that determines an embedding. Only embeddings of equal fingerprints are comparable."""
+    config: dict[str, Any] = {
         "architecture": architecture.model_dump(mode="json"),
         "transform": transform.model_dump(mode="json"),
     }
     if int8_onnx is not None:
-        described["int8_onnx"] = hashlib.sha256(int8_onnx).hexdigest()
-    return hash_tensors(weights, json.dumps(described, sort_keys=True))
+        config["int8_onnx"] = hashlib.sha256(int8_onnx).hexdigest()
+    return hash_tensors(weights, json.dumps(config, sort_keys=True))
 
 
-def hash_tensors(weights: Weights, words: str) -> str:
-    """sha256, hex, over words and over the name, type (as torch calls it), shape and bytes of each tensor."""
-    digest = hashlib.sha256(words.encode())
+def hash_tensors(weights: Weights, description: str) -> str:
+    """Hash (sha256, hex) a description and the name, type (torch's name), shape and bytes of each tensor."""
+    digest = hashlib.sha256(description.encode())
     for name in sorted(weights):
         tensor = np.ascontiguousarray(weights[name])
         digest.update(f"{name} torch.{tensor.dtype} {weights[name].shape}".encode())
@@ -47,16 +47,18 @@ def hash_tensors(weights: Weights, words: str) -> str:
 
 
 def save_model(folder: Path, weights: Weights, card: ModelCard, files: Mapping[str, bytes] | None = None) -> ModelCard:
-    """Write a model folder that is not there yet, with further `files` (path in the folder -> content).
+    """Write a new model folder, with further `files` (path in the folder -> content).
 
-    Returns the card with its fingerprint. Raises OutputFailed; a half-written folder never stays.
+    Return the card with its fingerprint. Raises OutputFailed, and leaves no incomplete folder.
     """
     files = files or {}
-    found = fingerprint(weights, card.architecture, card.transform, files.get(INT8_ONNX))
-    card = card.model_copy(update={"fingerprint": found, "arithmetic": "int8" if INT8_ONNX in files else "float"})
+    model_fingerprint = fingerprint(weights, card.architecture, card.transform, files.get(INT8_ONNX))
+    card = card.model_copy(
+        update={"fingerprint": model_fingerprint, "arithmetic": "int8" if INT8_ONNX in files else "float"}
+    )
     with new_folder(folder, "The model folder") as draft:
         save_file(dict(weights), draft / WEIGHTS)
-        (draft / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone; a container's user is another
+        (draft / WEIGHTS).chmod(0o644)  # safetensors gives access only to the owner; a container has another user
         for name, content in files.items():
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).write_bytes(content)
@@ -64,8 +66,8 @@ def save_model(folder: Path, weights: Weights, card: ModelCard, files: Mapping[s
     return card
 
 
-def further_files(folder: Path) -> dict[str, bytes]:
-    """All that a model made from this one takes over (path in the folder -> content): no weights, card, ONNX, links."""
+def companion_files(folder: Path) -> dict[str, bytes]:
+    """Read the files that a derived model copies (path in the folder -> content): no weights, card, ONNX, links."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -75,12 +77,12 @@ def further_files(folder: Path) -> dict[str, bytes]:
 
 
 def listing_hash(listing_id: str) -> str:
-    """How a model folder names a listing that it was trained on: without giving its id away."""
+    """Hash a listing id, so that a model folder can name a training listing without revealing its id."""
     return hashlib.sha256(listing_id.encode()).hexdigest()[:16]
 
 
-def trained_on(folder: Path) -> frozenset[str]:
-    """Hashes of the listings that a model was trained or chosen on; empty where it does not say. Raises ModelBroken."""
+def trained_listing_hashes(folder: Path) -> frozenset[str]:
+    """Read the hashes of the listings used to train or validate a model; empty if unknown. Raises ModelBroken."""
     try:
         return frozenset((folder / TRAINED_ON).read_text().split())
     except FileNotFoundError:
@@ -90,25 +92,27 @@ def trained_on(folder: Path) -> frozenset[str]:
 
 
 def load_model(folder: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
-    """Read a model folder: float32 weights and the card, the fingerprint checked. Raises ModelMissing, ModelBroken."""
+    """Read float32 weights and card of a model folder; check its fingerprint. Raises ModelMissing, ModelBroken."""
     card, weights = read_card(folder), load_weights(folder)
-    found = fingerprint(weights, card.architecture, card.transform, _int8_onnx(folder, card))
-    if found != card.fingerprint:
+    computed = fingerprint(weights, card.architecture, card.transform, _int8_onnx(folder, card))
+    if computed != card.fingerprint:
         raise ModelBroken(
-            f"The model in {folder} is not what its fingerprint says: {CARD} has {card.fingerprint[:12]}, "
-            f"its weights and configuration give {found[:12]}.",
+            f"The model in {folder} does not match its fingerprint: {CARD} has {card.fingerprint[:12]}, "
+            f"its weights and configuration give {computed[:12]}.",
             hint=RESTORE,
         )
     weights = dequantize(weights)
     expected, shapes = tensor_shapes(card.architecture), {name: tensor.shape for name, tensor in weights.items()}
-    if wrong := differing_names(expected, shapes):
-        raise ModelBroken(f"The weights in {folder} are not of the architecture in {CARD}: {wrong}.", hint=RESTORE)
+    if differences := describe_shape_differences(expected, shapes):
+        raise ModelBroken(
+            f"The weights in {folder} do not match the architecture in {CARD}: {differences}.", hint=RESTORE
+        )
     return weights, card
 
 
-def differing_names(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
-    """Which tensors are missing, unknown or of another shape, the first three by name; empty where all are right."""
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+def describe_shape_differences(expected: Mapping[str, tuple[int, ...]], actual: Mapping[str, tuple[int, ...]]) -> str:
+    """Describe tensors that are missing, unknown or of another shape: the first three by name; empty if none."""
+    wrong = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
     more = " and more" if len(wrong) > 3 else ""
     return f"{', '.join(wrong[:3])}{more} missing, unknown or of another shape" if wrong else ""
 
@@ -123,7 +127,7 @@ def _int8_onnx(folder: Path, card: ModelCard) -> bytes | None:
 
 
 def load_weights(folder: Path) -> dict[str, NDArray[Any]]:
-    """Read weights as they are stored. Raises ModelBroken."""
+    """Read the weights in their stored precision. Raises ModelBroken."""
     try:
         weights: dict[str, NDArray[Any]] = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""Images -> embeddings. ONNX Runtime on a CPU, torch on a GPU: the same numbers (tests/unit/embedding)."""
+"""Images -> embeddings. ONNX Runtime on a CPU and torch on a GPU give the same result (tests/unit/embedding)."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from embedding.transforms import embed_transform
 
 Pixels = NDArray[np.uint8]
 
-# Photos in one call: more gains nothing on a CPU and keeps the progress bar waiting; a GPU wants more.
+# Photos per call: more are no faster on a CPU and delay the progress bar; a GPU needs more.
 BATCH, CUDA_BATCH = 32, 256
 
 logger = logging.getLogger(__name__)
@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 class Engine(Protocol):
     """Runs the network on one batch: uint8 (n, 3, size, size) -> float32 (n, dim)."""
 
-    def run(self, pixels: Pixels) -> Embeddings: ...  # noqa: D102 - the class says it
+    def run(self, pixels: Pixels) -> Embeddings: ...  # noqa: D102 - see the class
 
 
 class Embedder:
-    """Turns photos into embeddings with one model. Safe for threads."""
+    """Computes embeddings of photos with one model. Thread-safe."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Embedder:
         folder: Path | None = None,
         batch: int = BATCH,
     ) -> None:
-        """`folder` is where the model lies, for what is loaded only when it is asked for."""
+        """`folder` is the model folder, from which the explainer is loaded on first use."""
         self.card = card
         self.folder = folder
         self.fingerprint = card.fingerprint
@@ -62,32 +62,32 @@ class Embedder:
         """Load a model folder. Raises ModelMissing, ModelBroken."""
         weights, card = load_model(folder)
         config = card.architecture.head
-        # The category head is small and stays on the CPU, wherever the network goes.
+        # The category head is small and stays on the CPU, wherever the network runs.
         head = CategoryHead(config, weights) if isinstance(config, TwoPartHeadConfig) else None
         if card.arithmetic == "int8":
-            # On any machine: in floats it would be another model.
+            # Also on a machine with a GPU: in float arithmetic it would be another model.
             return cls(card, OnnxEngine(folder / INT8_ONNX), head, folder)
         if gpu.is_usable():
-            from embedding.engines.cuda_engine import CudaEngine  # noqa: PLC0415 - torch is not there without its extra
-            from embedding.model import network_of  # noqa: PLC0415
+            from embedding.engines.cuda_engine import CudaEngine  # noqa: PLC0415 - torch is an optional extra
+            from embedding.model import build_network  # noqa: PLC0415
 
-            return cls(card, CudaEngine(network_of(card, weights)), head, folder, CUDA_BATCH)
+            return cls(card, CudaEngine(build_network(card, weights)), head, folder, CUDA_BATCH)
         if gpu.has_driver() and not gpu.has_torch():
             logger.warning(
-                "This machine has an NVIDIA GPU, but torch is not installed: embedding on the CPU. Add it: %s",
+                "This machine has an NVIDIA GPU, but torch is not installed: embedding on the CPU. Install it: %s",
                 install_command("gpu"),
             )
         return cls(card, OnnxEngine(build_graph(card.architecture, card.transform, weights)), head, folder)
 
     @cached_property
     def explainer(self) -> Explainer:
-        """Takes this model's scores apart; loaded when it is first asked for. Raises ModelMissing, ModelBroken."""
+        """The explainer of this model's scores, loaded on first use. Raises ModelMissing, ModelBroken."""
         if self.folder is None:
-            raise ModelMissing(f"The model {self.card.name} lies in no folder, so its scores cannot be explained.")
+            raise ModelMissing(f"The model {self.card.name} has no folder, so its scores cannot be explained.")
         return Explainer.load(self.folder)
 
     def preprocess(self, image: Image.Image) -> Pixels:
-        """RGB image -> uint8 (3, size, size). Cheap and free of the GIL, for the threads that read photos."""
+        """RGB image -> uint8 (3, size, size). Cheap, and releases the GIL, for the threads that read photos."""
         return self._transform(image)
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
@@ -102,12 +102,12 @@ class Embedder:
         parts = [self._engine.run(pixels[start : start + self.batch]) for start in starts]
         embeddings = np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
         if not np.isfinite(embeddings).all():
-            raise FloatingPointError(f"the model {self.card.name} gave embeddings that are not finite")
+            raise FloatingPointError(f"the model {self.card.name} returned embeddings that are not finite")
         return embeddings
 
     def classify(self, embeddings: Embeddings) -> Embeddings | None:
         """Embeddings (n, dim) -> probabilities of `card.categories` (n, categories); None without a category head.
 
-        An embedding is enough: what is stored in a catalogue can be classified without its photos.
+        An embedding is enough: stored listings can be classified without their photos.
         """
         return None if self._head is None else self._head.probabilities(embeddings)

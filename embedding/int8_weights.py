@@ -1,4 +1,4 @@
-"""Weights at a quarter of their size: int8 with a scale per output channel, float again on load."""
+"""int8 weights, a quarter of the size: a scale per output channel, converted to float on load."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Weights = Mapping[str, NDArray[Any]]
-"""Tensors by their names in the network's state dict."""
+"""Tensors by name in the network's state dict."""
 
 _SCALE = ".scale"
 
 
 def quantize(weights: Weights) -> dict[str, NDArray[Any]]:
-    """Weights -> int8 where a tensor has output channels to scale by, float16 elsewhere.
+    """Convert weights to int8 if the tensor has output channels to scale by, else to float16.
 
-    Symmetric and linear, the scale of each output channel from its largest weight: Krishnamoorthi, "Quantizing deep
+    Symmetric and linear; the largest weight of an output channel sets its scale: Krishnamoorthi, "Quantizing deep
     convolutional networks for efficient inference", 2018, section 3.1. Activations stay float.
     """
     stored: dict[str, NDArray[Any]] = {}
@@ -31,7 +31,7 @@ def quantize(weights: Weights) -> dict[str, NDArray[Any]]:
 
 
 def dequantize(stored: Weights) -> dict[str, NDArray[Any]]:
-    """Weights as stored, in whatever precision -> float32; integers that are no weights pass unchanged."""
+    """Convert stored weights of any precision to float32; integers that are not weights stay unchanged."""
     weights: dict[str, NDArray[Any]] = {}
     for name, tensor in stored.items():
         if name.endswith(_SCALE):

@@ -1,4 +1,4 @@
-"""Bytes -> upright RGB image. One hardened decoder for training, ingest and query: two would be two truths."""
+"""Bytes -> upright RGB image. One hardened decoder for training, ingest and query, so that all see the same pixels."""
 
 import io
 import struct
@@ -13,15 +13,15 @@ from catalog.photo_files.hosts import Read
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
-# JPEGs are decoded at the smallest eighth that still has this many pixels a side: twice what the model looks at.
+# JPEGs are decoded at the smallest eighth of their size that has this many pixels per side: twice the model's input.
 DECODE_SIDE = 512
 
-# Pillow's default, stated because much rests on it: half a photo is refused, not padded with grey.
+# Pillow's default, set explicitly because it matters: a truncated photo is refused, not padded with grey.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
-# open_photo's own limit is stricter, and holds before a pixel is decoded.
+# open_photo has a stricter limit, checked before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
-# Odd EXIF data is the sender's affair.
+# Corrupt EXIF data is harmless; the photo is read anyway.
 warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning)
 
 _ORIENTATION = 0x0112
@@ -48,7 +48,7 @@ def open_photo(data: bytes, decode_side: int = DECODE_SIDE) -> Image.Image:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise PhotoUnusable("not_an_image", f"not a photo in one of the formats {', '.join(FORMATS)}") from error
     width, height = image.size
-    # Before any pixel is decoded: a file of a few kilobytes can stand for gigabytes.
+    # Check before any pixel is decoded: a file of a few kilobytes can expand to gigabytes.
     if width * height > MAX_PIXELS:
         raise PhotoUnusable("too_many_pixels", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are read")
     if min(width, height) < MIN_SIDE:
@@ -56,31 +56,31 @@ def open_photo(data: bytes, decode_side: int = DECODE_SIDE) -> Image.Image:
     try:
         image.draft("RGB", (decode_side, decode_side))
         image.load()
-        return _flatten(_turn_upright(image))
-    # Pillow's plugins raise any of these on damaged data.
+        return _to_rgb(_make_upright(image))
+    # Pillow's plugins raise any of these errors on damaged data.
     except (OSError, ValueError, SyntaxError, IndexError, EOFError, MemoryError) as error:
         raise PhotoUnusable("truncated", f"the photo is damaged or cut short: {error}") from error
 
 
 def open_or_none(row: Photo, read: Read) -> Image.Image | None:
-    """A row's photo, upright; None where it cannot be used."""
+    """Read and open a row's photo; return None if it cannot be used."""
     try:
         return open_photo(read(row.uri))
     except PhotoUnusable:
         return None
 
 
-def _turn_upright(image: Image.Image) -> Image.Image:
-    # ImageOps.exif_transpose writes the other EXIF fields anew, and fails where one of them is odd.
+def _make_upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose rewrites the other EXIF fields and fails if one of them is invalid.
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        transposition = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, struct.error, EOFError):
-        turn = None  # unreadable EXIF: shown as it lies, as browsers do
-    return image if turn is None else image.transpose(turn)
+        transposition = None  # unreadable EXIF: do not rotate, as browsers do
+    return image if transposition is None else image.transpose(transposition)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey, which convert() would cut off at 255
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
         return image.convert("I").point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")

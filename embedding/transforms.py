@@ -1,4 +1,4 @@
-"""Image -> what the model reads. Pixels stay uint8 here; scaling and normalising are the model's first layer."""
+"""Image -> model input. Pixels stay uint8 here; the model's first layer scales and normalises them."""
 
 from collections.abc import Callable
 
@@ -16,9 +16,9 @@ Transform = Callable[[Image.Image], NDArray[np.uint8]]
 
 
 def embed_transform(config: TransformConfig) -> Transform:
-    """RGB image -> uint8 pixels (3, size, size), for ingest, query and training alike.
+    """Return the transform RGB image -> uint8 pixels (3, size, size), the same for ingest, query and training.
 
-    Pillow's filters widen with the scale, so a photo that is made smaller does not alias.
+    Pillow's filters widen with the scale, so downscaling does not alias.
     """
     side, interpolation = (config.size, config.size), Image.Resampling[config.interpolation.upper()]
 

@@ -14,7 +14,7 @@ from catalog.settings import InsightsSettings
 from catalog.stage_timer import StageTimer
 from catalog.store.collection import PhotoCollection
 from embedding.card import Calibration
-from embedding.checkpoint import listing_hash, trained_on
+from embedding.checkpoint import listing_hash, trained_listing_hashes
 from embedding.embedder import Embedder
 from insights import category_overlap, descriptions, map_layout, result_tables, store, suggestions
 from insights.duplicates import edited_photos, links
@@ -115,7 +115,7 @@ def _map(snapshot: Snapshot, limit: int) -> tuple[NDArray[np.int64], map_layout.
 
 def _in_training(snapshot: Snapshot, folder: Path | None) -> NDArray[np.bool_]:
     """Return for each photo whether the model was trained on its listing."""
-    hashes = trained_on(folder) if folder else frozenset[str]()
+    hashes = trained_listing_hashes(folder) if folder else frozenset[str]()
     firsts = snapshot.first_rows()
     ids = snapshot.photos["listing_id"].take(pa.array(firsts)).to_pylist()
     in_training = np.array([listing_hash(listing_id) in hashes for listing_id in ids], bool)

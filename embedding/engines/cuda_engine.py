@@ -12,30 +12,32 @@ logger = logging.getLogger(__name__)
 
 
 class CudaEngine:
-    """The network on a GPU: convolutions in bfloat16, the head in float32, so that embeddings compare with a CPU's."""
+    """The network on a GPU: convolutions in bfloat16, the head in float32, so that embeddings match a CPU's."""
 
     def __init__(self, model: EmbeddingModel, device: str = "cuda") -> None:
         self._device = torch.device(device)
         self._model = model.to(self._device).to(memory_format=torch.channels_last)
-        self._trunk = torch.compile(self._pooled, dynamic=True)
+        self._trunk = torch.compile(self._extract_features, dynamic=True)
         try:
             self.run(np.zeros((2, 3, model.transform.size, model.transform.size), np.uint8))
         except RuntimeError as error:
-            # Compiling needs a C compiler on the machine; all of torch._dynamo's errors are RuntimeErrors.
-            logger.warning("torch.compile failed (%s); embedding without it, slower", str(error).partition("\n")[0])
-            self._trunk = self._pooled
+            # Compiling needs a C compiler; all errors of torch._dynamo are RuntimeErrors.
+            logger.warning(
+                "torch.compile failed (%s); embedding without it, which is slower", str(error).partition("\n")[0]
+            )
+            self._trunk = self._extract_features
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one batch: uint8 (n, 3, size, size) -> float32 (n, dim)."""
         host = torch.from_numpy(pixels)
-        # From pinned memory the copy runs beside the GPU's work.
+        # A copy from pinned memory runs in parallel to the GPU's work.
         batch = (host.pin_memory() if self._device.type == "cuda" else host).to(self._device, non_blocking=True)
         with torch.inference_mode():
             embeddings: NDArray[np.float32] = self._model.head(self._trunk(batch)).cpu().numpy()
         return embeddings
 
-    def _pooled(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _extract_features(self, pixels: torch.Tensor) -> torch.Tensor:
         channels_last = pixels.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16):
-            levels: torch.Tensor = self._model.trunk(self._model.normalize(channels_last))
-        return levels
+            pooled_features: torch.Tensor = self._model.trunk(self._model.normalize(channels_last))
+        return pooled_features

@@ -1,4 +1,4 @@
-"""Whether the network can run on an NVIDIA GPU. torch takes seconds to import, so it is asked last."""
+"""Detect an NVIDIA GPU that the network can run on. Importing torch takes seconds, so it is checked last."""
 
 import ctypes
 import importlib.util
@@ -8,7 +8,7 @@ _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 def has_driver() -> bool:
-    """Whether this machine has NVIDIA's driver."""
+    """Check whether this machine has NVIDIA's driver."""
     try:
         ctypes.CDLL(_DRIVER)
     except OSError:
@@ -17,14 +17,14 @@ def has_driver() -> bool:
 
 
 def has_torch() -> bool:
-    """Whether torch is installed."""
+    """Check whether torch is installed."""
     return importlib.util.find_spec("torch") is not None
 
 
 def is_usable() -> bool:
-    """Whether torch can use a GPU of this machine."""
+    """Check whether torch can use a GPU of this machine."""
     if not (has_driver() and has_torch()):
         return False
-    import torch  # noqa: PLC0415 - only where there is a GPU to use
+    import torch  # noqa: PLC0415 - only if there may be a GPU to use
 
     return torch.cuda.is_available()

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 
 class OnnxEngine:
-    """A graph of `embedding.engines.onnx_graph`, or one that was quantised from it. Safe for threads."""
+    """Runs a graph of `embedding.engines.onnx_graph`, also if quantised. Thread-safe."""
 
     def __init__(self, model: bytes | Path) -> None:
-        """Take a serialised graph, or the path of one."""
+        """`model` is a serialised graph or the path of one."""
         self._session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
         self._input: str = self._session.get_inputs()[0].name
 
@@ -20,6 +20,6 @@ class OnnxEngine:
         return self.outputs(pixels)[0]
 
     def outputs(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """All outputs of the graph for one batch, in its order."""
+        """Return all outputs of the graph for one batch, in the graph's order."""
         outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input: pixels})
         return outputs

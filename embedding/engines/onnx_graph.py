@@ -1,7 +1,7 @@
-"""The network as an ONNX graph, built from a model folder's configuration and weights: serving needs no torch.
+"""The network as an ONNX graph, built from a model folder's configuration and weights, so that serving needs no torch.
 
-It is the network of `embedding.model`, which trains it; tests/unit/embedding/test_onnx_graph.py compares the two.
-Each batch norm is folded into the convolution before it, as in Krishnamoorthi, "Quantizing deep convolutional networks
+It is the same network as in `embedding.model`, which trains it; tests/unit/embedding/test_onnx_graph.py compares both.
+Each batch norm is folded into the preceding convolution, as in Krishnamoorthi, "Quantizing deep convolutional networks
 for efficient inference", 2018, section 3.2.2.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from embedding.card import (
-    LEVELS,
+    STAGE_CHANNELS,
     ArchitectureConfig,
     ClassifierHeadConfig,
     HeadConfig,
@@ -27,18 +27,18 @@ from embedding.int8_weights import Weights
 
 INPUT, EMBEDDING = "pixels", "embedding"
 
-# Blocks, channels inside of a block, stride of the first block: He et al., "Deep residual learning", 2015, table 1,
-# with the stride in a block's 3 x 3 convolution, as torchvision has it.
+# Blocks, channels inside a block, stride of the first block: He et al., "Deep residual learning", 2015, table 1,
+# with the stride in a block's 3 x 3 convolution, as in torchvision.
 _STAGES = {"layer1": (3, 64, 1), "layer2": (4, 128, 2), "layer3": (6, 256, 2), "layer4": (3, 512, 2)}
 _EXPANSION = 4
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
-_BATCH_NORM_EPSILON, LAYER_NORM_EPSILON = 1e-5, 1e-5  # torch's defaults, which the weights were trained with
+_BATCH_NORM_EPSILON, LAYER_NORM_EPSILON = 1e-5, 1e-5  # torch's defaults, used in training
 _OPSET = 17  # the first one with LayerNormalization
-_IR_VERSION = 8  # of that opset, so that older ONNX Runtimes read it
+_IR_VERSION = 8  # that of the opset, so that older ONNX Runtimes can read the graph
 
 
 def tensor_shapes(architecture: ArchitectureConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that a model folder of this architecture holds."""
+    """Return the name and shape of every tensor in a model folder of this architecture."""
     shapes: dict[str, tuple[int, ...]] = {}
     for convolution, batch_norm, shape in _convolutions():
         shapes[f"{convolution}.weight"] = shape
@@ -50,21 +50,21 @@ def tensor_shapes(architecture: ArchitectureConfig) -> dict[str, tuple[int, ...]
 
 
 def build_graph(
-    architecture: ArchitectureConfig, transform: TransformConfig, weights: Weights, *, levels: bool = False
+    architecture: ArchitectureConfig, transform: TransformConfig, weights: Weights, *, feature_maps: bool = False
 ) -> bytes:
-    """Serialise the network: uint8 pixels (n, 3, size, size) -> float32 embeddings (n, dim) of unit length.
+    """Build and serialise the network: uint8 pixels (n, 3, size, size) -> float32 embeddings (n, dim) of unit length.
 
-    `weights` are float, with the names and shapes of `tensor_shapes`. With `levels` the outputs are the LEVELS instead,
-    before they are averaged over the photo: each (n, channels, h, w).
+    `weights` are float, with the names and shapes of `tensor_shapes`. With `feature_maps` the outputs are those of the
+    stages in STAGE_CHANNELS instead, before they are averaged over the photo: each (n, channels, h, w).
     """
     graph = _Graph(weights)
-    maps = graph.trunk(graph.normalized(transform))
+    maps = graph.trunk(graph.normalize(transform))
     size = transform.size
-    if levels:
-        outputs = {name: maps[name] for name in LEVELS}
+    if feature_maps:
+        outputs = {name: maps[name] for name in STAGE_CHANNELS}
         values = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, None, None])
-            for name, channels in LEVELS.items()
+            for name, channels in STAGE_CHANNELS.items()
         ]
     else:
         outputs = {EMBEDDING: graph.head(architecture.head, maps)}
@@ -83,7 +83,7 @@ def build_graph(
 
 
 def _convolutions() -> Iterator[tuple[str, str, tuple[int, int, int, int]]]:
-    """Each convolution of the trunk: its name, that of its batch norm, the shape of its weights."""
+    """Yield each convolution of the trunk: its name, the name of its batch norm, the shape of its weights."""
     yield "trunk.conv1", "trunk.bn1", (64, 3, 7, 7)
     inputs = 64
     for stage, (blocks, width, _) in _STAGES.items():
@@ -98,16 +98,16 @@ def _convolutions() -> Iterator[tuple[str, str, tuple[int, int, int, int]]]:
 
 
 def _head_layers(head: HeadConfig) -> dict[str, tuple[int, int]]:
-    """Each linear layer of a head: outputs, inputs."""
+    """Return each linear layer of a head: outputs, inputs."""
     match head:
         case PooledHeadConfig():
             return {}
         case ClassifierHeadConfig():
-            return {"fc": (head.dim, LEVELS["layer4"])}
+            return {"fc": (head.dim, STAGE_CHANNELS["layer4"])}
         case TwoPartHeadConfig():
             return {
-                "item": (head.item_dim, LEVELS["layer2"] + LEVELS["layer3"]),
-                "kind": (head.kind_dim, LEVELS["layer4"]),
+                "item": (head.item_dim, STAGE_CHANNELS["layer2"] + STAGE_CHANNELS["layer3"]),
+                "kind": (head.kind_dim, STAGE_CHANNELS["layer4"]),
                 "category": (head.categories, head.kind_dim),
             }
 
@@ -120,8 +120,8 @@ class _Graph:
         self.constants: list[onnx.TensorProto] = []
         self._weights = weights
 
-    def normalized(self, transform: TransformConfig) -> str:
-        """Scale and normalise pixels in the order of `embedding.model`."""
+    def normalize(self, transform: TransformConfig) -> str:
+        """Scale and normalise pixels, in the same order of operations as `embedding.model`."""
         mean, std = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (transform.mean, transform.std))
         pixels = self._add("Cast", [INPUT], to=TensorProto.FLOAT)
         scaled = self._add("Div", [pixels, self._constant(np.array(255, np.float32))])
@@ -129,7 +129,7 @@ class _Graph:
         return self._add("Div", [centred, self._constant(std)])
 
     def trunk(self, photos: str) -> dict[str, str]:
-        """Name of the output of each stage."""
+        """Add the trunk; return the name of each stage's output."""
         photos = self._add("Relu", [self._convolution("trunk.conv1", "trunk.bn1", photos, stride=2)])
         photos = self._add("MaxPool", [photos], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
         outputs = {}
@@ -140,19 +140,23 @@ class _Graph:
         return outputs
 
     def head(self, config: HeadConfig, maps: dict[str, str]) -> str:
-        """Average the levels over the photo and embed them."""
+        """Average feature maps over the photo and embed them."""
         match config:
             case PooledHeadConfig():
-                return self._unit(self._pooled(maps["layer4"]))
+                return self._normalize_length(self._pool(maps["layer4"]))
             case ClassifierHeadConfig():
-                return self._unit(self._linear("head.fc", self._pooled(maps["layer4"])))
+                return self._normalize_length(self._linear("head.fc", self._pool(maps["layer4"])))
             case TwoPartHeadConfig():
-                layer2, layer3, layer4 = (self._layer_norm(self._pooled(maps[name]), LEVELS[name]) for name in LEVELS)
+                layer2, layer3, layer4 = (
+                    self._layer_norm(self._pool(maps[name]), STAGE_CHANNELS[name]) for name in STAGE_CHANNELS
+                )
                 item = self._linear("head.item", self._add("Concat", [layer2, layer3], axis=1))
                 kind = self._layer_norm(self._linear("head.kind", layer4), config.kind_dim)
                 shares = (1 - config.kind_share, config.kind_share)
                 parts = [
-                    self._add("Mul", [self._unit(part), self._constant(np.array(math.sqrt(share), np.float32))])
+                    self._add(
+                        "Mul", [self._normalize_length(part), self._constant(np.array(math.sqrt(share), np.float32))]
+                    )
                     for part, share in zip((item, kind), shares, strict=True)
                 ]
                 return self._add("Concat", parts, axis=1)
@@ -178,7 +182,7 @@ class _Graph:
             "Conv", [photos, *constants], kernel_shape=[side, side], strides=[stride, stride], pads=[side // 2] * 4
         )
 
-    def _pooled(self, photos: str) -> str:
+    def _pool(self, photos: str) -> str:
         return self._add("Flatten", [self._add("GlobalAveragePool", [photos])], axis=1)
 
     def _linear(self, name: str, values: str) -> str:
@@ -189,7 +193,7 @@ class _Graph:
         ones = self._constant(np.ones(length, np.float32))
         return self._add("LayerNormalization", [values, ones], axis=-1, epsilon=LAYER_NORM_EPSILON)
 
-    def _unit(self, values: str) -> str:
+    def _normalize_length(self, values: str) -> str:
         return self._add("LpNormalization", [values], axis=1, p=2)
 
     def _constant(self, value: NDArray[Any], name: str = "") -> str:

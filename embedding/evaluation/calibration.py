@@ -1,4 +1,4 @@
-"""From cosine to the probability that two photos show the same item. Pure."""
+"""Calibration: cosine -> probability that two photos show the same item. Pure."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ NEAREST = 10
 def nearest_pairs(
     embeddings: Embeddings, items: NDArray[np.int64], queries: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Cosine of each query photo and each of its NEAREST others, and whether the two show the same item.
+    """Return the cosine of each query photo with each of its NEAREST neighbours, and whether both show the same item.
 
-    `items` numbers the item of each photo; `queries` says which of the photos ask. Both results have one entry a pair.
+    `items` is the item number of each photo; `queries` marks the query photos. Both results have one entry per pair.
     """
     cosines, neighbours = exact_neighbours(embeddings, np.flatnonzero(queries), NEAREST)
     same = items[neighbours] == items[queries][:, None]
@@ -24,7 +24,7 @@ def nearest_pairs(
 
 
 def fit(cosines: NDArray[np.float32], same: NDArray[np.bool_]) -> Calibration | None:
-    """Fit the curve; None where the pairs are all of one kind, from which nothing can be learned."""
+    """Fit the curve; return None if all pairs are of one class, because nothing can be learned from them."""
     if same.all() or not same.any():
         return None
     curve = LogisticRegression(C=1e6).fit(cosines[:, None], same)
@@ -39,15 +39,15 @@ def fit(cosines: NDArray[np.float32], same: NDArray[np.bool_]) -> Calibration | 
 def reliability(
     probabilities: NDArray[np.float64], same: NDArray[np.bool_], bins: int = 10
 ) -> tuple[NDArray[np.float64], float]:
-    """How honest probabilities are: per bin (predicted, observed, pairs), and the expected calibration error.
+    """Measure how reliable probabilities are: per bin (predicted, observed, pairs), and the expected calibration error.
 
-    Bins of equal width, empty ones left out: Guo et al., "On calibration of modern neural networks", 2017.
+    Bins have equal width, empty bins are left out: Guo et al., "On calibration of modern neural networks", 2017.
     """
-    which = np.minimum((probabilities * bins).astype(int), bins - 1)
+    bin_of_pair = np.minimum((probabilities * bins).astype(int), bins - 1)
     rows = [
-        (probabilities[which == number].mean(), same[which == number].mean(), (which == number).sum())
+        (probabilities[bin_of_pair == number].mean(), same[bin_of_pair == number].mean(), (bin_of_pair == number).sum())
         for number in range(bins)
-        if (which == number).any()
+        if (bin_of_pair == number).any()
     ]
     table = np.array(rows, np.float64).reshape(-1, 3)
     error = float((np.abs(table[:, 0] - table[:, 1]) * table[:, 2]).sum() / len(same))

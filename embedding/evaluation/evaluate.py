@@ -1,4 +1,4 @@
-"""`marketlens evaluate`: models side by side, on listings that none of them was trained on."""
+"""`marketlens evaluate`: compare models on listings that none of them was trained on."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +20,15 @@ from catalog.photo_files.hosts import Read
 from catalog.progress import Advance, Progress
 from embedding.card import Figure
 from embedding.card_text import LABELS
-from embedding.checkpoint import listing_hash, trained_on
+from embedding.checkpoint import listing_hash, trained_listing_hashes
 from embedding.embedder import Embedder
 from embedding.evaluation import plots
-from embedding.evaluation.measurement import figures_of, measure
+from embedding.evaluation.measurement import measure, summarize
 from embedding.photos import open_or_none
 
 RESULT = "evaluation.json"
 
-_READERS, _BATCH = 4, 256
+_READER_THREADS, _BATCH = 4, 256
 _LEAKY = "leaky_category_p_at_1"
 
 
@@ -43,7 +43,7 @@ class ModelFigures(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """What `evaluation.json` says."""
+    """Content of `evaluation.json`."""
 
     export: str
     photos: int
@@ -53,33 +53,34 @@ class Evaluation(BaseModel):
     models: list[ModelFigures]
 
     def render(self) -> Group:
-        """Tables for the terminal."""
+        """Render tables for the terminal."""
         title = f"{self.photos:,} photos of {self.listings:,} listings that no model was trained on"
         table = Table(title=title)
         table.add_column("")
-        for one in self.models:
-            table.add_column(f"{one.model}\n{one.dim}-d", justify="right")
+        for model in self.models:
+            table.add_column(f"{model.model}\n{model.dim}-d", justify="right")
         for name, label in LABELS.items():
             if name == _LEAKY:
                 table.add_section()
-            cells = [_cell(one.figures.get(name)) for one in self.models]
+            cells = [_format_figure(model.figures.get(name)) for model in self.models]
             if any(cells):
                 table.add_row(label, *cells)
         categories = Table(title="By category: recall@1, category P@1")
         categories.add_column("")
-        for one in self.models:
-            categories.add_column(one.model, justify="right")
-        for category in sorted({name for one in self.models for name in one.by_category}):
-            figures = [one.by_category.get(category, {}) for one in self.models]
+        for model in self.models:
+            categories.add_column(model.model, justify="right")
+        for category in sorted({name for model in self.models for name in model.by_category}):
+            figures = [model.by_category.get(category, {}) for model in self.models]
             cells = [
-                ", ".join(_mean(each.get(name)) for name in ("recall_at_1", "category_p_at_1")) for each in figures
+                ", ".join(_format_mean(values.get(name)) for name in ("recall_at_1", "category_p_at_1"))
+                for values in figures
             ]
             categories.add_row(category, *cells)
         notes = [
-            f"{self.left_out:,} listings left out: a model was trained on them.",
+            f"{self.left_out:,} listings left out, because a model was trained on them.",
             f"{self.rejected:,} rows rejected.",
-            "The last line of the first table is what a split by photo would have claimed: it counts a photo of the "
-            "query's own listing as a right answer.",
+            "The last line of the first table is what a split by photo would report: it counts a photo of the query's "
+            "own listing as correct.",
         ]
         return Group(table, categories, *notes)
 
@@ -91,35 +92,35 @@ def evaluate(models: list[Path], export: Export, out: Path, *, read: Read, progr
     """
     refuse_existing(out)
     embedders = [Embedder.load(folder) for folder in models]
-    known = frozenset[str]().union(*(trained_on(folder) for folder in models))
+    known_hashes = frozenset[str]().union(*(trained_listing_hashes(folder) for folder in models))
     with progress("Evaluating", export.photos) as advance:
-        held_out = _HeldOut.read(export, embedders, known, read, advance)
+        held_out = _HeldOutPhotos.load(export, embedders, known_hashes, read, advance)
     photos = pd.DataFrame(held_out.rows, columns=["photo_id", "listing_id", "category"])
     if not photos["listing_id"].duplicated().any():
         raise ExportUnreadable(
             f"{export.path} has no listing with two usable photos that none of these models was trained on "
-            f"({len(held_out.left_out):,} listings were left out for that).",
-            hint="Give an export of other listings, or the one that the models' data sets were prepared from.",
+            f"({len(held_out.left_out):,} listings were left out because of that).",
+            hint="Use an export of other listings, or the one that the models' data sets were prepared from.",
         )
     results, pictures = [], {}
-    for name, embedder, embedded in zip(_names(models), embedders, held_out.embeddings, strict=True):
-        embeddings = np.concatenate(embedded)
-        measured = measure(photos, embeddings, embedder.classify(embeddings), embedder.card.categories)
+    for name, embedder, batches in zip(_distinct_names(models), embedders, held_out.embeddings, strict=True):
+        embeddings = np.concatenate(batches)
+        measurement = measure(photos, embeddings, embedder.classify(embeddings), embedder.card.categories)
         results.append(
             ModelFigures(
                 model=name,
                 fingerprint=embedder.fingerprint,
                 dim=embedder.dim,
-                figures=measured.figures(),
+                figures=measurement.figures(),
                 by_category={
-                    str(category): figures_of(group) for category, group in measured.photos.groupby("category")
+                    str(category): summarize(group) for category, group in measurement.photos.groupby("category")
                 },
             )
         )
-        if "predicted" in measured.photos:
+        if "predicted" in measurement.photos:
             categories = sorted({*embedder.card.categories, *photos["category"]})
             pictures[f"confusion-{name.strip('/').replace('/', '-')}.png"] = plots.confusion(
-                measured.photos["category"].tolist(), measured.photos["predicted"].tolist(), categories
+                measurement.photos["category"].tolist(), measurement.photos["predicted"].tolist(), categories
             )
     evaluation = Evaluation(
         export=export.path,
@@ -133,15 +134,15 @@ def evaluate(models: list[Path], export: Export, out: Path, *, read: Read, progr
     return evaluation
 
 
-def _names(models: list[Path]) -> list[str]:
-    """What tells the models apart: the names of their folders, or their paths where two have one name."""
+def _distinct_names(models: list[Path]) -> list[str]:
+    """Return a distinct name for each model: its folder's name, or its path if two folders have the same name."""
     names = [folder.name for folder in models]
     return names if len(set(names)) == len(names) else [str(folder) for folder in models]
 
 
 @dataclass(slots=True)
-class _HeldOut:
-    """Photos that no model was trained on, and what each model makes of them, in batches."""
+class _HeldOutPhotos:
+    """Photos that no model was trained on, and each model's embeddings of them, in batches."""
 
     rows: list[dict[str, str]]
     embeddings: list[list[Embeddings]]
@@ -149,24 +150,26 @@ class _HeldOut:
     rejected: int = 0
 
     @classmethod
-    def read(
+    def load(
         cls,
         export: Export,
         embedders: list[Embedder],
-        known: frozenset[str],
+        known_hashes: frozenset[str],
         read: Read,
         advance: Advance,
-    ) -> "_HeldOut":
-        found = cls([], [[] for _ in embedders], set())
-        with ThreadPoolExecutor(_READERS, "read") as readers:
+    ) -> "_HeldOutPhotos":
+        held_out = cls([], [[] for _ in embedders], set())
+        with ThreadPoolExecutor(_READER_THREADS, "read") as readers:
             for batch in chunked(export.rows(), _BATCH):
                 photos = [row for row in batch if isinstance(row, Photo)]
-                new = [row for row in photos if listing_hash(row.listing.listing_id) not in known]
-                found.left_out |= {row.listing.listing_id for row in photos} - {row.listing.listing_id for row in new}
+                new = [row for row in photos if listing_hash(row.listing.listing_id) not in known_hashes]
+                held_out.left_out |= {row.listing.listing_id for row in photos} - {
+                    row.listing.listing_id for row in new
+                }
                 images = list(readers.map(lambda row: open_or_none(row, read), new))
                 usable = [(row, image) for row, image in zip(new, images, strict=True) if image is not None]
-                found.rejected += len(batch) - len(photos) + len(new) - len(usable)
-                found.rows += [
+                held_out.rejected += len(batch) - len(photos) + len(new) - len(usable)
+                held_out.rows += [
                     {
                         "photo_id": row.photo_id,
                         "listing_id": row.listing.listing_id,
@@ -174,20 +177,20 @@ class _HeldOut:
                     }
                     for row, _ in usable
                 ]
-                for embedder, parts in zip(embedders, found.embeddings, strict=True):
-                    parts.append(embedder.embed([image for _, image in usable]))
+                for embedder, batches in zip(embedders, held_out.embeddings, strict=True):
+                    batches.append(embedder.embed([image for _, image in usable]))
                 advance(len(batch))
-        return found
+        return held_out
 
 
 def _save(evaluation: Evaluation, pictures: Mapping[str, bytes], out: Path) -> None:
     labels = {name: name.replace("_", " ") for name in LABELS if name != _LEAKY}
-    overall = {one.model: one.figures for one in evaluation.models}
+    overall = {model.model: model.figures for model in evaluation.models}
     drawn = {"figures.png": plots.bars(overall, labels)}
     for name in ("recall_at_1", "category_p_at_1"):
         values = {
-            one.model: {category: each[name] for category, each in one.by_category.items() if name in each}
-            for one in evaluation.models
+            model.model: {category: figures[name] for category, figures in model.by_category.items() if name in figures}
+            for model in evaluation.models
         }
         drawn[f"{name}.png"] = plots.by_category(values, LABELS[name])
     with new_folder(out, "The evaluation") as draft:
@@ -196,9 +199,9 @@ def _save(evaluation: Evaluation, pictures: Mapping[str, bytes], out: Path) -> N
         (draft / RESULT).write_text(evaluation.model_dump_json(indent=2) + "\n")
 
 
-def _cell(figure: Figure | None) -> str:
+def _format_figure(figure: Figure | None) -> str:
     return f"{figure.mean:.3f}\n{figure.low:.3f} to {figure.high:.3f}" if figure else ""
 
 
-def _mean(figure: Figure | None) -> str:
+def _format_mean(figure: Figure | None) -> str:
     return f"{figure.mean:.3f}" if figure else "  -  "

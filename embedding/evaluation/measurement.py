@@ -1,4 +1,4 @@
-"""A model's figures on photos that it never saw: per photo, summed up, and where it went wrong."""
+"""A model's figures on photos that it was not trained on: per photo, averaged, and its worst misses."""
 
 from dataclasses import dataclass
 
@@ -8,51 +8,54 @@ from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
 from embedding.card import Figure
-from embedding.evaluation.metrics import figure, head_per_photo, per_photo
+from embedding.evaluation.metrics import average, head_metrics_per_photo, metrics_per_photo
 from embedding.evaluation.neighbours import exact_neighbours
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """Figures of each photo, one row per photo, in the order of `embeddings`.
 
-    `photos` has photo_id, listing_id, category, what `metrics.per_photo` gives and, of a model with a category head,
-    head_top_1, head_top_3 and predicted.
+    `photos` has photo_id, listing_id, category, the columns of `metrics.metrics_per_photo` and, for a model with a
+    category head, head_top_1, head_top_3 and predicted.
     """
 
     photos: pd.DataFrame
     embeddings: Embeddings
 
     def figures(self) -> dict[str, Figure]:
-        """Every figure that has a value, with its interval."""
-        return figures_of(self.photos)
+        """Return every figure that has a value, with its interval."""
+        return summarize(self.photos)
 
     def worst_misses(self, count: int, nearest: int) -> list[tuple[int, list[int]]]:
-        """Queries that found another listing first, those farthest from their own first; each with its nearest."""
+        """Return queries whose nearest photo is of another listing, worst margin first, each with its nearest rows."""
         missed = np.flatnonzero(self.photos["recall_at_1"] == 0)
         cosines, neighbours = exact_neighbours(self.embeddings, missed, len(self.embeddings) - 1)
         listings = self.photos["listing_id"].to_numpy(str)
-        own = listings[neighbours] == listings[missed][:, None]
-        margins = cosines[:, 0] - np.where(own, cosines, -np.inf).max(axis=1)
+        same_listing = listings[neighbours] == listings[missed][:, None]
+        margins = cosines[:, 0] - np.where(same_listing, cosines, -np.inf).max(axis=1)
         return [(int(missed[row]), neighbours[row, :nearest].tolist()) for row in np.argsort(-margins)[:count]]
 
 
 def measure(
     photos: pd.DataFrame, embeddings: Embeddings, probabilities: NDArray[np.float32] | None, names: list[str]
-) -> Measured:
-    """Measure embeddings (n, dim) of photos (photo_id, listing_id, category); `names` are those of probabilities."""
+) -> Measurement:
+    """Measure embeddings (n, dim) of photos (photo_id, listing_id, category).
+
+    `names` are the categories of the columns of `probabilities`.
+    """
     listings, categories = photos["listing_id"].to_numpy(str), photos["category"].to_numpy(str)
     parts = [photos[["photo_id", "listing_id", "category"]].reset_index(drop=True)]
-    parts.append(per_photo(embeddings, listings, categories))
+    parts.append(metrics_per_photo(embeddings, listings, categories))
     if probabilities is not None:
-        parts.append(head_per_photo(probabilities, names, categories))
+        parts.append(head_metrics_per_photo(probabilities, names, categories))
         parts.append(pd.DataFrame({"predicted": np.asarray(names)[probabilities.argmax(axis=1)]}))
-    return Measured(pd.concat(parts, axis=1), embeddings)
+    return Measurement(pd.concat(parts, axis=1), embeddings)
 
 
-def figures_of(photos: pd.DataFrame) -> dict[str, Figure]:
-    """Figures of some rows of `Measured.photos`; those without a value are left out."""
+def summarize(photos: pd.DataFrame) -> dict[str, Figure]:
+    """Average rows of `Measurement.photos` into figures; figures without a value are left out."""
     values = photos.select_dtypes("number")
     listings = photos["listing_id"].to_numpy(str)
-    figures = {str(name): figure(values[name], listings) for name in values}
-    return {name: one for name, one in figures.items() if one.queries}
+    figures = {str(name): average(values[name], listings) for name in values}
+    return {name: value for name, value in figures.items() if value.queries}

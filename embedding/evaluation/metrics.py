@@ -1,4 +1,4 @@
-"""How good an embedding is, as shoppers and staff feel it. Pure; the search is exact."""
+"""Quality of an embedding, as shoppers and staff experience it. Pure; the search is exact."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,20 @@ RESAMPLES = 1_000
 _NEIGHBOURS = 10
 
 
-def per_photo(embeddings: Embeddings, listings: NDArray[np.str_], categories: NDArray[np.str_]) -> pd.DataFrame:
-    """Figures of each photo as a query against all others, one row per photo of embeddings (n, dim), unit length.
+def metrics_per_photo(embeddings: Embeddings, listings: NDArray[np.str_], categories: NDArray[np.str_]) -> pd.DataFrame:
+    """Measure each photo as a query against all others, one row per photo of embeddings (n, dim), unit length.
 
-    recall_at_1, _5, _10: whether another photo of its listing is among the nearest (NaN where it has no other).
-    category_p_at_1, _p_at_10, category_vote, category_map_at_r: how many of the nearest share its category, whether the
-    majority of ten does, and mean average precision at R (Musgrave et al., "A Metric Learning Reality Check", 2020),
-    all without the photos of its own listing. leaky_category_p_at_1: with them, as after a split by photo.
+    recall_at_1, _5, _10: whether another photo of its listing is among the nearest (NaN if the listing has one photo).
+    category_p_at_1, _p_at_10, category_vote, category_map_at_r: share of the nearest photos with its category, whether
+    the majority of ten has it, and mean average precision at R (Musgrave et al., "A Metric Learning Reality Check",
+    2020), all without the photos of its own listing. leaky_category_p_at_1: including them, as after a split by photo.
     """
     if len(embeddings) < 2:
         raise ValueError("at least two photos are needed")
     listing_codes = np.unique(listings, return_inverse=True)[1]
     category_codes = np.unique(categories, return_inverse=True)[1]
     largest_category, largest_listing = np.bincount(category_codes).max(), np.bincount(listing_codes).max()
-    # Enough to have R neighbours left once the photos of the query's own listing are taken out.
+    # Deep enough to leave R neighbours after the photos of the query's own listing are removed.
     depth = int(min(len(embeddings), max(largest_category, _NEIGHBOURS) + largest_listing))
     rows = []
     for query, others in enumerate(exact_neighbours(embeddings, np.arange(len(embeddings)), depth)[1]):
@@ -46,20 +46,20 @@ def per_photo(embeddings: Embeddings, listings: NDArray[np.str_], categories: ND
     return pd.DataFrame(rows)
 
 
-def head_per_photo(
+def head_metrics_per_photo(
     probabilities: NDArray[np.float32], names: Sequence[str], categories: NDArray[np.str_]
 ) -> pd.DataFrame:
-    """head_top_1, head_top_3 of each photo: whether its category is among the category head's first (n, categories).
+    """Return head_top_1 and head_top_3 of each photo: whether its category is among the head's most probable ones.
 
-    A category that the head does not know counts as wrong.
+    `probabilities` are (n, categories). A category that the head does not know counts as wrong.
     """
     order = np.asarray(names)[np.argsort(-probabilities, axis=1)[:, :3]]
     right = order == categories[:, None]
     return pd.DataFrame({"head_top_1": right[:, 0].astype(float), "head_top_3": right.any(axis=1).astype(float)})
 
 
-def figure(values: pd.Series, listings: NDArray[np.str_], seed: int = 0) -> Figure:
-    """Mean over the photos that have a value; the interval resamples listings, whose photos are not independent."""
+def average(values: pd.Series, listings: NDArray[np.str_], seed: int = 0) -> Figure:
+    """Average the photos that have a value. The interval resamples listings: photos of one are not independent."""
     table = pd.DataFrame({"value": values.to_numpy(), "listing": listings}).dropna()
     if table.empty:
         return Figure(float("nan"), float("nan"), float("nan"), 0)
@@ -75,19 +75,18 @@ def _recalls(same_listing: NDArray[np.bool_], *, has_other: bool) -> dict[str, f
 
 
 def _category_figures(
-    same: NDArray[np.bool_], found: NDArray[np.int64], own: np.int64, relevant: int
+    same: NDArray[np.bool_], neighbour_categories: NDArray[np.int64], query_category: np.int64, relevant: int
 ) -> dict[str, float]:
-    nothing = float("nan")
     if not len(same) or not relevant:
         names = ("category_p_at_1", "category_p_at_10", "category_vote", "category_map_at_r")
-        return dict.fromkeys(names, nothing)
+        return dict.fromkeys(names, float("nan"))
     at_r = same[:relevant]
     precisions = np.cumsum(at_r) / np.arange(1, len(at_r) + 1)
-    votes = np.bincount(found[:_NEIGHBOURS])
+    votes = np.bincount(neighbour_categories[:_NEIGHBOURS])
     return {
         "category_p_at_1": float(same[0]),
         "category_p_at_10": float(same[:_NEIGHBOURS].mean()),
-        # argmax takes the first of equals: a tie is decided by the order of names, not by the query.
-        "category_vote": float(votes.argmax() == own),
+        # argmax takes the first maximum: the order of names decides a tie, not the query.
+        "category_vote": float(votes.argmax() == query_category),
         "category_map_at_r": float((precisions * at_r).sum() / relevant),
     }

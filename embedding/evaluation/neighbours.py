@@ -1,4 +1,4 @@
-"""Exact nearest neighbours among embeddings, by FAISS."""
+"""Exact nearest neighbours among embeddings, with FAISS."""
 
 import faiss
 import numpy as np
@@ -10,15 +10,15 @@ from catalog.listing import Embeddings
 def exact_neighbours(
     embeddings: Embeddings, queries: NDArray[np.int64], depth: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Cosines and rows of the `depth` nearest others of each query row, nearest first: (queries, depth) each.
+    """Return the cosines and rows of the `depth` nearest neighbours of each query row, nearest first: (queries, depth).
 
-    A photo is never its own neighbour. There are fewer columns where there are fewer photos.
+    A photo is never its own neighbour. If there are fewer photos, there are fewer columns.
     """
     index = faiss.IndexFlatIP(embeddings.shape[1])
     index.add(embeddings)
     depth = min(depth, len(embeddings) - 1)
-    cosines, found = index.search(embeddings[queries], depth + 1)
-    # Where twins crowd a photo out of its own answer, the last neighbour makes room instead.
-    own = found == queries[:, None]
-    own[~own.any(axis=1), -1] = True
-    return cosines[~own].reshape(-1, depth), found[~own].reshape(-1, depth)
+    cosines, neighbours = index.search(embeddings[queries], depth + 1)
+    # If identical photos push the query out of its own result, drop the last neighbour instead.
+    is_query = neighbours == queries[:, None]
+    is_query[~is_query.any(axis=1), -1] = True
+    return cosines[~is_query].reshape(-1, depth), neighbours[~is_query].reshape(-1, depth)

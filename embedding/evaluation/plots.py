@@ -1,4 +1,4 @@
-"""Pictures of a training run and of an evaluation, as PNG."""
+"""Plots of a training run and of an evaluation, as PNG."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ _BLUE, _GREY = "#4c78a8", "#9aa0a6"
 
 
 def curves(history: pd.DataFrame, columns: Mapping[str, str], title: str, best: int | None = None) -> bytes:
-    """Columns of metrics.csv (name -> label) over epochs; `best` marks the epoch that was kept."""
+    """Plot columns of metrics.csv (name -> label) over epochs; `best` marks the epoch that was kept."""
     plot = Plot(figsize=(7, 4), layout="constrained", dpi=110)
     axes = plot.subplots()
     for name, label in columns.items():
@@ -31,7 +31,7 @@ def curves(history: pd.DataFrame, columns: Mapping[str, str], title: str, best: 
 
 
 def confusion(truth: Sequence[str], predicted: Sequence[str], names: Sequence[str]) -> bytes:
-    """Rows: the seller's category. Columns: the head's. Each cell the share of its row, in percent."""
+    """Plot a confusion matrix. Rows: the seller's category. Columns: the head's. Cells: percent of their row."""
     shares = confusion_matrix(truth, predicted, labels=names, normalize="true") * 100
     side = 0.5 * len(names) + 3
     plot = Plot(figsize=(side, side), layout="constrained", dpi=110)
@@ -49,7 +49,7 @@ def confusion(truth: Sequence[str], predicted: Sequence[str], names: Sequence[st
 
 
 def reliability(table: NDArray[np.float64], error: float) -> bytes:
-    """Predicted probability against what was observed, from `calibration.reliability`."""
+    """Plot predicted probability against observed share, from `calibration.reliability`."""
     plot = Plot(figsize=(5, 5), layout="constrained", dpi=110)
     axes = plot.subplots()
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="perfect")
@@ -61,15 +61,15 @@ def reliability(table: NDArray[np.float64], error: float) -> bytes:
 
 
 def bars(figures: Mapping[str, Mapping[str, Figure]], names: Mapping[str, str]) -> bytes:
-    """Figures (name -> label) of several models side by side, with their intervals."""
+    """Plot figures (name -> label) of several models side by side, with their intervals."""
     plot = Plot(figsize=(1.2 + 1.1 * len(names), 4.5), layout="constrained", dpi=110)
     axes = plot.subplots()
     width = 0.8 / len(figures)
     for number, (model, values) in enumerate(figures.items()):
-        shown = [(place, values[name]) for place, name in enumerate(names) if name in values]
-        places = [place + (number - (len(figures) - 1) / 2) * width for place, _ in shown]
-        means = [one.mean for _, one in shown]
-        spread = [[one.mean - one.low for _, one in shown], [one.high - one.mean for _, one in shown]]
+        drawn = [(place, values[name]) for place, name in enumerate(names) if name in values]
+        places = [place + (number - (len(figures) - 1) / 2) * width for place, _ in drawn]
+        means = [figure.mean for _, figure in drawn]
+        spread = [[figure.mean - figure.low for _, figure in drawn], [figure.high - figure.mean for _, figure in drawn]]
         axes.bar(places, means, width, yerr=spread, label=model, capsize=2)
     axes.set_xticks(range(len(names)), list(names.values()), rotation=20, ha="right")
     axes.set_ylim(0, 1)
@@ -79,16 +79,16 @@ def bars(figures: Mapping[str, Mapping[str, Figure]], names: Mapping[str, str]) 
 
 
 def by_category(figures: Mapping[str, Mapping[str, Figure]], label: str) -> bytes:
-    """One figure per category, with intervals: model -> category -> figure."""
+    """Plot one figure per category, with intervals: model -> category -> figure."""
     categories = sorted({category for values in figures.values() for category in values})
     plot = Plot(figsize=(8, 1 + 0.28 * len(categories) * len(figures)), layout="constrained", dpi=110)
     axes = plot.subplots()
     height = 0.8 / len(figures)
     for number, (model, values) in enumerate(figures.items()):
-        shown = [(place, values[category]) for place, category in enumerate(categories) if category in values]
-        places = [place + (number - (len(figures) - 1) / 2) * height for place, _ in shown]
-        spread = [[one.mean - one.low for _, one in shown], [one.high - one.mean for _, one in shown]]
-        axes.barh(places, [one.mean for _, one in shown], height, xerr=spread, label=model, capsize=2)
+        drawn = [(place, values[category]) for place, category in enumerate(categories) if category in values]
+        places = [place + (number - (len(figures) - 1) / 2) * height for place, _ in drawn]
+        spread = [[figure.mean - figure.low for _, figure in drawn], [figure.high - figure.mean for _, figure in drawn]]
+        axes.barh(places, [figure.mean for _, figure in drawn], height, xerr=spread, label=model, capsize=2)
     axes.set_yticks(range(len(categories)), categories)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)

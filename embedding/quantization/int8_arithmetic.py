@@ -1,4 +1,4 @@
-"""`model.int8.onnx`: the network in integers, for CPUs. Three times as fast as floats, for a little recall."""
+"""`model.int8.onnx`: the network in int8 arithmetic, for CPUs. Three times as fast, with slightly less recall."""
 
 import logging
 import tempfile
@@ -15,20 +15,20 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from catalog.progress import Advance
 from embedding.engines.onnx_graph import INPUT
 
-# The rest, the head's layers above all, stays in floats: it costs next to no time.
+# The rest, mainly the head's layers, stays float: it takes hardly any time.
 _QUANTIZED = ["Conv", "Add", "MaxPool", "Relu"]
-_STEP = 16
+_BATCH = 16
 
 
-class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Calibration photos, a few at a time."""
+class _CalibrationBatches(CalibrationDataReader):  # type: ignore[misc]
+    """Calibration photos in batches."""
 
     def __init__(self, pixels: NDArray[np.uint8], advance: Advance) -> None:
-        self._batches = (pixels[start : start + _STEP] for start in range(0, len(pixels), _STEP))
+        self._batches = (pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH))
         self._advance = advance
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The next batch; None at the end."""
+        """Return the next batch; None at the end."""
         batch = next(self._batches, None)
         if batch is None:
             return None
@@ -37,20 +37,20 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
 
 
 def to_int8(graph: bytes, pixels: NDArray[np.uint8], advance: Advance) -> bytes:
-    """A graph in floats -> one in integers; `pixels` (n, 3, size, size) are usual photos, which tell the ranges.
+    """Quantise a float graph to int8; `pixels` (n, 3, size, size) are typical photos, used to measure value ranges.
 
-    Static, linear, weights per output channel: Krishnamoorthi, "Quantizing deep convolutional networks for efficient
-    inference", 2018, sections 3 and 4.
+    Static and linear, with a weight scale per output channel: Krishnamoorthi, "Quantizing deep convolutional networks
+    for efficient inference", 2018, sections 3 and 4.
     """
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, _suppress_warnings():
         shaped, out = Path(folder, "shaped.onnx"), Path(folder, "int8.onnx")
         quant_pre_process(onnx.load_model_from_string(graph), shaped, skip_symbolic_shape=True)
         quantize_static(
             shaped,
             out,
-            _Batches(pixels, advance),
+            _CalibrationBatches(pixels, advance),
             quant_format=QuantFormat.QDQ,
-            # Unsigned by signed is what CPUs multiply at once (VNNI); signed by signed is no faster than floats.
+            # CPUs multiply unsigned by signed directly (VNNI); signed by signed is no faster than float.
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
@@ -60,8 +60,8 @@ def to_int8(graph: bytes, pixels: NDArray[np.uint8], advance: Advance) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    # It warns of a preprocessing step that was done.
+def _suppress_warnings() -> Iterator[None]:
+    # The library warns about a preprocessing step even though it has been done.
     logger, level = logging.getLogger(), logging.getLogger().level
     logger.setLevel(logging.ERROR)
     try:

@@ -1,13 +1,13 @@
-"""Photos as training sees them, another one each time: torchvision's transforms."""
+"""Random augmentation of training photos, with torchvision's transforms."""
 
 from torchvision.transforms import InterpolationMode, v2
 
 
 def train_transform(size: int) -> v2.Compose:
-    """PIL image -> uint8 tensor (3, size, size), another one each time: what the next phone photo may change.
+    """PIL image -> uint8 tensor (3, size, size), randomly varied as another phone photo of the item may vary.
 
-    Nearer, off-centre, mirrored, tilted, in other light, out of focus, compressed again. Colours change little: a
-    listing's photos share their room and its light, which is part of what finds them.
+    Crop, shift, mirror, tilt, change the light, blur, compress again. Colours change little: photos of a listing share
+    a room and its light, which helps to find them.
     """
     return v2.Compose(
         [

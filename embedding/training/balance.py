@@ -10,76 +10,78 @@ from catalog.listing import Embeddings
 from catalog.progress import Progress
 from embedding.card import ArchitectureConfig, ModelCard, TwoPartHeadConfig, read_card
 from embedding.card_text import CARD_TEXT, describe
-from embedding.checkpoint import further_files, load_weights, save_model
+from embedding.checkpoint import companion_files, load_weights, save_model
 from embedding.embedder import Embedder
-from embedding.training.prepared_dataset import PhotoDataset, in_order, read_prepared
-from embedding.training.trained_model import measured_card
+from embedding.training.prepared_dataset import PhotoDataset, iter_batches, read_prepared
+from embedding.training.trained_model import add_measurements
 from embedding.transforms import embed_transform
 
 
 def balance_model(
     folder: Path, prepared: Path, kind_share: float, out: Path, *, twin: Path | None, progress: Progress
 ) -> ModelCard:
-    """Save a model with another share of its kind part in a cosine, measured and calibrated anew on the data set.
+    """Save a model with another share of its kind part in a cosine, measured and calibrated again on the data set.
 
-    The parts themselves stay as they were trained, and so does what the category head says. A model that was trained
-    on all splits takes the figures of its `twin`, which was balanced the same way before. Raises InvalidSetting where
-    a model has no two parts or a twin is not its own; ModelMissing, ModelBroken, OutputFailed.
+    The parts themselves and the category head's output do not change. A model that was trained on all splits takes the
+    figures of its `twin`, which must have been balanced with the same share before. Raises InvalidSetting if a model
+    does not have two parts or the twin is of another model; ModelMissing, ModelBroken, OutputFailed.
     """
     card = read_card(folder)
     head = card.architecture.head
     if not isinstance(head, TwoPartHeadConfig):
-        raise InvalidSetting(f"The model in {folder} has no two parts to balance.", hint="Train one: marketlens train")
+        raise InvalidSetting(
+            f"The model in {folder} does not have two parts to balance.", hint="Train one: marketlens train"
+        )
     balanced = head.model_copy(update={"kind_share": kind_share})
-    own = {
+    card_changes = {
         "name": out.name,
         "arithmetic": "float",
         "architecture": ArchitectureConfig(trunk=card.architecture.trunk, head=balanced),
     }
-    told = {"balanced_from": card.fingerprint}
-    files = further_files(folder)
+    training_changes = {"balanced_from": card.fingerprint}
+    files = companion_files(folder)
     if "twin" in card.training["arguments"]:
-        measured, plots = _twin_of(card, twin, kind_share)
+        twin_card, plots = _load_twin(card, twin, kind_share)
         files |= plots
-        told |= {"calibration_error": measured.training["calibration_error"]}
-        own |= {"metrics": measured.metrics, "calibration": measured.calibration}
-        card = card.model_copy(update=own | {"training": card.training | told})
+        training_changes |= {"calibration_error": twin_card.training["calibration_error"]}
+        card_changes |= {"metrics": twin_card.metrics, "calibration": twin_card.calibration}
+        card = card.model_copy(update=card_changes | {"training": card.training | training_changes})
     else:
         data = read_prepared(prepared)
         embedder = Embedder.load(folder)
         dataset = PhotoDataset(data.photos, embed_transform(card.transform))
         with progress("Measuring", len(data.photos)) as advance:
             parts = []
-            for pixels in in_order(dataset, embedder.batch):
+            for pixels in iter_batches(dataset, embedder.batch):
                 parts.append(embedder.embed_pixels(pixels.numpy()))
                 advance(len(pixels))
         embeddings = np.concatenate(parts)
         probabilities = embedder.classify(embeddings)
-        assert probabilities is not None  # noqa: S101 - a head of two parts has one for categories
-        card = card.model_copy(update=own | {"training": card.training | told})
-        card, figures, _ = measured_card(card, data, shift(embeddings, head, kind_share), probabilities)
+        assert probabilities is not None  # noqa: S101 - a two-part head classifies
+        card = card.model_copy(update=card_changes | {"training": card.training | training_changes})
+        card, figures, _ = add_measurements(card, data, shift(embeddings, head, kind_share), probabilities)
         files |= figures
     files[CARD_TEXT] = describe(card).encode()
     return save_model(out, load_weights(folder), card, files)
 
 
 def shift(embeddings: Embeddings, head: TwoPartHeadConfig, kind_share: float) -> Embeddings:
-    """Embeddings (n, dim) as the same network gives them with another share of the kind part."""
+    """Scale embeddings (n, dim) to those of the same network with another share of the kind part."""
     item, kind = np.split(embeddings, [head.item_dim], axis=1)
     item_scale = math.sqrt((1 - kind_share) / (1 - head.kind_share))
     return np.concatenate([item_scale * item, math.sqrt(kind_share / head.kind_share) * kind], axis=1)
 
 
-def _twin_of(card: ModelCard, twin: Path | None, kind_share: float) -> tuple[ModelCard, dict[str, bytes]]:
+def _load_twin(card: ModelCard, twin: Path | None, kind_share: float) -> tuple[ModelCard, dict[str, bytes]]:
     if twin is None:
         raise InvalidSetting(
             "This model was trained on all splits: nothing is left to measure it on.",
-            hint="Balance its twin first, and give that: --twin FOLDER",
+            hint="Balance its twin first, then pass it: --twin FOLDER",
         )
-    found = read_card(twin)
-    head = found.architecture.head
-    own = found.training.get("balanced_from") == card.training["arguments"]["twin"]
-    if not own or not isinstance(head, TwoPartHeadConfig) or head.kind_share != kind_share:
+    twin_card = read_card(twin)
+    head = twin_card.architecture.head
+    is_twin = twin_card.training.get("balanced_from") == card.training["arguments"]["twin"]
+    if not is_twin or not isinstance(head, TwoPartHeadConfig) or head.kind_share != kind_share:
         raise InvalidSetting(f"The model in {twin} is not this model's twin, balanced with a share of {kind_share}.")
     plots = ("plots/confusion.png", "plots/reliability.png")
-    return found, {name: (twin / name).read_bytes() for name in plots if (twin / name).exists()}
+    return twin_card, {name: (twin / name).read_bytes() for name in plots if (twin / name).exists()}

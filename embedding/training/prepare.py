@@ -1,4 +1,4 @@
-"""`marketlens prepare`: an export -> a data set to train on and to hold out from, with a report of what it holds."""
+"""`marketlens prepare`: export -> data set with train, validation and test splits, and a report on its content."""
 
 import hashlib
 import json
@@ -28,13 +28,13 @@ from embedding.training.splits import assign_splits, listing_groups, near_identi
 
 PHOTOS, CATEGORIES, REPORT, PLOT = "photos.parquet", "categories.json", "report.json", "categories.png"
 
-_READERS, _BATCH = 4, 512
-# imagehash looks at 32 x 32 pixels; the JPEG decoder may stop well before full size.
+_READER_THREADS, _BATCH = 4, 512
+# imagehash uses 32 x 32 pixels; the JPEG decoder may stop well before full size.
 _DECODE_SIDE = 128
 
 
 class DatasetReport(BaseModel):
-    """What a prepared data set holds. `same_photo` are groups of listings that share a photo."""
+    """Content of a prepared data set. `same_photo` are groups of listings that share a photo."""
 
     export: str
     seed: int
@@ -47,7 +47,7 @@ class DatasetReport(BaseModel):
     warnings: list[str]
 
     def render(self) -> Group:
-        """Tables for the terminal."""
+        """Render tables for the terminal."""
         table = Table(title=f"{self.photos:,} photos of {self.listings:,} listings, seed {self.seed}")
         table.add_column("listings in category")
         for heading in ("train", "val", "test", "all"):
@@ -65,7 +65,7 @@ class DatasetReport(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _HashedPhoto:
     photo: Photo
     sha256: str
     phash: NDArray[np.uint8]
@@ -75,25 +75,27 @@ def prepare(export: Export, out: Path, *, seed: int, read: Read, advance: Advanc
     """Write photos.parquet, categories.json, report.json and categories.png into a new folder.
 
     photos.parquet has a row per usable photo: photo_id, listing_id, title, category, subcategory, price, currency,
-    location, listed_at, uri, sha256, phash, group, split. Raises ExportUnreadable, OutputFailed; no half-made folder
-    stays.
+    location, listed_at, uri, sha256, phash, group, split. Raises ExportUnreadable, OutputFailed, and leaves no
+    incomplete folder.
     """
     refuse_existing(out)
-    seen: list[_Seen] = []
+    hashed: list[_HashedPhoto] = []
     rejected: list[Rejected] = []
-    for row in _look_at(export, read, advance):
-        (rejected if isinstance(row, Rejected) else seen).append(row)  # type: ignore[arg-type]
-    if not seen:
-        raise ExportUnreadable(f"Not one photo of {export.path} can be used.", hint="Is it the right folder?")
-    frame = _frame(seen)
-    frame["group"], frame["split"] = _split(frame, np.stack([one.phash for one in seen]), seed)
-    report = _report(export, seed, frame, rejected)
+    for row in _hash_photos(export, read, advance):
+        (rejected if isinstance(row, Rejected) else hashed).append(row)  # type: ignore[arg-type]
+    if not hashed:
+        raise ExportUnreadable(
+            f"None of the photos of {export.path} can be used.", hint="Check that it is the right folder."
+        )
+    frame = _to_frame(hashed)
+    frame["group"], frame["split"] = _split(frame, np.stack([photo.phash for photo in hashed]), seed)
+    report = _build_report(export, seed, frame, rejected)
     _save(out, frame, report)
     return report
 
 
-def _look_at(export: Export, read: Read, advance: Advance) -> Iterator[_Seen | Rejected]:
-    def look(row: Photo | Rejected) -> _Seen | Rejected:
+def _hash_photos(export: Export, read: Read, advance: Advance) -> Iterator[_HashedPhoto | Rejected]:
+    def hash_photo(row: Photo | Rejected) -> _HashedPhoto | Rejected:
         if isinstance(row, Rejected):
             return row
         try:
@@ -101,32 +103,32 @@ def _look_at(export: Export, read: Read, advance: Advance) -> Iterator[_Seen | R
             bits = imagehash.phash(open_photo(data, decode_side=_DECODE_SIDE)).hash
         except PhotoUnusable as error:
             return Rejected(row.row, row.photo_id, row.listing.listing_id, error.reason, error.message)
-        return _Seen(row, hashlib.sha256(data).hexdigest(), np.packbits(bits))
+        return _HashedPhoto(row, hashlib.sha256(data).hexdigest(), np.packbits(bits))
 
-    with ThreadPoolExecutor(_READERS, "prepare") as readers:
+    with ThreadPoolExecutor(_READER_THREADS, "prepare") as readers:
         for batch in chunked(export.rows(), _BATCH):
-            yield from readers.map(look, batch)
+            yield from readers.map(hash_photo, batch)
             advance(len(batch))
 
 
-def _frame(seen: list[_Seen]) -> pd.DataFrame:
+def _to_frame(hashed: list[_HashedPhoto]) -> pd.DataFrame:
     rows = []
-    for one in seen:
+    for item in hashed:
         rows.append(
             {
-                "photo_id": one.photo.photo_id,
-                **asdict(one.photo.listing),
-                "uri": one.photo.uri,
-                "sha256": one.sha256,
-                "phash": one.phash.tobytes().hex(),
+                "photo_id": item.photo.photo_id,
+                **asdict(item.photo.listing),
+                "uri": item.photo.uri,
+                "sha256": item.sha256,
+                "phash": item.phash.tobytes().hex(),
             }
         )
     return pd.DataFrame(rows).astype({"price": "float64"})
 
 
 def _split(frame: pd.DataFrame, hashes: NDArray[np.uint8], seed: int) -> tuple[NDArray[np.int64], list[str]]:
-    """Group and split of each photo."""
-    # In the order of ids, so that the order of an export's rows has no say.
+    """Return the group and the split of each photo."""
+    # In the order of ids, so that the order of the export's rows does not matter.
     listing_ids, listings = np.unique(frame["listing_id"].to_numpy(str), return_inverse=True)
     groups = listing_groups(listings, near_identical_pairs(hashes))
     categories = frame.groupby("listing_id")["category"].first().loc[listing_ids].tolist()
@@ -134,16 +136,16 @@ def _split(frame: pd.DataFrame, hashes: NDArray[np.uint8], seed: int) -> tuple[N
     return groups[listings], [splits[listing] for listing in listings]
 
 
-def _report(export: Export, seed: int, frame: pd.DataFrame, rejected: list[Rejected]) -> DatasetReport:
+def _build_report(export: Export, seed: int, frame: pd.DataFrame, rejected: list[Rejected]) -> DatasetReport:
     listings = frame.drop_duplicates("listing_id")
     counts = listings.groupby(["category", "split"]).size().unstack(fill_value=0)
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
     same_photo = [ids for ids in listings.groupby("group")["listing_id"].agg(sorted) if len(ids) > 1]
     warnings = []
     if len(counts) == 1:
-        warnings.append("There is one category only: a category head has nothing to tell apart.")
+        warnings.append("There is only one category: a category head has nothing to tell apart.")
     for category in counts.index[counts.sum(axis=1) == counts.get("train", 0)]:
-        warnings.append(f"Category {category!r} is too small to hold anything back: all of it is in train.")
+        warnings.append(f"Category {category!r} is too small to split: all of it is in train.")
     return DatasetReport(
         export=export.path,
         seed=seed,

@@ -1,4 +1,4 @@
-"""A prepared data set, read back: which photos to train on, to choose by and to hold out, and what to learn of each."""
+"""Read a prepared data set: photos to train on, to validate on and to hold out, and the targets of each."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -24,16 +24,16 @@ from embedding.photos import open_photo
 from embedding.training.prepare import CATEGORIES, PHOTOS, REPORT, DatasetReport
 from embedding.training.splits import Split
 
-_READERS = 4
+_READER_THREADS = 4
 _MAX_BYTES = 100_000_000
 _PREPARE_AGAIN = "Run marketlens prepare again."
-# A title word that fewer training listings share teaches names, not kinds of things.
+# A title word that fewer training listings share is a name, not a kind of thing.
 _MIN_LISTINGS_PER_WORD, _MAX_WORDS = 4, 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What is in a folder that `marketlens prepare` made: photos, the order of the encoder, the seed of the splits."""
+class PreparedDataset:
+    """A data set that `marketlens prepare` made: photos, categories in encoder order, the seed of the splits."""
 
     folder: Path
     photos: pd.DataFrame
@@ -41,11 +41,11 @@ class Prepared:
     seed: int
 
     def split(self, name: Split) -> pd.DataFrame:
-        """The photos of one split, in the order of the file."""
+        """Return the photos of one split, in the order of the file."""
         return self.photos[self.photos["split"] == name].reset_index(drop=True)
 
 
-def read_prepared(folder: Path) -> Prepared:
+def read_prepared(folder: Path) -> PreparedDataset:
     """Read a prepared data set. Raises ExportUnreadable."""
     try:
         photos = pd.read_parquet(folder / PHOTOS)
@@ -53,21 +53,21 @@ def read_prepared(folder: Path) -> Prepared:
         report = DatasetReport.model_validate_json((folder / REPORT).read_text())
     except FileNotFoundError as error:
         raise ExportUnreadable(
-            f"{folder} is not a prepared data set: {PHOTOS}, {CATEGORIES} or {REPORT} is not there.",
-            hint=f"Make one: marketlens prepare EXPORT --out {folder}",
+            f"{folder} is not a prepared data set: {PHOTOS}, {CATEGORIES} or {REPORT} is missing.",
+            hint=f"Create one: marketlens prepare EXPORT --out {folder}",
         ) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ExportUnreadable(f"The data set {folder} cannot be read: {error}", hint=_PREPARE_AGAIN) from error
-    return Prepared(folder, photos, sorted(encoder, key=encoder.__getitem__), report.seed)
+    return PreparedDataset(folder, photos, sorted(encoder, key=encoder.__getitem__), report.seed)
 
 
-def check_trainable(data: Prepared) -> None:
-    """Raise ExportUnreadable where there is nothing to learn, or nothing to choose the best epoch by."""
+def check_trainable(data: PreparedDataset) -> None:
+    """Raise ExportUnreadable if there is nothing to learn, or nothing to choose the best epoch by."""
     if len(data.categories) < 2:
         raise ExportUnreadable(
-            f"{data.folder} has the category {', '.join(map(repr, data.categories))} alone: there is nothing to tell "
-            "apart.",
-            hint="Train on an export with two categories or more.",
+            f"{data.folder} has only the category {', '.join(map(repr, data.categories))}: there is nothing "
+            "to tell apart.",
+            hint="Train on an export with at least two categories.",
         )
     for split in ("train", "val", "test"):
         photos = data.split(split)
@@ -81,7 +81,7 @@ def check_trainable(data: Prepared) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What the listings of a batch teach: their number, category, subcategory (n,), title words as 0/1 (n, words)."""
+    """Training targets of a batch: listing number, category, subcategory (n,), title words as 0/1 (n, words)."""
 
     listing: Tensor
     category: Tensor
@@ -89,12 +89,12 @@ class Targets:
     words: Tensor
 
     def to(self, device: torch.device) -> "Targets":
-        """The same on a device."""
+        """Move to a device."""
         return Targets(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class TargetTable:
-    """Targets of all photos of a table, one row per photo; `categories` is the order of the encoder."""
+    """Targets of all photos of a table, one row per photo; `categories` is in encoder order."""
 
     def __init__(self, photos: pd.DataFrame, categories: list[str]) -> None:
         self.listing = pd.factorize(photos["listing_id"])[0]
@@ -112,7 +112,7 @@ class TargetTable:
 
 
 def _title_words(photos: pd.DataFrame) -> csr_array:
-    """Which frequent words each photo's title has: float32 (n, words)."""
+    """Encode the frequent words of each photo's title: float32 (n, words)."""
     titles = photos.drop_duplicates("listing_id")["title"]
     vectorizer = CountVectorizer(
         binary=True,
@@ -123,13 +123,13 @@ def _title_words(photos: pd.DataFrame) -> csr_array:
     )
     try:
         vectorizer.fit(titles)
-    except ValueError:  # not one word is frequent enough
+    except ValueError:  # no word is frequent enough
         return csr_array((len(photos), 0), dtype=np.float32)
     return csr_array(vectorizer.transform(photos["title"]))
 
 
 class PhotoDataset(Dataset[Tensor]):
-    """Photos of a table, each decoded when it is asked for: uint8 (3, size, size)."""
+    """Photos of a table, each decoded on access: uint8 (3, size, size)."""
 
     def __init__(self, photos: pd.DataFrame, transform: Callable[[Image.Image], Tensor | NDArray[np.uint8]]) -> None:
         self._uris = photos["uri"].tolist()
@@ -143,17 +143,18 @@ class PhotoDataset(Dataset[Tensor]):
 
 
 def open_prepared(uri: str) -> Image.Image:
-    """Open a photo of a prepared data set. Raises ExportUnreadable where it has gone or changed since."""
+    """Open a photo of a prepared data set. Raises ExportUnreadable if it is missing or has changed."""
     try:
         return open_photo(read_photo(uri, _MAX_BYTES))
     except PhotoUnusable as error:
         raise ExportUnreadable(
-            f"{uri} was fine when the data set was prepared, and no longer is: {error.message}", hint=_PREPARE_AGAIN
+            f"{uri} was readable when the data set was prepared, but is not any more: {error.message}",
+            hint=_PREPARE_AGAIN,
         ) from error
 
 
-def in_order(dataset: PhotoDataset, batch_size: int) -> Iterator[Tensor]:
-    """All photos in order, in batches (n, 3, size, size), decoded by threads. Raises ExportUnreadable."""
-    with ThreadPoolExecutor(_READERS, "decode") as readers:
+def iter_batches(dataset: PhotoDataset, batch_size: int) -> Iterator[Tensor]:
+    """Yield all photos in order, in batches (n, 3, size, size), decoded by threads. Raises ExportUnreadable."""
+    with ThreadPoolExecutor(_READER_THREADS, "decode") as readers:
         for rows in chunked(range(len(dataset)), batch_size):
             yield torch.stack(list(readers.map(dataset.__getitem__, rows)))

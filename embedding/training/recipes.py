@@ -1,4 +1,4 @@
-"""What a model is trained for: the head of each recipe, where it starts, its losses."""
+"""Training recipes: the head of each recipe, its initialisation and its losses."""
 
 from typing import Literal, cast
 
@@ -14,22 +14,22 @@ from embedding.card import ArchitectureConfig, ClassifierHeadConfig, HeadConfig,
 from embedding.model import ClassifierHead, EmbeddingModel, TwoPartHead, as_tensors
 from embedding.model_import import StartWeights
 from embedding.training.metric_learning import NormalizedSoftmaxLoss
-from embedding.training.prepared_dataset import PhotoDataset, Targets, TargetTable, in_order
+from embedding.training.prepared_dataset import PhotoDataset, Targets, TargetTable, iter_batches
 
 Recipe = Literal["listing", "seed"]
 Losses = dict[str, Tensor]
-"""By name; what is minimised is their sum."""
+"""Losses by name; their sum is minimised."""
 
 TEMPERATURE = 0.05
 LABEL_SMOOTHING = 0.1
-# Of what the kind layer reads, and of what reads it: a few thousand listings are soon known by heart.
+# Dropout before and after the kind layer: a few thousand listings are soon memorised.
 TOP_DROPOUT, KIND_DROPOUT = 0.6, 0.3
 
 _READ_BATCH = 64
 
 
 class Trainee(nn.Module):
-    """A model in training, with the layers that are cut off when it is saved. A recipe says what it is trained for."""
+    """A model in training, with the layers that are not saved. Each recipe is a subclass."""
 
     def __init__(self, head: HeadConfig, start: StartWeights) -> None:
         super().__init__()
@@ -38,56 +38,56 @@ class Trainee(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
-    def begin(self, levels: Tensor, table: TargetTable) -> None:
-        """Prepare the head for its first epoch. `levels` (n, 3584) of the frozen trunk are those of the table."""
+    def initialize_head(self, pooled_features: Tensor, table: TargetTable) -> None:
+        """Prepare the head for its first epoch. `pooled_features` (n, 3584) of the frozen trunk match the table."""
 
     def forward(self, inputs: Tensor, targets: Targets) -> Losses:
-        """Losses of uint8 photos (n, 3, h, w), or of levels of the frozen trunk (n, 3584)."""
-        levels = inputs if inputs.ndim == 2 else self.levels(inputs)
+        """Compute the losses of uint8 photos (n, 3, h, w), or of pooled features of the frozen trunk (n, 3584)."""
+        pooled_features = inputs if inputs.ndim == 2 else self.extract_features(inputs)
         # The trunk may run in mixed precision; heads and losses are cheap, and bfloat16 is too coarse for them.
-        with torch.autocast(levels.device.type, enabled=False):
-            return self.losses(levels, targets)
+        with torch.autocast(pooled_features.device.type, enabled=False):
+            return self.losses(pooled_features, targets)
 
-    def losses(self, levels: Tensor, targets: Targets) -> Losses:
-        """Losses of a batch."""
+    def losses(self, pooled_features: Tensor, targets: Targets) -> Losses:
+        """Compute the losses of a batch."""
         raise NotImplementedError
 
-    def logits(self, levels: Tensor) -> Tensor:
-        """Of the categories: (n, categories)."""
+    def logits(self, pooled_features: Tensor) -> Tensor:
+        """Compute the logits of the categories: (n, categories)."""
         raise NotImplementedError
 
-    def levels(self, pixels: Tensor) -> Tensor:
-        """What the trunk makes of uint8 photos (n, 3, h, w): (n, 3584), float32."""
+    def extract_features(self, pixels: Tensor) -> Tensor:
+        """Extract the pooled features of uint8 photos (n, 3, h, w): (n, 3584), float32."""
         photos = self.model.normalize(pixels).contiguous(memory_format=torch.channels_last)
-        levels: Tensor = self.model.trunk(photos)
-        return levels
+        pooled_features: Tensor = self.model.trunk(photos)
+        return pooled_features
 
     @torch.inference_mode()
-    def read(self, dataset: PhotoDataset, advance: Advance = lambda _: None) -> Tensor:
-        """Levels of all photos of a data set, in order: (n, 3584). Raises ExportUnreadable."""
+    def extract_dataset_features(self, dataset: PhotoDataset, advance: Advance = lambda _: None) -> Tensor:
+        """Extract the pooled features of all photos of a data set, in order: (n, 3584). Raises ExportUnreadable."""
         self.eval()
-        levels = []
-        for pixels in in_order(dataset, _READ_BATCH):
-            levels.append(self.levels(pixels.to(self.device)))
+        batches = []
+        for pixels in iter_batches(dataset, _READ_BATCH):
+            batches.append(self.extract_features(pixels.to(self.device)))
             advance(len(pixels))
-        return torch.cat(levels)
+        return torch.cat(batches)
 
     @torch.inference_mode()
-    def answers(self, levels: Tensor) -> tuple[Embeddings, NDArray[np.float32]]:
-        """Embeddings (n, dim) and probabilities of the categories (n, categories)."""
+    def embed_and_classify(self, pooled_features: Tensor) -> tuple[Embeddings, NDArray[np.float32]]:
+        """Return embeddings (n, dim) and probabilities of the categories (n, categories)."""
         self.eval()
-        return self.model.head(levels).cpu().numpy(), self.logits(levels).softmax(dim=1).cpu().numpy()
+        return self.model.head(pooled_features).cpu().numpy(), self.logits(pooled_features).softmax(dim=1).cpu().numpy()
 
 
 class ListingTrainee(Trainee):
-    """Tells listings apart with the whole embedding; categories, subcategories and title words with its kind part.
+    """Learns listings with the whole embedding; categories, subcategories and title words with its kind part.
 
-    Listings by normalised softmax over their ids: Zhai & Wu, "Classification is a Strong Baseline for Deep Metric
-    Learning", 2019. Words, which say far more of a thing than its category does, as in Joulin et al., "Learning Visual
-    Features from Large Weakly Supervised Data", 2016.
+    Listings are learned by normalised softmax over their ids: Zhai & Wu, "Classification is a Strong Baseline for
+    Deep Metric Learning", 2019. Title words say far more about an item than its category; they are learned as in Joulin
+    et al., "Learning Visual Features from Large Weakly Supervised Data", 2016.
     """
 
     def __init__(self, start: StartWeights, table: TargetTable, categories: int) -> None:
@@ -99,23 +99,23 @@ class ListingTrainee(Trainee):
 
     @property
     def head(self) -> TwoPartHead:
-        """The model's."""
+        """The model's head."""
         return cast(TwoPartHead, self.model.head)
 
     @torch.no_grad()
-    def begin(self, levels: Tensor, table: TargetTable) -> None:
-        """Begin with whitened features, and with each listing where its photos are."""
-        middle, top = self.head.inputs(levels)
+    def initialize_head(self, pooled_features: Tensor, table: TargetTable) -> None:
+        """Start with whitened features, and with each listing's weights at the mean of its photos."""
+        middle, top = self.head.inputs(pooled_features)
         whiten(self.head.item, middle)
         whiten(self.head.kind, top)
-        embeddings = self.head(levels)
+        embeddings = self.head(pooled_features)
         sums = torch.zeros_like(self.listings.W.T)
-        sums.index_add_(0, torch.from_numpy(table.listing).to(levels.device), embeddings)
+        sums.index_add_(0, torch.from_numpy(table.listing).to(pooled_features.device), embeddings)
         self.listings.W.copy_(normalize(sums, dim=1).T)
 
-    def losses(self, levels: Tensor, targets: Targets) -> Losses:
-        """Losses of a batch."""
-        embeddings = self.head(levels, TOP_DROPOUT if self.training else 0.0)
+    def losses(self, pooled_features: Tensor, targets: Targets) -> Losses:
+        """Compute the losses of a batch."""
+        embeddings = self.head(pooled_features, TOP_DROPOUT if self.training else 0.0)
         kind = dropout(self.head.kind_part(embeddings), KIND_DROPOUT, self.training)
         category = cross_entropy(self.head.category(kind), targets.category, label_smoothing=LABEL_SMOOTHING)
         subcategory = cross_entropy(self.subcategory(kind), targets.subcategory, label_smoothing=LABEL_SMOOTHING)
@@ -124,19 +124,19 @@ class ListingTrainee(Trainee):
             "category": 0.5 * category,
             "subcategory": 0.3 * subcategory,
         }
-        worded = targets.words.any(dim=1)
-        if worded.any():
-            shares = targets.words[worded] / targets.words[worded].sum(dim=1, keepdim=True)
-            losses["words"] = cross_entropy(self.words(kind[worded]), shares)
+        has_words = targets.words.any(dim=1)
+        if has_words.any():
+            shares = targets.words[has_words] / targets.words[has_words].sum(dim=1, keepdim=True)
+            losses["words"] = cross_entropy(self.words(kind[has_words]), shares)
         return losses
 
-    def logits(self, levels: Tensor) -> Tensor:
-        """Of the categories: (n, categories)."""
-        return self.head.classify(self.head(levels))
+    def logits(self, pooled_features: Tensor) -> Tensor:
+        """Compute the logits of the categories: (n, categories)."""
+        return self.head.classify(self.head(pooled_features))
 
 
 class SeedTrainee(Trainee):
-    """The student system's: ImageNet's last layer and extra layers, trained by cross-entropy over categories."""
+    """The student system: ImageNet's last layer and extra layers, trained by cross-entropy over categories."""
 
     def __init__(self, start: StartWeights, categories: int) -> None:
         super().__init__(ClassifierHeadConfig(), start)
@@ -145,27 +145,27 @@ class SeedTrainee(Trainee):
 
     @property
     def head(self) -> ClassifierHead:
-        """The model's."""
+        """The model's head."""
         return cast(ClassifierHead, self.model.head)
 
-    def losses(self, levels: Tensor, targets: Targets) -> Losses:
-        """Losses of a batch."""
-        return {"category": cross_entropy(self.logits(levels), targets.category)}
+    def losses(self, pooled_features: Tensor, targets: Targets) -> Losses:
+        """Compute the losses of a batch."""
+        return {"category": cross_entropy(self.logits(pooled_features), targets.category)}
 
-    def logits(self, levels: Tensor) -> Tensor:
-        """Of the categories: (n, categories)."""
-        logits: Tensor = self.extra_layers(relu(self.head.outputs(levels)))
+    def logits(self, pooled_features: Tensor) -> Tensor:
+        """Compute the logits of the categories: (n, categories)."""
+        logits: Tensor = self.extra_layers(relu(self.head.outputs(pooled_features)))
         return logits
 
 
 def make_trainee(recipe: Recipe, start: StartWeights, table: TargetTable, categories: int) -> Trainee:
-    """A trainee of a recipe, its trunk with the start weights."""
+    """Build the trainee of a recipe, its trunk with the start weights."""
     return SeedTrainee(start, categories) if recipe == "seed" else ListingTrainee(start, table, categories)
 
 
 @torch.no_grad()
 def whiten(layer: nn.Linear, inputs: Tensor) -> None:
-    """Let a linear layer begin as PCA whitening of its inputs (n, in_features), shrunk by a tenth against noise.
+    """Initialise a linear layer as PCA whitening of its inputs (n, in_features), shrunk by a tenth against noise.
 
     Jégou & Chum, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening", 2012.
     """

@@ -1,4 +1,4 @@
-"""Who may be trained on: splits by listing and by group of near-identical photos. Pure."""
+"""Train, validation and test splits, by listing and by group of near-identical photos. Pure."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,7 +13,7 @@ Split = Literal["train", "val", "test"]
 Hashes = NDArray[np.uint8]
 """Perceptual hashes, 64 bits each, packed: (n, 8)."""
 
-# Measured on a real export: pairs across listings up to 8 bits apart are reposts, at 12 most of them are chance.
+# Measured on a real export: pairs across listings up to 8 bits apart are reposts, at 12 bits most are coincidence.
 NEAR_IDENTICAL_BITS = 8
 """Largest distance at which two photos count as the same.
 
@@ -24,23 +24,23 @@ VAL_SHARE, TEST_SHARE = 0.10, 0.15
 
 
 def near_identical_pairs(hashes: Hashes) -> NDArray[np.int64]:
-    """Pairs of rows (m, 2) whose hashes differ in at most NEAR_IDENTICAL_BITS, the smaller row first."""
+    """Find pairs of rows (m, 2) whose hashes differ in at most NEAR_IDENTICAL_BITS, the smaller row first."""
     if not len(hashes):
         return np.empty((0, 2), np.int64)
     index = faiss.IndexBinaryFlat(8 * hashes.shape[1])
     index.add(hashes)
-    # faiss takes distances below the radius, not up to it.
-    limits, _, found = index.range_search(hashes, NEAR_IDENTICAL_BITS + 1)
+    # faiss returns distances strictly below the radius.
+    limits, _, neighbours = index.range_search(hashes, NEAR_IDENTICAL_BITS + 1)
     ends = np.asarray(limits, np.int64)
     rows = np.repeat(np.arange(len(hashes)), ends[1:] - ends[:-1])
-    pairs = np.stack([rows, found], axis=1)
+    pairs = np.stack([rows, neighbours], axis=1)
     return pairs[pairs[:, 0] < pairs[:, 1]]
 
 
 def listing_groups(listings: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Group of each listing (number of listings): those that share a near-identical photo, also by way of others.
+    """Return the group of each listing: listings that share a near-identical photo, directly or through other listings.
 
-    `listings` gives the listing of each photo, 0 to number of listings - 1; `pairs` are rows of photos.
+    `listings` is the listing of each photo, 0 to number of listings - 1; `pairs` are rows of photos.
     """
     count = int(listings.max()) + 1 if len(listings) else 0
     links = listings[pairs]
@@ -49,10 +49,10 @@ def listing_groups(listings: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDA
 
 
 def assign_splits(groups: NDArray[np.int64], categories: Sequence[str], seed: int) -> list[Split]:
-    """Split of each listing: whole groups, each category by the same shares, the same for the same seed.
+    """Assign each listing a split: groups stay whole, categories have the same shares, a seed gives the same result.
 
-    A group belongs to the category of its first listing. A category with fewer than three groups is all train: there is
-    nothing to hold back and still learn from.
+    A group belongs to the category of its first listing. A category with fewer than three groups is all train: holding
+    some of it back would leave nothing to learn from.
     """
     random = np.random.default_rng(seed)
     members: dict[int, list[int]] = {}
@@ -68,11 +68,11 @@ def assign_splits(groups: NDArray[np.int64], categories: Sequence[str], seed: in
         if len(in_category) < 3:
             continue
         total = sum(len(group) for group in in_category)
-        wanted: dict[Split, float] = {"test": TEST_SHARE * total, "val": VAL_SHARE * total}
+        targets: dict[Split, float] = {"test": TEST_SHARE * total, "val": VAL_SHARE * total}
         order = [in_category[position] for position in random.permutation(len(in_category))]
-        for split, share in wanted.items():
+        for split, share in targets.items():
             taken = 0
-            # At least one group each, and never the last one, which is for training.
+            # At least one group per split, but never the last group, which stays in train.
             while len(order) > 1 and (not taken or taken + len(order[-1]) <= share):
                 for listing in (group := order.pop()):
                     splits[listing] = split

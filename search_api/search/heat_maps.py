@@ -44,7 +44,7 @@ async def explain(
 def _heat_map(
     explainer: Explainer, picture: Picture, image: Image.Image, other: Embeddings, *, overlays: bool
 ) -> HeatMap:
-    heat = explainer.heat(image, other)
+    heat = explainer.heat_map(image, other)
     return HeatMap(
         photo_id=picture.photo_id,
         cells=heat.tolist(),

@@ -474,7 +474,7 @@ def test_an_unavailable_milvus(
 
     monkeypatch.setattr(CollectionWriter, "upsert", unreliable_upsert)
     restore_backup(backup, place("there", "lite"))
-    assert "Waiting for it" in capsys.readouterr().out
+    assert "Retrying for up to" in capsys.readouterr().out
     there, away = place("other", "lite"), iter([True, True])
     there.ingest.wait_seconds = 0
     with pytest.raises(StoreUnreachable):

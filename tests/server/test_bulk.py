@@ -111,16 +111,16 @@ def test_interrupted_while_the_server_imports(
     export = make_export(listings=8)
     monkeypatch.setattr(bulk, "FILE_BYTES", 1)  # a file for each batch
     jobs: list[str] = []
-    ask = bulk._GrpcJobs.start
+    start = bulk._GrpcJobs.start
 
-    def ask_and_interrupt(client: object, file: str) -> str:
-        jobs.append(ask(client, file))
+    def start_and_interrupt(client: object, file: str) -> str:
+        jobs.append(start(client, file))
         if len(jobs) == 2:
             raise KeyboardInterrupt
         return jobs[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk._GrpcJobs, "start", ask_and_interrupt)
+        patch.setattr(bulk._GrpcJobs, "start", start_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(export, embedder, photos)
     (stopped,) = Ledger(export.parent / "ledger").runs()
@@ -141,7 +141,7 @@ def test_interrupted_and_continued_without_the_extra(
     run(export, embedder, photos, bulk=False)
     photos.notes.set(NOTE, "under way")
     monkeypatch.setitem(sys.modules, "catalog.store.bulk_import", None)
-    with pytest.raises(InvalidSetting, match="was cut off") as error:
+    with pytest.raises(InvalidSetting, match="was interrupted") as error:
         run(export, embedder, photos, bulk=False)
     assert "marketlens[bulk]" in error.value.hint
     assert photos.notes.get(NOTE)

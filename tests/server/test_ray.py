@@ -185,7 +185,7 @@ def test_the_same_results_with_an_outage(ray_setup: RaySetup, tmp_path: Path) ->
         interrupt(proxy)
         out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, out + errors
-    assert errors.count("Waiting for it") == 1
+    assert errors.count("Retrying for up to") == 1
     assert [line for line in errors.splitlines() if "Ingesting" not in line and "Waiting" not in line] == []
     report = require_same_as_local(ray_setup, alias, tmp_path)
     assert report["unchanged"] == 0

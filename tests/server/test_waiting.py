@@ -107,7 +107,7 @@ def test_a_run_waits_for_milvus(
     """A run waits for a Milvus that comes back: it reports that, continues, and every photo is stored once."""
     report, messages = run(make_export(listings=20), proxied_milvus, alias, restore_after=3.0, wait=120)
     assert (report.state, report.written, report.photos) == ("finished", 40, 40)
-    assert any("Waiting for it" in message for message in messages)
+    assert any("Retrying for up to" in message for message in messages)
     assert count(milvus_server, alias) == 40
 
 
@@ -178,7 +178,7 @@ def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias
         assert (report.state, report.written, report.photos) == ("finished", 40, 40)
         photos.reader.settle()
         assert len(list(photos.reader.ids())) == len(set(photos.reader.ids())) == 40
-        assert any("Waiting for it" in message for message in messages)
+        assert any("Retrying for up to" in message for message in messages)
         photos.close()
     finally:
         restart.cancel()

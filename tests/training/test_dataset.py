@@ -1,4 +1,4 @@
-"""`marketlens prepare`: nothing that is held back can be learnt from, and the report says what is there."""
+"""`marketlens prepare`: the splits do not leak, and the report describes the data set."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def run(export: Path, out: Path, seed: int = 0) -> tuple[pd.DataFrame, DatasetRe
 
 
 def test_a_listing_is_in_one_split(make_export: MakeExport, tmp_path: Path) -> None:
-    """No listing has photos in two splits, every category is in each, and test is about 15 %, val about 10 %."""
+    """No listing is in two splits, every category is in each split, test has about 15 %, val about 10 %."""
     photos, _ = run(make_export(listings=80, photos_each=2), tmp_path / "set")
     assert (photos.groupby("listing_id")["split"].nunique() == 1).all()
     for category in ("Home", "Garden"):
@@ -36,7 +36,7 @@ def test_a_listing_is_in_one_split(make_export: MakeExport, tmp_path: Path) -> N
 
 
 def test_near_identical_photos_stay_together(make_export: MakeExport, tmp_path: Path) -> None:
-    """A repost in other bytes and size keeps both listings on one side, also by way of a third, for every seed."""
+    """Listings that share a repost, also resized or through a third listing, are in one split for every seed."""
     export = make_export(listings=40, photos_each=2)
     images = export / "images"
     original = Image.open(images / "l0-0.jpg")
@@ -50,13 +50,13 @@ def test_near_identical_photos_stay_together(make_export: MakeExport, tmp_path: 
 
 
 def test_the_real_export_has_no_leak(tmp_path: Path) -> None:
-    """On real photos: no listing, no bytes and no perceptual hash nearer than nine bits in two splits."""
+    """On real photos, no two splits share a listing, bytes, or perceptual hashes less than nine bits apart."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     photos, report = run(LISTINGS, tmp_path / "set")
     assert (len(photos), report.listings, len(report.rejected_rows)) == (4_305, 2_400, 0)
-    for held_together in ("listing_id", "sha256"):
-        assert (photos.groupby(held_together)["split"].nunique() == 1).all()
+    for column in ("listing_id", "sha256"):
+        assert (photos.groupby(column)["split"].nunique() == 1).all()
     bits = np.unpackbits(np.array([list(bytes.fromhex(text)) for text in photos.phash], np.uint8), axis=1)
     split = photos.split.to_numpy()
     signs = bits.astype(np.int16) * 2 - 1
@@ -67,7 +67,7 @@ def test_the_real_export_has_no_leak(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_splits(make_export: MakeExport, tmp_path: Path) -> None:
-    """Reproducible from the seed, whatever the order of the rows; another seed gives other splits."""
+    """A seed gives the same splits for any order of the rows; another seed gives other splits."""
     export = make_export(listings=40, photos_each=1)
     first, _ = run(export, tmp_path / "a")
     header, *rows = (export / "Images.csv").read_text().splitlines()
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_splits(make_export: MakeExport, tmp_path: 
 
 
 def test_the_table_is_clean(make_export: MakeExport, tmp_path: Path) -> None:
-    """Numbers, root categories and titles without their place; what could not be used is in the report."""
+    """Prices are numbers, categories are split, titles have no place; the report has the rejected rows."""
     export = make_export(listings=12, photos_each=2)
     products = export / "Products.csv"
     products.write_text(products.read_text().replace("£2.00", "free"))
@@ -96,21 +96,21 @@ def test_the_table_is_clean(make_export: MakeExport, tmp_path: Path) -> None:
     )
     assert photos.set_index("photo_id").price.isna()["l1-0"]
     assert (len(photos), report.unknown_prices) == (23, 1)
-    assert [(bad.photo_id, bad.reason) for bad in report.rejected_rows] == [("l3-1", "not_an_image")]
+    assert [(rejected.photo_id, rejected.reason) for rejected in report.rejected_rows] == [("l3-1", "not_an_image")]
     assert json.loads((tmp_path / "set" / "categories.json").read_text()) == {"Garden": 0, "Home": 1}
     assert Image.open(tmp_path / "set" / "categories.png").width > 400
 
 
-def test_small_categories_are_said(make_export: MakeExport, tmp_path: Path) -> None:
-    """A category of two listings is all train, a single category is worth a warning; neither ends the run."""
+def test_small_categories_give_warnings(make_export: MakeExport, tmp_path: Path) -> None:
+    """A category of two listings is all train, with a warning; a single category gives a warning too."""
     _, report = run(make_export(listings=4, categories=("A", "B")), tmp_path / "two")
     assert [text for text in report.warnings if "'A'" in text and "train" in text]
     _, report = run(make_export(listings=9, categories=("A",), name="one"), tmp_path / "single")
-    assert any("one category only" in text for text in report.warnings)
+    assert any("only one category" in text for text in report.warnings)
 
 
-def test_nothing_half_made(make_export: MakeExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that exists is left alone; an export without a photo and a full disk leave nothing behind."""
+def test_no_incomplete_folder(make_export: MakeExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An existing folder is not touched; an export without a photo and a full disk leave no folder."""
     export = make_export(listings=3)
     (tmp_path / "there").mkdir()
     with pytest.raises(OutputFailed, match="exists already"):
@@ -124,21 +124,21 @@ def test_nothing_half_made(make_export: MakeExport, tmp_path: Path, monkeypatch:
         run(export, tmp_path / "full")
     for photo in (export / "images").iterdir():
         photo.write_bytes(b"")
-    with pytest.raises(ExportUnreadable, match="Not one photo"):
+    with pytest.raises(ExportUnreadable, match="None of the photos"):
         run(export, tmp_path / "none")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "there"]
 
 
 def test_prepare_as_a_command(make_export: MakeExport, tmp_path: Path, run_here: RunHere) -> None:
-    """The command prints counts per category and split."""
+    """The command prints the counts per category and split."""
     result = run_here("prepare", make_export(listings=20), "--out", "set", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Garden" in result.stdout
     assert (tmp_path / "set" / "report.json").exists()
 
 
-def test_pairs_are_near_and_once() -> None:
-    """Eight bits apart is near, nine is not, and each pair is given once."""
+def test_near_pairs() -> None:
+    """Eight bits apart is near, nine is not, and each pair is returned once."""
     hashes = np.zeros((3, 8), np.uint8)
     hashes[1, 0] = 0b11111111
     hashes[2, :2] = (0b11111111, 0b1)
@@ -148,7 +148,7 @@ def test_pairs_are_near_and_once() -> None:
 
 
 def test_large_groups_never_empty_the_training_set() -> None:
-    """However the groups fall, every category keeps something to train on and holds something back."""
+    """With groups of any size, every category has listings in all three splits."""
     for seed in range(50):
         groups = np.array([0] * 10 + [1] * 10 + [2, 3])
         splits = assign_splits(groups, ["A"] * 22, seed)
@@ -156,7 +156,7 @@ def test_large_groups_never_empty_the_training_set() -> None:
 
 
 def test_pictures_differ() -> None:
-    """The made-up photos of these tests are not near-identical by accident."""
+    """The synthetic photos of these tests are not near-identical."""
     import imagehash
 
     hashes = np.stack([np.packbits(imagehash.phash(picture(seed)).hash) for seed in range(80)])

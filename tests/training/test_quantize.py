@@ -1,4 +1,4 @@
-"""Weights as int8: a quarter of the size, nearly the same numbers, the same checks."""
+"""int8 weights and int8 arithmetic: a quarter of the size, nearly the same embeddings, the same checks."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.support.pictures import picture
 
 
 def test_error_is_half_a_step() -> None:
-    """No weight moves by more than half a step of its own output channel, however small that channel's weights are."""
+    """No weight changes by more than half a step of its output channel, however small that channel's weights are."""
     weights = {"w": np.random.default_rng(0).normal(size=(8, 4, 3, 3)).astype(np.float32)}
     weights["w"][3] *= 1e-4
     weights["w"][5] = 0
@@ -35,8 +35,8 @@ def test_error_is_half_a_step() -> None:
     assert np.array_equal(again[5], weights["w"][5])
 
 
-def test_what_has_no_channels_is_kept() -> None:
-    """Biases and batch norm stay float, counters stay what they are."""
+def test_tensors_without_channels_stay_float() -> None:
+    """Biases and batch norm stay float, counters stay integers."""
     weights = {"bias": np.array([1.5, -2.0], np.float32), "count": np.array(7)}
     stored = quantize(weights)
     assert stored["bias"].dtype == np.float16
@@ -46,7 +46,7 @@ def test_what_has_no_channels_is_kept() -> None:
 
 
 def test_folder(random_model: Path, tmp_path: Path) -> None:
-    """A quantized model folder is half of float16, loads like any other and embeds nearly the same."""
+    """A quantized model folder is half as large as float16, loads like any other and embeds nearly the same."""
     card = quantize_model(random_model, tmp_path / "small")
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (random_model, tmp_path / "small")]
     assert sizes[1] < 0.53 * sizes[0]
@@ -60,7 +60,7 @@ def test_folder(random_model: Path, tmp_path: Path) -> None:
 
 
 def test_changed_byte(random_model: Path, tmp_path: Path) -> None:
-    """One changed byte among int8 weights or their scales is noticed."""
+    """One changed byte in int8 weights or their scales is detected."""
     quantize_model(random_model, tmp_path / "small")
     path = tmp_path / "small" / "model.safetensors"
     whole = path.read_bytes()
@@ -80,8 +80,8 @@ def test_never_overwritten(random_model: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def integers(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The random model, calculating in int8."""
+def int8_model(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random model with int8 arithmetic."""
     folder = tmp_path_factory.mktemp("int8")
     export = open_export(str(write_export(folder / "export", 32)))
     card, agreement = quantize_arithmetic(
@@ -92,37 +92,37 @@ def integers(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "model"
 
 
-def test_int8_arithmetic(random_model: Path, integers: Path) -> None:
-    """A model that calculates in int8 is a model of its own, with nearly the same embeddings, whatever the machine."""
-    before, after = Embedder.load(random_model), Embedder.load(integers)
-    assert before.fingerprint != after.fingerprint == read_card(integers).fingerprint
+def test_int8_arithmetic(random_model: Path, int8_model: Path) -> None:
+    """A model that calculates in int8 has another fingerprint and nearly the same embeddings, on any machine."""
+    before, after = Embedder.load(random_model), Embedder.load(int8_model)
+    assert before.fingerprint != after.fingerprint == read_card(int8_model).fingerprint
     pictures = [picture(seed) for seed in range(4)]
-    found, expected = after.embed(pictures), before.embed(pictures)
-    assert (found * expected).sum(axis=1).min() > 0.9
-    assert not np.allclose(found, expected, atol=1e-4)
-    assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+    embeddings, expected = after.embed(pictures), before.embed(pictures)
+    assert (embeddings * expected).sum(axis=1).min() > 0.9
+    assert not np.allclose(embeddings, expected, atol=1e-4)
+    assert np.allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["changed", "gone"])
-def test_int8_file_is_the_model(integers: Path, tmp_path: Path, kind: str) -> None:
-    """The file of integers is covered by the fingerprint: changed or gone, nothing is embedded in its place."""
-    copy = Path(shutil.copytree(integers, tmp_path / "copy"))
+@pytest.mark.parametrize("kind", ["changed", "missing"])
+def test_int8_file_is_the_model(int8_model: Path, tmp_path: Path, kind: str) -> None:
+    """The fingerprint covers the int8 graph: if it is changed or missing, the model is refused."""
+    copy = Path(shutil.copytree(int8_model, tmp_path / "copy"))
     path = copy / "model.int8.onnx"
     changed = bytearray(path.read_bytes())
     changed[len(changed) // 2] ^= 1
     path.unlink()
     if kind == "changed":
         path.write_bytes(changed)
-    with pytest.raises(ModelBroken, match="int8" if kind == "gone" else "fingerprint"):
+    with pytest.raises(ModelBroken, match="int8" if kind == "missing" else "fingerprint"):
         Embedder.load(copy)
 
 
 def test_by_command(
-    random_model: Path, integers: Path, tmp_path: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+    random_model: Path, int8_model: Path, tmp_path: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With --calibrate the model calculates in int8, and how near it comes to the floats is told."""
-    # Calibrated once, by `integers`: the same model and the same photos give the same file.
-    calibrated = (integers / "model.int8.onnx").read_bytes()
+    """With --calibrate the model calculates in int8, and the command reports its agreement with float."""
+    # Calibrated once, by `int8_model`: the same model and the same photos give the same file.
+    calibrated = (int8_model / "model.int8.onnx").read_bytes()
     monkeypatch.setattr(embedding.quantization.quantize, "to_int8", lambda *_: calibrated)
     export = write_export(tmp_path / "export", 32)
     done = run_here("model", "quantize", random_model, "--out", "fast", "--calibrate", export, cwd=tmp_path)
@@ -133,15 +133,15 @@ def test_by_command(
     assert "on 32 other photos" in done.stdout
 
 
-def test_back_to_floats(integers: Path, random_model: Path, tmp_path: Path) -> None:
-    """A model made from one that calculates in int8 calculates in floats, as its card says."""
-    card = quantize_model(integers, tmp_path / "floats")
+def test_back_to_floats(int8_model: Path, random_model: Path, tmp_path: Path) -> None:
+    """Quantizing the weights of an int8 model gives a model that calculates in float, as its card says."""
+    card = quantize_model(int8_model, tmp_path / "floats")
     assert card.arithmetic == read_card(tmp_path / "floats").arithmetic == "float"
     assert card.fingerprint == quantize_model(random_model, tmp_path / "same").fingerprint
 
 
 def test_too_few_photos(random_model: Path, tmp_path: Path) -> None:
-    """A few photos tell no ranges: refused in words, and no model is made."""
+    """Too few photos for calibration are refused, and no model is written."""
     export = open_export(str(write_export(tmp_path / "export", 4)))
     with pytest.raises(ExportUnreadable, match="8 usable photos; 64 are needed"):
         quantize_arithmetic(random_model, tmp_path / "out", export, read=reader(1_000_000, 20), progress=progress)

@@ -1,4 +1,4 @@
-"""`marketlens train`: what comes out is a whole model, and nothing that was held back went in."""
+"""`marketlens train`: it writes a complete model, and never trains on held-out photos."""
 
 import json
 import shutil
@@ -18,12 +18,13 @@ import embedding.training.prepared_dataset
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports.export import open_export
 from catalog.photo_files.hosts import reader
+from catalog.progress import silent
 from embedding.card import ModelCard, read_card
 from embedding.card_text import describe
-from embedding.checkpoint import listing_hash, load_weights, trained_on
+from embedding.checkpoint import listing_hash, load_weights, trained_listing_hashes
 from embedding.embedder import Embedder
 from embedding.model import TwoPartHead, load_network
-from embedding.model_import import start_weights
+from embedding.model_import import load_start_weights
 from embedding.training.augmentation import train_transform
 from embedding.training.prepare import prepare
 from embedding.training.prepared_dataset import PhotoDataset, TargetTable, read_prepared
@@ -50,11 +51,6 @@ def quick(**changes: object) -> TrainingArguments:
     return TrainingArguments.model_validate(QUICK.model_dump() | changes)
 
 
-@contextmanager
-def no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda _: None
-
-
 def prepared_from(export: Path, out: Path, seed: int = 0) -> Path:
     prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
     return out
@@ -69,7 +65,7 @@ def run(
     resume: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> ModelCard:
-    card = train(prepared, out, arguments, weights=weights, resume=resume, progress=no_bar, say=say)
+    card = train(prepared, out, arguments, weights=weights, resume=resume, progress=silent, say=say)
     assert card is not None
     return card
 
@@ -89,7 +85,7 @@ def weights(random_model: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(prepared: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder by the recipe `listing`, all layers trained."""
+    """A model folder of the recipe `listing`, with all layers trained."""
     out = tmp_path_factory.mktemp("models") / "listing"
     run(prepared, out, weights)
     return out
@@ -97,14 +93,14 @@ def trained(prepared: Path, weights: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def seed_model(prepared: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder by the recipe `seed`."""
+    """A model folder of the recipe `seed`."""
     out = tmp_path_factory.mktemp("models") / "seed"
     run(prepared, out, weights, quick(recipe="seed"))
     return out
 
 
 def test_folder(trained: Path) -> None:
-    """The model folder is whole and explains itself; the run's folder keeps the log and drops the rest."""
+    """The model folder is complete, with card and plots; the run folder keeps only logs and the sheet of misses."""
     assert {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()} >= {
         "model.safetensors",
         "model.json",
@@ -130,7 +126,7 @@ def test_folder(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_seeds(weights: Path, tmp_path: Path) -> None:
-    """The card tells the seed that made the splits, not the one that trained: with it they can be made again."""
+    """The card has the seed of the splits, not that of the training, so that the splits can be reproduced."""
     prepared = prepared_from(write_export(tmp_path / "export", listings=16), tmp_path / "prepared", seed=7)
     card = run(prepared, tmp_path / "m", weights, quick(seed=3, epochs=0))
     assert (card.training["data_seed"], card.training["arguments"]["seed"]) == (7, 3)
@@ -140,12 +136,12 @@ def test_seeds(weights: Path, tmp_path: Path) -> None:
 
 
 def test_no_photos_in_the_model_folder(trained: Path) -> None:
-    """The sheet of worst misses shows sellers' photos: it belongs to the run, a model is handed on without."""
+    """The sheet of worst misses shows sellers' photos, so it is in the run folder, not in the model folder."""
     assert not list(trained.rglob("worst-misses*"))
 
 
 def test_embeds(trained: Path) -> None:
-    """The trained model embeds: 512-d or less, unit length, and its category head knows what an embedding shows."""
+    """The trained model embeds, with at most 512 dimensions and unit length, and its category head classifies."""
     embedder = Embedder.load(trained)
     embeddings = embedder.embed([picture(1), picture(2)])
     assert embeddings.shape == (2, embedder.dim)
@@ -168,46 +164,48 @@ def test_onnx_agrees(trained: Path) -> None:
 
 
 def test_all_layers_are_trained(trained: Path, weights: Path) -> None:
-    """With epochs of all layers, the first convolution has moved as well; batch norm's statistics have not."""
+    """Epochs of all layers change even the first convolution, but not the statistics of batch norm."""
     before, after = load_file(weights), load_file(trained / "model.safetensors")
     for name in ("conv1.weight", "layer1.0.conv1.weight", "layer4.2.conv3.weight"):
         assert not torch.equal(before[name], after[f"trunk.{name}"]), name
     assert torch.equal(before["bn1.running_mean"], after["trunk.bn1.running_mean"])
 
 
-def test_held_back_photos_are_never_read(
+def test_held_out_photos_are_never_read(
     prepared: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until the model is measured, not one photo of the test split, nor a near-identical one, is opened."""
+    """Before the model is measured, no photo of the test split and no near-identical one is opened."""
     opened: list[str] = []
-    reading = embedding.training.prepared_dataset.read_photo
-    steps: list[int] = []
+    read_photo = embedding.training.prepared_dataset.read_photo
+    opened_before_measuring: list[int] = []
 
-    def watched(uri: str, limit: int) -> bytes:
+    def recording_read(uri: str, limit: int) -> bytes:
         opened.append(uri)
-        return reading(uri, limit)
+        return read_photo(uri, limit)
 
     @contextmanager
     def bar(title: str, _total: int) -> Iterator[Callable[[int], None]]:
         if title == "Measuring":
-            steps.append(len(opened))
+            opened_before_measuring.append(len(opened))
         yield lambda _: None
 
-    monkeypatch.setattr(embedding.training.prepared_dataset, "read_photo", watched)
+    monkeypatch.setattr(embedding.training.prepared_dataset, "read_photo", recording_read)
     out = tmp_path / "m"
-    # Without worker processes, whose reading this test could not watch.
+    # Without epochs of all layers, because those read in worker processes, which this test cannot observe.
     train(prepared, out, quick(epochs=0), weights=weights, resume=False, progress=bar, say=lambda _: None)
     photos = read_prepared(prepared).photos.set_index("uri")
-    learned = photos.loc[list(dict.fromkeys(opened[: steps[0]]))]
-    held_back = photos[photos["split"] == "test"]
-    assert set(learned["split"]) == {"train", "val"}
-    assert not set(learned["group"]) & set(held_back["group"])
-    assert not trained_on(out) & {listing_hash(one) for one in held_back["listing_id"]}
-    assert trained_on(out) == {listing_hash(one) for one in photos[photos["split"] != "test"]["listing_id"]}
+    opened_photos = photos.loc[list(dict.fromkeys(opened[: opened_before_measuring[0]]))]
+    held_out = photos[photos["split"] == "test"]
+    assert set(opened_photos["split"]) == {"train", "val"}
+    assert not set(opened_photos["group"]) & set(held_out["group"])
+    assert not trained_listing_hashes(out) & {listing_hash(listing_id) for listing_id in held_out["listing_id"]}
+    assert trained_listing_hashes(out) == {
+        listing_hash(listing_id) for listing_id in photos[photos["split"] != "test"]["listing_id"]
+    }
 
 
 def test_batches_come_from_train_alone(prepared: Path) -> None:
-    """What the optimizer sees are the rows of the train split, in every epoch."""
+    """The batches of every epoch contain only rows of the train split."""
     data = read_prepared(prepared)
     table = TargetTable(data.split("train"), data.categories)
     assert len(table.listing) == len(data.split("train"))
@@ -218,52 +216,54 @@ def test_batches_come_from_train_alone(prepared: Path) -> None:
         assert {row for batch in batches for row in batch} <= set(range(len(table.listing)))
         for batch in batches:
             assert len(np.unique(table.category[batch])) <= 2
-            # Two photos of each listing, so that there is another one to find.
+            # Two photos of each listing, so that each has another one to find.
             assert (np.unique(table.listing[batch], return_counts=True)[1] == 2).all()
         assert batches == _batches(QUICK, table, epoch)
     assert _batches(QUICK, table, 0) != _batches(QUICK, table, 1)
 
 
 @pytest.mark.slow
-def test_resume_ends_where_an_unbroken_run_ends(prepared: Path, weights: Path, tmp_path: Path, trained: Path) -> None:
-    """A run that is killed after an epoch and gone on with has the metrics of one that was left alone."""
-    said = 0
+def test_a_resumed_run_equals_an_uninterrupted_run(
+    prepared: Path, weights: Path, tmp_path: Path, trained: Path
+) -> None:
+    """A run that is killed after an epoch and resumed has the metrics of an uninterrupted run."""
+    lines = 0
 
-    def killed(_: str) -> None:
-        nonlocal said
-        said += 1
-        if said == 4:  # in the second epoch of all layers, before it was saved
+    def kill(_: str) -> None:
+        nonlocal lines
+        lines += 1
+        if lines == 4:  # in the second epoch of all layers, before it was saved
             raise KeyboardInterrupt
 
     out = tmp_path / "m"
     with pytest.raises(KeyboardInterrupt):
-        run(prepared, out, weights, say=killed)
+        run(prepared, out, weights, say=kill)
     assert not out.exists()
     run(prepared, out, weights, resume=True)
-    unbroken = pd.read_csv(trained.with_name("listing.run") / "metrics.csv")
+    uninterrupted = pd.read_csv(trained.with_name("listing.run") / "metrics.csv")
     resumed = pd.read_csv(tmp_path / "m.run" / "metrics.csv")
-    assert resumed["epoch"].tolist() == unbroken["epoch"].tolist()
-    assert np.allclose(resumed["loss"], unbroken["loss"], rtol=0.02)
+    assert resumed["epoch"].tolist() == uninterrupted["epoch"].tolist()
+    assert np.allclose(resumed["loss"], uninterrupted["loss"], rtol=0.02)
 
 
-def begun(prepared: Path, out: Path, weights: Path) -> Path:
-    """A run that was killed after its second epoch: the path of its state."""
-    said: list[str] = []
+def start_and_kill(prepared: Path, out: Path, weights: Path) -> Path:
+    """Start a run, kill it after its second epoch, and return the path of its state."""
+    lines: list[str] = []
 
-    def killed(line: str) -> None:
-        said.append(line)
-        if len(said) == 3:
+    def kill(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(prepared, out, weights, quick(epochs=0, head_epochs=4), say=killed)
+        run(prepared, out, weights, quick(epochs=0, head_epochs=4), say=kill)
     return out.with_name(out.name + ".run") / "state.safetensors"
 
 
 @pytest.mark.slow
 def test_corrupt_checkpoint(prepared: Path, weights: Path, tmp_path: Path) -> None:
-    """A state with a changed byte, cut short, or a pickle in its place is refused, and no model appears."""
-    state = begun(prepared, tmp_path / "m", weights)
+    """A state that is changed, truncated or a pickle is refused, and no model is written."""
+    state = start_and_kill(prepared, tmp_path / "m", weights)
     whole = state.read_bytes()
     arguments = quick(epochs=0, head_epochs=4)
     changed = bytearray(whole)
@@ -283,19 +283,19 @@ def test_corrupt_checkpoint(prepared: Path, weights: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_run_folder_exists(prepared: Path, weights: Path, tmp_path: Path) -> None:
-    """A run is never begun over another; with other arguments it is not gone on with either."""
-    begun(prepared, tmp_path / "m", weights)
+    """An existing run is never overwritten, and it cannot be resumed with other arguments."""
+    start_and_kill(prepared, tmp_path / "m", weights)
     with pytest.raises(OutputFailed, match="exists already") as error:
         run(prepared, tmp_path / "m", weights)
     assert "--resume" in error.value.hint
     with pytest.raises(InvalidSetting, match="head_epochs was 4"):
         run(prepared, tmp_path / "m", weights, quick(epochs=0, head_epochs=5), resume=True)
-    with pytest.raises(ModelBroken, match="no run to go on with"):
+    with pytest.raises(ModelBroken, match="no run to resume"):
         run(prepared, tmp_path / "other", weights, resume=True)
 
 
 def test_model_folder_exists(prepared: Path, weights: Path, tmp_path: Path) -> None:
-    """A folder that is there already is told before anything is read."""
+    """An existing model folder is refused before anything is read."""
     (tmp_path / "m").mkdir()
     with pytest.raises(OutputFailed, match="exists already"):
         run(prepared, tmp_path / "m", weights)
@@ -307,7 +307,7 @@ def test_model_folder_exists(prepared: Path, weights: Path, tmp_path: Path) -> N
     ["embedding.training.run_folder.save_file", pytest.param("embedding.checkpoint.save_file", marks=pytest.mark.slow)],
 )
 def test_disk_full(prepared: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    """When the disk is full, in the middle of a run or at its end, the error says so and no half model stays."""
+    """If the disk is full, during a run or at its end, the error says so and no incomplete model is left."""
 
     def fill(_tensors: object, path: Path, *_: object) -> None:
         path.write_bytes(b"half")
@@ -321,23 +321,23 @@ def test_disk_full(prepared: Path, weights: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_single_category(tmp_path: Path, weights: Path) -> None:
-    """An export with one category is refused by its name: there is nothing to tell apart."""
+    """An export with one category is refused by its name, because there is nothing to tell apart."""
     prepared = prepared_from(write_export(tmp_path / "e", listings=8, categories=["Home"]), tmp_path / "p")
-    with pytest.raises(ExportUnreadable, match="'Home' alone"):
+    with pytest.raises(ExportUnreadable, match="only the category 'Home'"):
         run(prepared, tmp_path / "m", weights)
     assert not (tmp_path / "m.run").exists()
 
 
 @pytest.mark.slow
 def test_category_of_two_listings(tmp_path: Path, weights: Path) -> None:
-    """A category with two listings trains along; it has none to be measured by, and nothing breaks."""
+    """A category with two listings is trained on, although it has none to measure with."""
     export = write_export(tmp_path / "e", listings=12, categories=["A", "A", "A", "A", "A", "B"])
     card = run(prepared_from(export, tmp_path / "p"), tmp_path / "m", weights, quick(epochs=0))
     assert card.categories == ["A", "B"]
 
 
 def test_single_photos(tmp_path: Path, weights: Path) -> None:
-    """Where no listing has two photos, "find the other photo" cannot be learned, and the error says that."""
+    """If no listing has two photos, the error says that "find the other photo" cannot be learned."""
     prepared = prepared_from(write_export(tmp_path / "e", listings=12, photos_each=1), tmp_path / "p")
     with pytest.raises(ExportUnreadable, match="no listing with two photos"):
         run(prepared, tmp_path / "m", weights)
@@ -345,7 +345,7 @@ def test_single_photos(tmp_path: Path, weights: Path) -> None:
 
 @pytest.mark.parametrize("what", ["nothing", "garbled"])
 def test_no_data_set(tmp_path: Path, weights: Path, what: str) -> None:
-    """What is no prepared data set is refused, with the command that makes one."""
+    """A folder that is not a prepared data set is refused, with the command that creates one."""
     (tmp_path / "p").mkdir()
     if what == "garbled":
         (tmp_path / "p" / "photos.parquet").write_bytes(b"PAR1 no")
@@ -355,8 +355,8 @@ def test_no_data_set(tmp_path: Path, weights: Path, what: str) -> None:
     assert "marketlens prepare" in error.value.hint
 
 
-def test_photo_gone_since(prepared: Path, weights: Path, tmp_path: Path) -> None:
-    """A photo that was deleted after the data set was prepared is named."""
+def test_missing_photo(prepared: Path, weights: Path, tmp_path: Path) -> None:
+    """The error names a photo that was deleted after the data set was prepared."""
     copy = Path(shutil.copytree(prepared, tmp_path / "p"))
     photos = pd.read_parquet(copy / "photos.parquet")
     photos.loc[photos.index[photos["split"] == "train"][0], "uri"] = str(tmp_path / "gone.jpg")
@@ -366,7 +366,7 @@ def test_photo_gone_since(prepared: Path, weights: Path, tmp_path: Path) -> None
 
 
 def test_diverged(prepared: Path, weights: Path, tmp_path: Path) -> None:
-    """A learning rate that is far too large ends in words, not in a model of NaN."""
+    """A learning rate that is far too large gives an error, not a model of NaN."""
     with pytest.raises(MarketlensError, match="diverged"):
         run(prepared, tmp_path / "m", weights, quick(recipe="seed", head_learning_rate=1e30))
     assert not (tmp_path / "m").exists()
@@ -374,7 +374,7 @@ def test_diverged(prepared: Path, weights: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_seed_recipe(seed_model: Path, weights: Path) -> None:
-    """The baseline is the student system's: frozen trunk, last layer trained again, 1000-d, extra layers cut off."""
+    """The baseline is the student system: frozen trunk, fine-tuned last layer, 1000-d, without the extra layers."""
     before, after = load_file(weights), load_file(seed_model / "model.safetensors")
     trunk = {name: tensor for name, tensor in before.items() if not name.startswith("fc.")}
     assert all(torch.equal(tensor, after[f"trunk.{name}"]) for name, tensor in trunk.items())
@@ -387,8 +387,8 @@ def test_seed_recipe(seed_model: Path, weights: Path) -> None:
 
 
 def test_cross_entropy_is_on_logits(prepared: Path, weights: Path) -> None:
-    """No softmax before the cross-entropy: a sure and right answer costs next to nothing."""
-    start, data = start_weights(weights), read_prepared(prepared)
+    """There is no softmax before the cross-entropy: a confident correct prediction has a loss near 0."""
+    start, data = load_start_weights(weights), read_prepared(prepared)
     table = TargetTable(data.split("train"), data.categories)
     trainee = SeedTrainee(start, categories=2).eval()
     torch.nn.init.zeros_(trainee.extra_layers[-1].weight)
@@ -397,14 +397,14 @@ def test_cross_entropy_is_on_logits(prepared: Path, weights: Path) -> None:
     loss = trainee.losses(torch.rand(1, 3584), targets)["category"]
     assert loss < 1e-6
     listing = ListingTrainee(start, table, categories=2).eval()
-    levels = torch.rand(4, 3584)
+    pooled_features = torch.rand(4, 3584)
     targets = table[[0, 1, 2, 3]]
-    expected = 0.5 * cross_entropy(listing.logits(levels), targets.category, label_smoothing=0.1)
-    assert torch.allclose(listing.losses(levels, targets)["category"], expected, atol=1e-5)
+    expected = 0.5 * cross_entropy(listing.logits(pooled_features), targets.category, label_smoothing=0.1)
+    assert torch.allclose(listing.losses(pooled_features, targets)["category"], expected, atol=1e-5)
 
 
 def test_whitened_start() -> None:
-    """A whitened layer gives centred outputs of like spread, uncorrelated."""
+    """A whitened layer gives centred, uncorrelated outputs of similar variance."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(500, 12, generator=generator) @ torch.randn(12, 12, generator=generator) + 3
     layer = torch.nn.Linear(12, 6)
@@ -417,14 +417,14 @@ def test_whitened_start() -> None:
 
 
 def test_parts_of_an_embedding(trained: Path) -> None:
-    """A cosine is the weighted sum of the cosines of the parts, and the kind part is found again in the embedding."""
+    """A cosine is the weighted sum of its parts' cosines, and the kind part can be read from the embedding."""
     model, card = load_network(trained)
     head, config = model.head, card.architecture.head
     assert isinstance(head, TwoPartHead)
     assert config.kind == "two_part"
-    levels = torch.rand(2, 3584, generator=torch.Generator().manual_seed(0))
+    pooled_features = torch.rand(2, 3584, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        embeddings = head(levels)
+        embeddings = head(pooled_features)
         item, kind = embeddings[:, : config.item_dim], head.kind_part(embeddings)
     parts = (
         torch.nn.functional.cosine_similarity(item[:1], item[1:]),
@@ -436,7 +436,7 @@ def test_parts_of_an_embedding(trained: Path) -> None:
 
 
 def test_augmentation() -> None:
-    """A training photo is another one each time, of the size asked for, uint8, and the same for the same seed."""
+    """Augmentation differs each time, gives uint8 of the requested size, and is reproducible by seed."""
     transform = train_transform(48)
     image = picture(3, (120, 90))
     torch.manual_seed(0)
@@ -449,7 +449,7 @@ def test_augmentation() -> None:
 
 
 def test_title_words(prepared: Path) -> None:
-    """Words that many titles share are learned, one row per photo; a table without any has none."""
+    """Words that many titles share are targets, one row per photo; titles without any give none."""
     data = read_prepared(prepared)
     photos = data.split("train").assign(title="")
     assert TargetTable(photos, data.categories).words.shape == (len(photos), 0)
@@ -459,7 +459,7 @@ def test_title_words(prepared: Path) -> None:
 
 
 def test_dataset_reads_what_ingest_reads(prepared: Path) -> None:
-    """Training decodes photos by the decoder of ingest and search: upright, RGB."""
+    """Training uses the decoder of ingest and search: upright, RGB."""
     photos = read_prepared(prepared).photos
     image = PhotoDataset(photos, lambda image: torch.tensor(image.size))[0]
     assert image.tolist() == [64, 48]
@@ -467,7 +467,7 @@ def test_dataset_reads_what_ingest_reads(prepared: Path) -> None:
 
 @pytest.mark.slow
 def test_two_workers(prepared: Path, weights: Path, tmp_path: Path) -> None:
-    """Under torchrun two processes share the batches, and one model comes out."""
+    """Under torchrun two processes share the batches and write one model."""
     torchrun = [COMMAND.with_name("torchrun"), "--standalone", "--nproc-per-node", "2", "-m", "marketlens"]
     small = ["--head-epochs", 1, "--epochs", 1, "--photo-size", 32, "--batch-size", 8]
     done = marketlens(
@@ -489,7 +489,7 @@ def test_two_workers(prepared: Path, weights: Path, tmp_path: Path) -> None:
 
 
 def test_training_leaves_faiss_alone() -> None:
-    """Milvus Lite searches FAISS with parameters: what training imports must not replace FAISS' methods."""
+    """The imports of training do not replace FAISS' methods, which Milvus Lite calls with search parameters."""
     assert "torch" not in faiss.IndexFlat.search.__qualname__
     index = faiss.IndexFlatIP(2)
     index.add(np.eye(2, dtype=np.float32))
@@ -498,7 +498,7 @@ def test_training_leaves_faiss_alone() -> None:
 
 
 def test_command(prepared: Path, tmp_path: Path, run_here: RunHere) -> None:
-    """Impossible arguments and folders end in a message, without a traceback."""
+    """Invalid arguments and paths give an error message without a traceback."""
     for arguments, words in (
         (("--batch-size", 6), "--batch-size 6"),
         (("--weights", "none.safetensors"), "none.safetensors"),
@@ -510,25 +510,23 @@ def test_command(prepared: Path, tmp_path: Path, run_here: RunHere) -> None:
 
 
 @pytest.mark.slow
-def test_retrained_by_command(
+def test_retrain_command(
     trained: Path, prepared: Path, weights: Path, random_model: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
-    """`retrain` trains once more as the card of a measured model says; a model that was not trained is refused."""
-    given = ("retrain", trained, prepared, "--out", "again", "--weights", weights)
-    done = run_here(*given, cwd=tmp_path)
+    """`retrain` trains again with the arguments of an evaluated model; a model that was not trained is refused."""
+    arguments = ("retrain", trained, prepared, "--out", "again", "--weights", weights)
+    done = run_here(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     card = read_card(tmp_path / "again")
     assert f"Model {card.fingerprint[:12]} in again" in done.stdout
-    told = read_card(trained).training["arguments"]
-    assert card.training["arguments"].items() >= (told | {"twin": read_card(trained).fingerprint}).items()
+    trained_arguments = read_card(trained).training["arguments"]
+    assert card.training["arguments"].items() >= (trained_arguments | {"twin": read_card(trained).fingerprint}).items()
     refused = run_here("retrain", random_model, prepared, "--out", "other", cwd=tmp_path)
     assert (refused.returncode, "was not made by marketlens train" in refused.stderr) == (3, True)
 
 
-def test_a_measured_model_is_measured_anew_when_balanced(
-    trained: Path, prepared: Path, tmp_path: Path, run_here: RunHere
-) -> None:
-    """By command: another share gives other figures and another calibration; what was trained stays."""
+def test_a_balanced_model_is_measured_again(trained: Path, prepared: Path, tmp_path: Path, run_here: RunHere) -> None:
+    """With another share, the command measures and calibrates again; the trained weights stay."""
     before = read_card(trained)
     done = run_here("model", "balance", trained, prepared, "--kind-share", "0.9", "--out", "kind", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

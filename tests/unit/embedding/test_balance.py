@@ -1,12 +1,12 @@
-"""Item and kind, balanced after training."""
+"""Balancing item part and kind part after training."""
 
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from catalog.errors import InvalidSetting
+from catalog.progress import silent
 from embedding.card import ArchitectureConfig, ModelCard, TransformConfig, TwoPartHeadConfig
 from embedding.checkpoint import load_model, save_model
 from embedding.embedder import Embedder
@@ -17,11 +17,6 @@ from tests.support.pictures import picture
 HEAD = TwoPartHeadConfig(categories=3)
 
 
-@contextmanager
-def no_bar(_title: str, _total: int):
-    yield lambda _: None
-
-
 @pytest.fixture(scope="module")
 def two_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A retrained model of random weights, whose twin has the fingerprint 'twin'."""
@@ -30,11 +25,6 @@ def two_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         HEAD,
         {"arguments": {"recipe": "listing", "seed": 0, "twin": "twin"}},
     )
-
-
-def balanced(folder: Path, kind_share: float, balanced_from: str = "twin") -> Path:
-    head = HEAD.model_copy(update={"kind_share": kind_share})
-    return save(folder, head, {"arguments": {"recipe": "listing", "seed": 0}, "balanced_from": balanced_from})
 
 
 def save(folder: Path, head: TwoPartHeadConfig, training: dict) -> Path:
@@ -54,11 +44,11 @@ def save(folder: Path, head: TwoPartHeadConfig, training: dict) -> Path:
 
 
 def test_shift_is_what_the_network_gives(two_parts: Path, tmp_path: Path) -> None:
-    """A balanced model embeds as the shifted embeddings say, at unit length, and classifies as before."""
+    """A balanced model gives the shifted embeddings, at unit length, and classifies as before."""
     twin = save(
         tmp_path / "twin", HEAD.model_copy(update={"kind_share": 0.7}), {"arguments": {}, "balanced_from": "twin"}
     )
-    balance_model(two_parts, tmp_path, 0.7, tmp_path / "out", twin=twin, progress=no_bar)
+    balance_model(two_parts, tmp_path, 0.7, tmp_path / "out", twin=twin, progress=silent)
     pictures = [picture(seed) for seed in range(3)]
     before = Embedder.load(two_parts)
     after = Embedder.load(tmp_path / "out")
@@ -71,8 +61,8 @@ def test_shift_is_what_the_network_gives(two_parts: Path, tmp_path: Path) -> Non
     assert "0.7 of a cosine" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_figures_are_those_of_ones_own_twin(two_parts: Path, tmp_path: Path) -> None:
-    """A retrained model without its twin, with another's, or with one of another share is refused."""
+def test_only_the_models_own_twin_is_accepted(two_parts: Path, tmp_path: Path) -> None:
+    """A retrained model without its twin, with another model's twin, or with a twin of another share is refused."""
     for folder in (
         None,
         save(
@@ -87,12 +77,12 @@ def test_figures_are_those_of_ones_own_twin(two_parts: Path, tmp_path: Path) -> 
         ),
     ):
         with pytest.raises(InvalidSetting, match=r"twin|all splits"):
-            balance_model(two_parts, tmp_path, 0.7, tmp_path / "out", twin=folder, progress=no_bar)
+            balance_model(two_parts, tmp_path, 0.7, tmp_path / "out", twin=folder, progress=silent)
     assert not (tmp_path / "out").exists()
 
 
-def test_one_part_cannot_be_balanced(random_model: Path, tmp_path: Path) -> None:
-    """A model without two parts says so."""
-    with pytest.raises(InvalidSetting, match="no two parts"):
-        balance_model(random_model, tmp_path, 0.7, tmp_path / "out", twin=None, progress=no_bar)
+def test_a_model_without_two_parts_cannot_be_balanced(random_model: Path, tmp_path: Path) -> None:
+    """A model without two parts is refused."""
+    with pytest.raises(InvalidSetting, match="does not have two parts"):
+        balance_model(random_model, tmp_path, 0.7, tmp_path / "out", twin=None, progress=silent)
     assert load_model(random_model)[1].architecture.head.kind == "pooled"

@@ -37,25 +37,25 @@ def edit(folder: Path, **changes: object) -> None:
 
 @pytest.fixture
 def copy(random_model: Path, tmp_path: Path) -> Path:
-    """A model folder of one's own to damage."""
+    """A copy of a model folder, for tests that damage it."""
     return Path(shutil.copytree(random_model, tmp_path / "copy", ignore=shutil.ignore_patterns("*.onnx")))
 
 
 def test_round_trip(random_model: Path, tmp_path: Path) -> None:
-    """A model that is loaded and saved again is the same model, and its folder explains itself."""
+    """A model that is loaded and saved again is the same model with the same card."""
     weights, card = load_model(random_model)
     assert {"trunk.conv1.weight", "trunk.bn1.running_mean"} <= weights.keys()
     half = {name: array.astype(np.float16) if array.dtype == np.float32 else array for name, array in weights.items()}
     saved = save(tmp_path / "deep" / "again", half)
     assert saved.fingerprint == card.fingerprint
-    again, read = load_model(tmp_path / "deep" / "again")
-    assert read == saved
+    again, loaded = load_model(tmp_path / "deep" / "again")
+    assert loaded == saved
     assert again.keys() == weights.keys()
     assert all(np.array_equal(array, again[name]) for name, array in weights.items())
 
 
 def test_evaluation_mode(random_model: Path) -> None:
-    """A loaded model is in evaluation mode: a photo's embedding does not depend on what is embedded beside it."""
+    """A loaded model is in evaluation mode: a photo's embedding does not depend on the rest of its batch."""
     model, _ = load_network(random_model)
     pixels = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_evaluation_mode(random_model: Path) -> None:
 
 
 def test_no_pickle(random_model: Path, copy: Path) -> None:
-    """A model folder holds no pickle, and one in the place of the weights is refused, not run."""
+    """A model folder contains no pickle; a pickle instead of the weights is refused, not run."""
     assert {path.name for path in random_model.iterdir()} <= {
         "model.safetensors",
         "model.json",
@@ -79,7 +79,7 @@ def test_no_pickle(random_model: Path, copy: Path) -> None:
 
 @pytest.mark.parametrize("place", [-1, -20_000_000])
 def test_changed_weight(copy: Path, place: int) -> None:
-    """One changed byte among the weights is noticed, and the fingerprint that they should have is named."""
+    """One changed byte in the weights is detected, and the error names the expected fingerprint."""
     expected = read_card(copy).fingerprint
     data = bytearray((copy / "model.safetensors").read_bytes())
     data[place] ^= 1
@@ -107,14 +107,14 @@ def test_changed_weight(copy: Path, place: int) -> None:
     ],
 )
 def test_changed_card(copy: Path, change: dict[str, object]) -> None:
-    """A model.json that says something else than what the weights were made with is refused."""
+    """A model.json that does not match the weights is refused."""
     edit(copy, **change)
     with pytest.raises(ModelBroken):
         load_model(copy)
 
 
-def test_changed_words(copy: Path) -> None:
-    """Name, licence and metrics may be edited: they decide no embedding."""
+def test_changed_description(copy: Path) -> None:
+    """Name, licence and metrics may be edited, because they do not affect embeddings."""
     figure = {"mean": 0.5, "low": 0.4, "high": 0.6, "queries": 7}
     edit(copy, name="Möbel", metrics={"recall_at_1": figure}, licence="other")
     assert load_model(copy)[1].name == "Möbel"
@@ -122,7 +122,7 @@ def test_changed_words(copy: Path) -> None:
 
 @pytest.mark.parametrize("part", [0, 4, 100, 1_000_000, 40_000_000])
 def test_cut_weights(copy: Path, part: int) -> None:
-    """Weights that were not copied to their end are refused."""
+    """Truncated weights are refused."""
     with (copy / "model.safetensors").open("r+b") as file:
         file.truncate(part)
     with pytest.raises(ModelBroken, match=r"model\.safetensors"):
@@ -130,7 +130,7 @@ def test_cut_weights(copy: Path, part: int) -> None:
 
 
 def test_incomplete_folder(copy: Path) -> None:
-    """A folder without its weights is broken, one without model.json is no model."""
+    """A folder without its weights is broken; a folder without model.json is not a model."""
     (copy / "model.safetensors").unlink()
     with pytest.raises(ModelBroken):
         load_model(copy)
@@ -141,21 +141,21 @@ def test_incomplete_folder(copy: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
 def test_garbled_card(tmp_path: Path, text: str) -> None:
-    """A model.json that cannot be read is a broken model, named by its path."""
+    """An unreadable model.json makes a broken model; the error names its path."""
     (tmp_path / "model.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ModelBroken, match=r"model\.json"):
         read_card(tmp_path)
 
 
 def test_missing(tmp_path: Path) -> None:
-    """Where there is no model, the error says how to make one."""
+    """If there is no model, the error says how to create one."""
     with pytest.raises(ModelMissing) as error:
         load_model(tmp_path / "none")
     assert "marketlens model import" in error.value.hint
 
 
 def test_never_overwritten(tmp_path: Path) -> None:
-    """A folder that is there already stays as it is, empty or not."""
+    """An existing folder is never overwritten, empty or not."""
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "notes.txt").write_text("mine")
     with pytest.raises(OutputFailed, match="exists already"):
@@ -164,7 +164,7 @@ def test_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk is full half-way, no half-written folder stays."""
+    """If the disk is full, no incomplete folder is left."""
 
     def fill(_weights: Weights, path: Path, *_: object) -> None:
         path.write_bytes(b"half")
@@ -177,7 +177,7 @@ def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_file_in_the_way(tmp_path: Path) -> None:
-    """A folder that cannot be made is an error in words, and the file in its way stays."""
+    """A folder that cannot be created raises OutputFailed, and the file in its place stays."""
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputFailed):
         save(tmp_path / "file" / "m")
@@ -185,7 +185,7 @@ def test_file_in_the_way(tmp_path: Path) -> None:
 
 
 def test_after_a_kill(tmp_path: Path) -> None:
-    """What an interrupted save left behind is neither in the way nor in the model."""
+    """The remains of an interrupted save neither block the next save nor get into the model."""
     (tmp_path / "m.part").mkdir()
     (tmp_path / "m.part" / "junk").write_text("x")
     save(tmp_path / "m")
@@ -193,7 +193,7 @@ def test_after_a_kill(tmp_path: Path) -> None:
 
 
 def test_fingerprint() -> None:
-    """Every change that decides an embedding changes the fingerprint; the order of the weights does not."""
+    """Every change that affects embeddings changes the fingerprint; the order of the weights does not."""
     architecture, transform = ArchitectureConfig(), TransformConfig()
     changed = [
         fingerprint(WEIGHTS, architecture, transform),
@@ -210,19 +210,21 @@ def test_fingerprint() -> None:
 
 
 def test_fingerprints_of_version_0_1_0() -> None:
-    """Collections and models of before still belong together: the fingerprint is what torch's tensors gave."""
+    """Older collections and models still match: the fingerprint is the one computed from torch's tensors."""
     weights = {
         "half": np.arange(6, dtype=np.float16).reshape(2, 3),
         "single": np.float32(np.arange(4)),
         "small": np.arange(-3, 3, dtype=np.int8),
         "count": np.array(7),
     }
-    found = fingerprint(weights, ArchitectureConfig(), TransformConfig())
-    assert found == "c174576f0f43b12a9d1487a7eec9a69ad04ec6267902886aba84cfec41f27afc"
+    computed = fingerprint(weights, ArchitectureConfig(), TransformConfig())
+    assert computed == "c174576f0f43b12a9d1487a7eec9a69ad04ec6267902886aba84cfec41f27afc"
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
-    """Weights that belong together with their card, but make no such network, are refused by their names."""
+    """Weights that match their card's fingerprint but not its architecture are refused; the error names them."""
     save(tmp_path / "m")
-    with pytest.raises(ModelBroken, match=r"not of the architecture in model\.json: a, b, trunk.bn1.bias and more"):
+    with pytest.raises(
+        ModelBroken, match=r"do not match the architecture in model\.json: a, b, trunk.bn1.bias and more"
+    ):
         load_model(tmp_path / "m")

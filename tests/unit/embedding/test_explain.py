@@ -1,4 +1,4 @@
-"""Scores taken apart: the cells add up to the score, and they are where the reason is."""
+"""Heat maps: the cells add up to the score, and hot cells are where the matching item is."""
 
 import math
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from catalog.errors import ModelMissing
 from embedding.card import (
-    LEVELS,
+    STAGE_CHANNELS,
     ArchitectureConfig,
     ClassifierHeadConfig,
     ModelCard,
@@ -33,7 +33,7 @@ HEADS = {
 
 
 def random_network(architecture: ArchitectureConfig, size: int = 224) -> tuple[EmbeddingModel, Explainer]:
-    """A network of random weights in torch, and what takes its scores apart."""
+    """Build a torch network of random weights and its explainer."""
     torch.manual_seed(0)
     model = EmbeddingModel(architecture, TransformConfig(size=size)).eval()
     card = ModelCard(
@@ -62,32 +62,34 @@ def embed(model: EmbeddingModel, image: Image.Image) -> np.ndarray:
     ],
 )
 def test_cells_add_up_to_the_score(head: str, size: int) -> None:
-    """For every head and photo size, also where a stage's map is no multiple of 7."""
+    """The cells add up to the score, for every head and photo size, also if a feature map is not a multiple of 7."""
     model, explainer = random_network(HEADS[head], size)
-    one, other = picture(1, (300, 200)), picture(2, (200, 300))
-    heat = explainer.heat(one, embed(model, other))
+    image, other = picture(1, (300, 200)), picture(2, (200, 300))
+    heat = explainer.heat_map(image, embed(model, other))
     assert heat.shape == (GRID, GRID)
-    assert heat.sum() == pytest.approx(float(embed(model, one) @ embed(model, other)), abs=1e-4)
+    assert heat.sum() == pytest.approx(float(embed(model, image) @ embed(model, other)), abs=1e-4)
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_slopes_are_the_derivative(head: str) -> None:
-    """How a score depends on the levels is what torch finds by itself, with every scale taken for a constant."""
+    """The slopes equal torch's gradient of the score by the pooled features, with every scale constant."""
     model, explainer = random_network(HEADS[head])
-    levels = torch.rand(1, sum(LEVELS.values()), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    pooled_features = torch.rand(
+        1, sum(STAGE_CHANNELS.values()), generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     other = np.random.default_rng(0).normal(size=HEADS[head].head.dim)
-    cosine = embedded_with_fixed_scales(model.head, levels)[0] @ torch.from_numpy(other).float()
-    (expected,) = torch.autograd.grad(cosine, levels)
-    parts = np.split(levels[0].detach().double().numpy(), np.cumsum(list(LEVELS.values()))[:-1])
-    found, slopes = cosine_and_slopes(HEADS[head].head, explainer._weights, parts, other)
-    assert found == pytest.approx(cosine.item(), rel=1e-4)
+    cosine = embed_with_fixed_scales(model.head, pooled_features)[0] @ torch.from_numpy(other).float()
+    (expected,) = torch.autograd.grad(cosine, pooled_features)
+    parts = np.split(pooled_features[0].detach().double().numpy(), np.cumsum(list(STAGE_CHANNELS.values()))[:-1])
+    explained, slopes = cosine_and_slopes(HEADS[head].head, explainer._weights, parts, other)
+    assert explained == pytest.approx(cosine.item(), rel=1e-4)
     largest = expected.abs().max().item()
     assert largest > 0
     assert np.allclose(np.concatenate(slopes), expected[0].numpy(), atol=1e-4 * largest)
 
 
-def embedded_with_fixed_scales(head: nn.Module, levels: Tensor) -> Tensor:
-    """What the head makes of the levels (1, 3584), every scale a constant for autograd."""
+def embed_with_fixed_scales(head: nn.Module, pooled_features: Tensor) -> Tensor:
+    """Apply the head to pooled features (1, 3584), with every scale constant for autograd."""
 
     def layer_norm(values: Tensor) -> Tensor:
         centred = values - values.mean(dim=1, keepdim=True)
@@ -97,9 +99,11 @@ def embedded_with_fixed_scales(head: nn.Module, levels: Tensor) -> Tensor:
         return values / values.norm(dim=1, keepdim=True).detach()
 
     if not isinstance(head, TwoPartHead):
-        layer4 = levels[:, -LEVELS["layer4"] :]
-        return unit(head.outputs(levels) if isinstance(head, ClassifierHead) else layer4)
-    layer2, layer3, layer4 = (layer_norm(level) for level in torch.split(levels, list(LEVELS.values()), dim=1))
+        layer4 = pooled_features[:, -STAGE_CHANNELS["layer4"] :]
+        return unit(head.outputs(pooled_features) if isinstance(head, ClassifierHead) else layer4)
+    layer2, layer3, layer4 = (
+        layer_norm(stage) for stage in torch.split(pooled_features, list(STAGE_CHANNELS.values()), dim=1)
+    )
     item = unit(head.item(torch.cat([layer2, layer3], dim=1)))
     kind = unit(layer_norm(head.kind(layer4)))
     share = head.config.kind_share
@@ -107,20 +111,20 @@ def embedded_with_fixed_scales(head: nn.Module, levels: Tensor) -> Tensor:
 
 
 def test_the_shipped_model_on_real_photos() -> None:
-    """The score that the API serves and the sum of what explains it agree to a thousandth."""
+    """The score that the API serves and the sum of its heat map agree to a thousandth."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     paths = sorted((LISTINGS / "images").iterdir())[:6]
     photos = [open_photo(path.read_bytes()) for path in paths]
     embedder = Embedder.load(MODEL)
     vectors = embedder.embed(photos)
-    for one, vector in zip(photos, vectors[::-1], strict=True):
-        own = embedder.embed([one])[0]
-        assert embedder.explainer.heat(one, vector).sum() == pytest.approx(float(own @ vector), abs=1e-3)
+    for photo, vector in zip(photos, vectors[::-1], strict=True):
+        embedding = embedder.embed([photo])[0]
+        assert embedder.explainer.heat_map(photo, vector).sum() == pytest.approx(float(embedding @ vector), abs=1e-3)
 
 
 def test_the_heat_is_where_the_thing_is() -> None:
-    """A photo, pasted into one corner of a grey one, matches itself from there."""
+    """If a photo is pasted into one corner of a grey photo, that corner is hot."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     embedder = Embedder.load(MODEL)
@@ -130,13 +134,13 @@ def test_the_heat_is_where_the_thing_is() -> None:
     for corner, cells in (((0, 0), np.s_[:4, :4]), ((224, 224), np.s_[3:, 3:])):
         image = scene.copy()
         image.paste(thing, corner)
-        heat = embedder.explainer.heat(image, embedder.embed([thing])[0])
-        here = heat[cells].mean()
-        assert here > 2 * np.mean(np.delete(heat.ravel(), np.arange(49).reshape(7, 7)[cells].ravel()))
+        heat = embedder.explainer.heat_map(image, embedder.embed([thing])[0])
+        corner_mean = heat[cells].mean()
+        assert corner_mean > 2 * np.mean(np.delete(heat.ravel(), np.arange(49).reshape(7, 7)[cells].ravel()))
 
 
 def test_an_overlay_is_the_photo_with_colours() -> None:
-    """Red where the heat is positive, blue where it is negative, as large as the photo."""
+    """The overlay is red for positive heat, blue for negative heat, and as large as the photo."""
     image = Image.new("RGB", (140, 70), "white")
     ImageDraw.Draw(image).line((0, 0, 139, 69), "black")
     heat = np.zeros((GRID, GRID), np.float32)
@@ -150,7 +154,7 @@ def test_an_overlay_is_the_photo_with_colours() -> None:
     assert overlay(image, 0 * heat).tobytes() == image.tobytes()
 
 
-def test_a_model_without_a_folder_says_so(embedder: Embedder) -> None:
-    """What cannot be loaded is not made up."""
-    with pytest.raises(ModelMissing, match="lies in no folder"):
+def test_a_model_without_a_folder_has_no_explainer(embedder: Embedder) -> None:
+    """The explainer of a model without a folder raises ModelMissing."""
+    with pytest.raises(ModelMissing, match="has no folder"):
         _ = embedder.explainer

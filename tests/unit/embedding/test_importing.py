@@ -17,11 +17,11 @@ Weights = dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def state(random_model: Path) -> Weights:
-    """What `random_model` was made of: a state dict of torchvision's resnet50, in half precision."""
+    """The start weights of `random_model`: a state dict of torchvision's resnet50, in half precision."""
     return load_file(random_model.parent / "random.safetensors")
 
 
-def written(folder: Path, state: Weights) -> Path:
+def write_weights(folder: Path, state: Weights) -> Path:
     save_file(state, folder / "w.safetensors")
     return folder / "w.safetensors"
 
@@ -43,18 +43,18 @@ def test_features(random_model: Path, state: Weights) -> None:
 
 
 def test_folder(random_model: Path, state: Weights) -> None:
-    """The folder keeps the precision it was given, leaves the classifier out, and says where it comes from."""
-    kept = load_file(random_model / "model.safetensors")
-    assert kept.keys() == {f"trunk.{name}" for name in state if not name.startswith("fc.")}
-    assert {tensor.dtype for tensor in kept.values()} == {torch.float16, torch.int64}
+    """The folder keeps the precision of the weights, leaves out the classifier and names the source."""
+    stored = load_file(random_model / "model.safetensors")
+    assert stored.keys() == {f"trunk.{name}" for name in state if not name.startswith("fc.")}
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16, torch.int64}
     card = read_card(random_model)
     assert "random.safetensors" in card.parent
     assert card.categories == []
 
 
 def test_xz(state: Weights, tmp_path: Path) -> None:
-    """Weights in xz make the model that the plain file makes."""
-    plain = written(tmp_path, {name: torch.zeros_like(tensor) for name, tensor in state.items()})
+    """Weights in xz give the same model as the plain file."""
+    plain = write_weights(tmp_path, {name: torch.zeros_like(tensor) for name, tensor in state.items()})
     packed = tmp_path / "w.safetensors.xz"
     packed.write_bytes(lzma.compress(plain.read_bytes(), preset=0))
     cards = [import_model(tmp_path / name, path) for name, path in [("one", plain), ("two", packed)]]
@@ -66,30 +66,30 @@ def test_xz(state: Weights, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["layer3.2.conv1.weight", "fc.bias"])
 def test_wrong_weights(state: Weights, tmp_path: Path, name: str) -> None:
-    """A state dict with a weight missing, too much or of another shape is refused by that weight's name."""
+    """A state dict with a missing, an unknown or a misshaped weight is refused; the error names that weight."""
     without = {key: tensor for key, tensor in state.items() if key != name}
     for wrong in (without, state | {f"{name}2": torch.zeros(1)}, without | {name: torch.zeros(1, 2)}):
         with pytest.raises(ModelBroken, match=name):
-            import_model(tmp_path / "m", written(tmp_path, wrong))
+            import_model(tmp_path / "m", write_weights(tmp_path, wrong))
     assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.safetensors.xz", "w.pt"])
 def test_no_safetensors(tmp_path: Path, name: str) -> None:
-    """A file that only calls itself safetensors, and a pickle, are refused."""
+    """A file that is not safetensors despite its name, and a pickle, are refused."""
     torch.save({"a": torch.zeros(1)}, tmp_path / name)
     with pytest.raises(ModelBroken, match=name):
         import_model(tmp_path / "m", tmp_path / name)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A weights file that is not there is named."""
+    """The error names a missing weights file."""
     with pytest.raises(ModelMissing, match=r"none\.safetensors"):
         import_model(tmp_path / "m", tmp_path / "none.safetensors")
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where torchvision cannot download, the error says how to go on without a network."""
+    """If torchvision cannot download, the error says how to import without a network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -102,7 +102,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_never_overwritten(random_model: Path) -> None:
-    """Importing into a folder that is there leaves it as it is."""
+    """An import never overwrites an existing folder."""
     before = (random_model / "model.json").read_bytes()
     with pytest.raises(OutputFailed):
         import_model(random_model, random_model.parent / "random.safetensors")

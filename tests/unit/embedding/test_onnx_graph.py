@@ -1,10 +1,10 @@
-"""The network as ONNX is the network that torch trains: for every head, every batch norm and every photo size."""
+"""The ONNX network equals the torch network, for every head, batch norm and photo size."""
 
 import numpy as np
 import pytest
 import torch
 
-from embedding.card import LEVELS, ArchitectureConfig, ClassifierHeadConfig, TransformConfig, TwoPartHeadConfig
+from embedding.card import STAGE_CHANNELS, ArchitectureConfig, ClassifierHeadConfig, TransformConfig, TwoPartHeadConfig
 from embedding.category_head import CategoryHead
 from embedding.engines.onnx_engine import OnnxEngine
 from embedding.engines.onnx_graph import build_graph, tensor_shapes
@@ -20,7 +20,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (5, 3, 96, 96), np.uint8)
 
 
 def network(architecture: ArchitectureConfig) -> EmbeddingModel:
-    """Random weights, and batch norms that do something."""
+    """Build a network of random weights, with batch norms that are not the identity."""
     torch.manual_seed(0)
     model = EmbeddingModel(architecture, TRANSFORM).eval()
     for module in model.modules():
@@ -34,38 +34,38 @@ def network(architecture: ArchitectureConfig) -> EmbeddingModel:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_same_embeddings(head: str) -> None:
-    """ONNX Runtime gives what torch gives, photo by photo, and far nearer than photos are to each other."""
+    """ONNX Runtime and torch give the same embeddings; their difference is far below that between photos."""
     model = network(HEADS[head])
     weights = as_arrays(model.state_dict())
     with torch.inference_mode():
         expected = model(torch.from_numpy(PIXELS)).numpy()
-    found = OnnxEngine(build_graph(HEADS[head], TRANSFORM, weights)).run(PIXELS)
-    assert (found.dtype, found.shape) == (np.float32, (5, HEADS[head].head.dim))
-    assert (found * expected).sum(axis=1).min() >= 0.999999
+    embeddings = OnnxEngine(build_graph(HEADS[head], TRANSFORM, weights)).run(PIXELS)
+    assert (embeddings.dtype, embeddings.shape) == (np.float32, (5, HEADS[head].head.dim))
+    assert (embeddings * expected).sum(axis=1).min() >= 0.999999
     apart = min(np.abs(expected[i] - expected[j]).max() for i in range(5) for j in range(i))
-    assert np.abs(found - expected).max() < apart / 100
+    assert np.abs(embeddings - expected).max() < apart / 100
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_same_weights(head: str) -> None:
-    """Names and shapes are those of torch's state dict, so that neither can miss one of the other's."""
+    """Names and shapes are those of torch's state dict, so that no weight is missing in either network."""
     state = network(HEADS[head]).state_dict()
     assert tensor_shapes(HEADS[head]) == {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def test_levels() -> None:
-    """On request the graph ends with the trunk's stages, before they are averaged over the photo."""
+def test_feature_maps() -> None:
+    """With `feature_maps` the graph's outputs are the trunk's stages, before pooling."""
     model = network(HEADS["two_part"])
-    graph = build_graph(HEADS["two_part"], TRANSFORM, as_arrays(model.state_dict()), levels=True)
+    graph = build_graph(HEADS["two_part"], TRANSFORM, as_arrays(model.state_dict()), feature_maps=True)
     maps = OnnxEngine(graph).outputs(PIXELS)
-    assert [level.shape[:2] for level in maps] == [(5, channels) for channels in LEVELS.values()]
+    assert [stage.shape[:2] for stage in maps] == [(5, channels) for channels in STAGE_CHANNELS.values()]
     with torch.inference_mode():
         expected = model.trunk(model.normalize(torch.from_numpy(PIXELS))).numpy()
-    assert np.allclose(np.concatenate([level.mean((2, 3)) for level in maps], axis=1), expected, rtol=1e-3, atol=1e-4)
+    assert np.allclose(np.concatenate([stage.mean((2, 3)) for stage in maps], axis=1), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_categories() -> None:
-    """The category head says what torch's says of the same embeddings, and its probabilities sum to 1."""
+    """The category head gives the same probabilities as torch, and they sum to 1."""
     architecture = HEADS["two_part"]
     model = network(architecture)
     assert isinstance(model.head, TwoPartHead)
@@ -73,6 +73,6 @@ def test_categories() -> None:
     with torch.inference_mode():
         embeddings = model(torch.from_numpy(PIXELS))
         expected = model.head.classify(embeddings).softmax(dim=1).numpy()
-    found = CategoryHead(architecture.head, as_arrays(model.state_dict())).probabilities(embeddings.numpy())
-    assert np.allclose(found, expected, atol=1e-5)
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-6)
+    probabilities = CategoryHead(architecture.head, as_arrays(model.state_dict())).probabilities(embeddings.numpy())
+    assert np.allclose(probabilities, expected, atol=1e-5)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)

@@ -22,7 +22,7 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png(pixels: NDArray[np.integer], colour: int) -> bytes:
-    """A PNG of these samples, 8 or 16 bit, which Pillow cannot write for colours."""
+    """Encode samples of 8 or 16 bits as PNG; Pillow cannot write 16-bit colours."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -35,16 +35,16 @@ def png(pixels: NDArray[np.integer], colour: int) -> bytes:
 
 
 def exif(*entries: tuple[int, int, int, bytes]) -> bytes:
-    """An EXIF block by hand, for what Pillow would not write: (tag, type, count, value)."""
+    """Build an EXIF block of entries (tag, type, count, value), also of those that Pillow would not write."""
     table = b"".join(struct.pack(">HHI4s", *entry) for entry in entries)
     return b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", len(entries)) + table + b"\0\0\0\0"
 
 
-def turned(orientation: int) -> tuple[int, int, int, bytes]:
+def orientation_entry(orientation: int) -> tuple[int, int, int, bytes]:
     return 0x0112, 3, 1, struct.pack(">HH", orientation, 0)
 
 
-def near(image: Image.Image, xy: tuple[int, int], colour: tuple[int, int, int]) -> bool:
+def is_near(image: Image.Image, xy: tuple[int, int], colour: tuple[int, int, int]) -> bool:
     return bool(np.abs(np.subtract(image.getpixel(xy), colour)).max() <= 12)
 
 
@@ -56,19 +56,19 @@ def reason(data: bytes) -> str:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO"])
 def test_formats(kind: str) -> None:
-    """What phones and shops produce is read as RGB, in its own size and colours."""
+    """The formats of phones and shops are read as RGB, with the same size and colours."""
     half = Image.new("RGB", (80, 60), RED)
     half.paste(BLUE, (0, 0, 40, 60))
     more = {"save_all": True, "append_images": [half]} if kind == "MPO" else {}
     image = open_photo(encode(half, kind, **more))
     assert (image.mode, image.size) == ("RGB", (80, 60))
-    assert near(image, (10, 30), BLUE)
-    assert near(image, (70, 30), RED)
+    assert is_near(image, (10, 30), BLUE)
+    assert is_near(image, (70, 30), RED)
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PPM", "ICO", "TGA", "PDF"])
 def test_other_formats(kind: str) -> None:
-    """Pillow knows more formats than photos come in; each would be one more decoder to attack."""
+    """Formats that are not used for photos are refused: each would be one more decoder to attack."""
     assert reason(encode(picture(1), kind)) == "not_an_image"
 
 
@@ -76,7 +76,7 @@ def test_other_formats(kind: str) -> None:
     "data", [b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GIF89a"]
 )
 def test_no_photo(data: bytes) -> None:
-    """Nothing, text and bare signatures are no photos."""
+    """Empty files, text and bare signatures are not photos."""
     assert reason(data) in ({"not_an_image", "truncated"} if data else {"empty"})
 
 
@@ -85,13 +85,13 @@ def test_no_photo(data: bytes) -> None:
     [(1, (80, 60), (5, 5)), (3, (80, 60), (75, 55)), (6, (60, 80), (55, 5)), (8, (60, 80), (5, 75))],
 )
 def test_upright(orientation: int, size: tuple[int, int], corner: tuple[int, int]) -> None:
-    """A phone held sideways gives an upright photo: its top left corner goes where EXIF says."""
+    """A photo of a phone held sideways becomes upright, as EXIF says."""
     image = Image.new("RGB", (80, 60), WHITE)
     image.paste(RED, (0, 0, 20, 20))
-    upright = open_photo(jpeg(image, exif=exif(turned(orientation))))
+    upright = open_photo(jpeg(image, exif=exif(orientation_entry(orientation))))
     assert upright.size == size
-    assert near(upright, corner, RED)
-    assert near(upright, (30, 40), WHITE)
+    assert is_near(upright, corner, RED)
+    assert is_near(upright, (30, 40), WHITE)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_upright(orientation: int, size: tuple[int, int], corner: tuple[int, int
     ],
 )
 def test_broken_exif(entry: tuple[int, int, int, bytes]) -> None:
-    """A photo with nonsense in its EXIF is read or refused like any other; it does not end the run."""
-    data = jpeg(picture(1, (80, 60)), exif=exif(turned(6), entry))
+    """A photo with invalid EXIF is read or refused; it does not end the run."""
+    data = jpeg(picture(1, (80, 60)), exif=exif(orientation_entry(6), entry))
     with contextlib.suppress(PhotoUnusable):
         assert sorted(open_photo(data).size) == [60, 80]
 
@@ -134,27 +134,27 @@ def palette(colour: tuple[int, int, int]) -> Image.Image:
     ids=["rgba", "half", "webp", "grey_alpha", "grey_key", "palette", "palette_key", "gif", "1_bit", "cmyk", "grey"],
 )
 def test_modes(data: bytes, colour: tuple[int, int, int]) -> None:
-    """Every way of storing colours becomes RGB, and what is transparent white."""
+    """Every colour mode becomes RGB, and transparent pixels become white."""
     image = open_photo(data)
     assert image.mode == "RGB"
-    assert near(image, (16, 16), colour)
+    assert is_near(image, (16, 16), colour)
 
 
 @pytest.mark.parametrize("colour", [0, 2, 4, 6], ids=["grey", "rgb", "grey_alpha", "rgba"])
 def test_16_bit(colour: int) -> None:
-    """A PNG with 16 bits a sample looks like the same one with 8."""
+    """A PNG with 16 bits per sample is read like the same PNG with 8 bits."""
     ramp = np.linspace(0, 255, 64 * 64).astype(np.uint8).reshape(64, 64)
     channels = {0: [ramp], 2: [ramp, ramp.T, ramp], 4: [ramp, ramp.T], 6: [ramp, ramp.T, ramp, ramp]}[colour]
     pixels = np.stack(channels, axis=-1)
     shallow, deep = open_photo(png(pixels, colour)), open_photo(png(pixels.astype(np.uint16) * 257, colour))
-    furthest = int(np.abs(np.asarray(shallow).astype(int) - np.asarray(deep)).max())
-    assert furthest <= 2
+    largest_difference = int(np.abs(np.asarray(shallow).astype(int) - np.asarray(deep)).max())
+    assert largest_difference <= 2
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 @pytest.mark.parametrize("part", [0.02, 0.1, 0.5, 0.9, 0.99])
 def test_cut_short(kind: str, part: float) -> None:
-    """A photo half sent is refused, not padded with grey."""
+    """A truncated photo is refused, not padded with grey."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
     data = encode(noise, kind)
     assert reason(data[: int(len(data) * part)]) in {"truncated", "not_an_image"}
@@ -162,23 +162,23 @@ def test_cut_short(kind: str, part: float) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 400), (400, 15)])
 def test_too_small(size: tuple[int, int]) -> None:
-    """A tracking pixel or a line is no photo."""
+    """A tracking pixel or a line is refused."""
     assert reason(encode(Image.new("RGB", size), "PNG")) == "too_small"
     assert open_photo(encode(Image.new("RGB", (16, 16)), "PNG")).size == (16, 16)
 
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (8_001, 8_000)])
 def test_too_many_pixels(size: tuple[int, int]) -> None:
-    """A small file that stands for gigabytes is refused from its header, before any pixel is decoded."""
+    """A small file that expands to gigabytes is refused by its header, before any pixel is decoded."""
     data = encode(Image.new("1", size), "PNG")
     assert len(data) < 100_000
     assert size[0] * size[1] > MAX_PIXELS
-    # Only its first bytes, so that decoding it could end in `truncated` alone.
+    # Only the first bytes: decoding them would give `truncated`.
     assert reason(data[:1_000]) == reason(data) == "too_many_pixels"
 
 
 def test_big_jpeg() -> None:
-    """A large JPEG is decoded at a fraction of its size, never below twice what the model looks at."""
+    """A large JPEG is decoded at a fraction of its size, but at least at twice the model's input size."""
     gradient = Image.linear_gradient("L").convert("RGB")
     assert open_photo(jpeg(gradient.resize((4000, 3000)))).size == (1000, 750)
     assert min(open_photo(jpeg(gradient.resize((4000, 600)))).size) >= 512
@@ -187,9 +187,9 @@ def test_big_jpeg() -> None:
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_garbage() -> None:
-    """Whatever damage a photo took, it is read or refused, and there is no other error."""
+    """A damaged photo is read or refused with PhotoUnusable; no other error is raised."""
     photos = [
-        jpeg(picture(1), exif=exif(turned(6))),
+        jpeg(picture(1), exif=exif(orientation_entry(6))),
         *(encode(picture(1), kind) for kind in ("PNG", "WEBP", "GIF", "BMP")),
     ]
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The model in `models/marketlens-resnet50`: whole, small enough for a repository, licensed, and as good as it says."""
+"""The model in `models/marketlens-resnet50`: complete, small enough for a repository, licensed, described correctly."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from catalog.settings import ModelSettings
 from embedding.card import read_card
-from embedding.checkpoint import load_model, load_weights, trained_on
+from embedding.checkpoint import load_model, load_weights, trained_listing_hashes
 from embedding.embedder import Embedder
 from embedding.model import load_network
 from embedding.photos import open_photo
@@ -15,7 +15,7 @@ from tests.support.pictures import picture
 
 
 def test_is_the_default() -> None:
-    """Ingest, search and demo use the model that the project ships, with no download."""
+    """Ingest, search and demo use the shipped model, without a download."""
     assert ModelSettings().path == MODEL
     assert load_model(MODEL)[1].architecture.head.dim == 512
 
@@ -28,7 +28,7 @@ def test_size() -> None:
 
 
 def test_licence_and_card() -> None:
-    """The licence of the first weights, a notice of what was changed, and a card with measured figures go along."""
+    """The folder has the licence of the start weights, a notice of the changes, and a card with measured figures."""
     assert "non-commercial" in (MODEL / "LICENSE-resnet50-imagenet.txt").read_text()
     assert "What was changed" in (MODEL / "NOTICE").read_text()
     card, text = read_card(MODEL), (MODEL / "README.md").read_text()
@@ -38,9 +38,9 @@ def test_licence_and_card() -> None:
         assert f"{figure.mean:.3f} | {figure.low:.3f} to {figure.high:.3f}" in text
     assert card.calibration is not None
     assert len(card.categories) == 13
-    # Neither photos nor ids of the data that it was trained on are handed on.
+    # It contains neither photos nor ids of its training data.
     assert not list(MODEL.rglob("*.jpg"))
-    assert all(len(one) == 16 for one in trained_on(MODEL))
+    assert all(len(listing) == 16 for listing in trained_listing_hashes(MODEL))
 
 
 def test_engines_agree() -> None:
@@ -54,17 +54,17 @@ def test_engines_agree() -> None:
 
 
 def test_calibration_rises() -> None:
-    """A twin is probably the same item, an unrelated photo is probably not."""
+    """An identical photo is probably the same item, an unrelated photo is probably not."""
     curve = read_card(MODEL).calibration
     assert curve is not None
-    unrelated, near, twin = curve.probability(np.array([0.1, 0.75, 1.0], np.float32))
+    unrelated, near, identical = curve.probability(np.array([0.1, 0.75, 1.0], np.float32))
     assert unrelated < 0.01
     assert 0.2 < near < 0.6
-    assert twin > 0.8
+    assert identical > 0.8
 
 
 def test_classifies_real_photos() -> None:
-    """The category head knows real listings: far more often right than the 8 % of guessing the most frequent."""
+    """The category head classifies real listings far better than the 8 % of guessing the most frequent category."""
     if not LISTINGS.exists():
         pytest.skip(f"needs {LISTINGS}, which is not part of the repository")
     import pandas as pd
@@ -72,9 +72,9 @@ def test_classifies_real_photos() -> None:
     products = pd.read_csv(LISTINGS / "Products.csv", index_col=0).drop_duplicates("id").set_index("id")
     images = pd.read_csv(LISTINGS / "Images.csv", index_col=0).iloc[::90]
     embedder = Embedder.load(MODEL)
-    photos = [open_photo((LISTINGS / "images" / f"{one}.jpg").read_bytes()) for one in images["id"]]
+    photos = [open_photo((LISTINGS / "images" / f"{photo_id}.jpg").read_bytes()) for photo_id in images["id"]]
     probabilities = embedder.classify(embedder.embed(photos))
     assert probabilities is not None
-    found = np.array(embedder.card.categories)[probabilities.argmax(axis=1)]
+    predicted = np.array(embedder.card.categories)[probabilities.argmax(axis=1)]
     truth = products.loc[images["product_id"], "category"].str.split(" / ").str[0].to_numpy(str)
-    assert (found == truth).mean() > 0.4
+    assert (predicted == truth).mean() > 0.4

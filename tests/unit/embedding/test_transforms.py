@@ -18,7 +18,7 @@ from ingest.stages.photo_reader import PhotoReader, ReadPhoto
 from tests.support.models import DIM
 from tests.support.pictures import jpeg, picture
 
-# (row, column) -> colours. Bilinear scaling would give blues of 32, 23, 32, 205 and 50 along the chequerboard's edges.
+# (row, column) -> colour. Bilinear scaling would give blues of 32, 23, 32, 205 and 50 along the chequerboard's edges.
 GOLDEN = {
     (0, 0): [0, 0, 0],
     (0, 13): [15, 0, 16],
@@ -32,7 +32,7 @@ GOLDEN = {
 
 
 def chart() -> Image.Image:
-    """A ramp across, a ramp down and a chequerboard: the same on every machine."""
+    """Draw a horizontal ramp, a vertical ramp and a chequerboard: the same on every machine."""
     y, x = np.mgrid[0:300, 0:400]
     return Image.fromarray(
         np.stack([x * 255 // 399, y * 255 // 299, (x // 25 + y // 25) % 2 * 255], -1).astype(np.uint8)
@@ -48,7 +48,7 @@ def test_shape(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(300, 100), (100, 300)])
 def test_squeezed(size: tuple[int, int]) -> None:
-    """Both sides are squeezed: what lies at a photo's edge is still there, which a crop would lose."""
+    """Both sides are squeezed: the edges of a photo are kept, which a crop would lose."""
     image = Image.new("RGB", size, "white")
     for box in [(0, 0, 20, 20), (size[0] - 20, size[1] - 20, size[0], size[1])]:
         image.paste((255, 0, 0), box)
@@ -58,38 +58,38 @@ def test_squeezed(size: tuple[int, int]) -> None:
 
 
 def test_golden() -> None:
-    """The preprocessing is what it was: every embedding ever stored depends on it."""
+    """The preprocessing has not changed: every stored embedding depends on it."""
     pixels = embed_transform(TransformConfig())(chart())
     for (row, column), expected in GOLDEN.items():
         assert np.abs(pixels[:, row, column].astype(int) - expected).max() <= 1, (row, column)
 
 
 def test_normalize() -> None:
-    """Raw 0 to 255 never reaches the network: white becomes (1 - mean) / std, black -mean / std."""
+    """Raw values of 0 to 255 never reach the network: white becomes (1 - mean) / std, black -mean / std."""
     config = TransformConfig()
     mean, std = np.array(config.mean), np.array(config.std)
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).expand(2, 3, 1, 3)
-    found = Normalize(config)(pixels)
-    assert found.dtype == torch.float32
+    normalized = Normalize(config)(pixels)
+    assert normalized.dtype == torch.float32
     for column, value in enumerate([0.0, 0.2, 1.0]):
-        assert np.allclose(found[1, :, 0, column], (value - mean) / std, atol=1e-6)
-    assert np.allclose(found[0, :, 0, 2], [2.2489, 2.4286, 2.64], atol=1e-3)
+        assert np.allclose(normalized[1, :, 0, column], (value - mean) / std, atol=1e-6)
+    assert np.allclose(normalized[0, :, 0, 2], [2.2489, 2.4286, 2.64], atol=1e-3)
 
 
 def test_normalize_follows_config() -> None:
-    """A model with other statistics is fed by them."""
+    """A model with other statistics is normalised with these."""
     config = TransformConfig(mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.1))
     assert Normalize(config)(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten().tolist() == [1.0, 2.0, 5.0]
 
 
 class Recorder:
-    """An engine that keeps what it was given."""
+    """An engine that records its inputs."""
 
     def __init__(self) -> None:
-        self.seen: list[NDArray[np.uint8]] = []
+        self.batches: list[NDArray[np.uint8]] = []
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.seen.append(pixels)
+        self.batches.append(pixels)
         return np.eye(1, DIM, dtype=np.float32).repeat(len(pixels), 0)
 
 
@@ -103,4 +103,4 @@ def test_one_preprocessing(embedder: Embedder, tmp_path: Path) -> None:
     Embedder(embedder.card, recorder).embed([open_photo(data)])
     assert isinstance(ingested, ReadPhoto)
     assert ingested.sha256 == hashlib.sha256(data).hexdigest()
-    assert np.array_equal(recorder.seen[0][0], ingested.pixels)
+    assert np.array_equal(recorder.batches[0][0], ingested.pixels)
