@@ -41,7 +41,7 @@ def test_too_many_are_not_removed(make_export: MakeExport, embedder: Embedder, p
     for number in range(3):
         drop_listing(export, f"l{number}")
     report = ingest_export(export, embedder, photos, sync=True)
-    assert "6 of 20 photos (30.0%), those of 3 listings" in report.sync_refused
+    assert "6 of 20 photos (30.0%) of 3 listings would be removed" in report.sync_refused
     assert (report.removed, photos.reader.count()) == (0, 20)
     assert ingest_export(export, embedder, photos, sync=True, max_removed=0.3).removed == 6
     assert photos.reader.count() == 14
