@@ -25,11 +25,12 @@ from catalog.memory import peak_bytes
 from catalog.progress import silent
 from catalog.settings import MilvusSettings, Settings
 from catalog.store.collection import PhotoCollection
-from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import check_files, read_manifest
 from marketlens.backup.restore import restore
+from tests.support.backups import settings_of
 from tests.support.milvus_server import running_server
+from tests.support.models import fake_card
 
 FINGERPRINT = "ab" * 32
 
@@ -45,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.step:
         step, uri, folder, rows = arguments.step
-        run(step, settings_of(Path(folder), uri, step), Path(folder), int(rows), arguments.dim)
+        run(step, step_settings(Path(folder), uri, step), Path(folder), int(rows), arguments.dim)
         return
     cells = []
     for store in arguments.store:
@@ -75,20 +76,11 @@ def measure(store: str, rows: int, dim: int) -> dict[str, tuple[float, float, fl
     return measured
 
 
-def settings_of(folder: Path, uri: str, step: str) -> Settings:
+def step_settings(folder: Path, uri: str, step: str) -> Settings:
     """Return the settings of a step: a restore goes into another database file, or under another alias."""
     name = "target" if step == "restore" else "source"
     milvus = MilvusSettings(uri=uri or str(folder / f"{name}.db"), alias=name, timeout=60)
-    home = folder / name
-    places = {
-        "model": {"path": home / "model"},
-        "ingest": {"ledger": home / "ledger"},
-        "check": {"golden": home / "golden"},
-        "insights": {"folder": home / "insights"},
-        "verdicts": {"url": f"sqlite:///{home / 'verdicts.db'}"},
-        "api": {"photos": home / "photos"},
-    }
-    return Settings.model_validate({"milvus": milvus.model_dump(), **places})
+    return settings_of(folder / name, milvus)
 
 
 def run(step: str, settings: Settings, folder: Path, rows: int, dim: int) -> None:
@@ -119,16 +111,8 @@ def fill(photos: PhotoCollection, settings: Settings, rows: int, dim: int) -> No
         photos.writer.upsert([record(start + number) for number in range(CHUNK)], vectors)
     photos.writer.flush()
     photos.notes.end_changes()
-    card = ModelCard(
-        name="none",
-        architecture=ArchitectureConfig(),
-        transform=TransformConfig(),
-        parent="none",
-        licence="none",
-        fingerprint=FINGERPRINT,
-    )
     settings.model.path.mkdir(parents=True)
-    (settings.model.path / "model.json").write_text(card.model_dump_json())
+    (settings.model.path / "model.json").write_text(fake_card(FINGERPRINT).model_dump_json())
 
 
 def on_disk(folder: Path) -> int:

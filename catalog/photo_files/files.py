@@ -32,7 +32,16 @@ def source_tag(uri: str, seconds: float = NETWORK_SECONDS) -> str:
     time. Never raises, never retries.
     """
     try:
-        tag = _tag(uri, seconds)
+        if is_remote(uri):
+            tag = fetch_tag(uri, seconds)
+        elif (kind := protocol_of(uri)) in ARCHIVES:
+            location, member = split_member(uri)
+            with open_archive(kind, location, seconds) as archive:
+                tag = archive.tag(member)
+        else:
+            state = Path(uri).stat()
+            settled = time.time() - state.st_mtime >= SETTLED_SECONDS
+            tag = f"{state.st_size}:{state.st_mtime_ns}" if settled else ""
     except Exception:  # noqa: BLE001 - reading the photo will meet the same error and report it
         return ""
     return tag if len(tag) <= MAX_TAG else ""
@@ -69,15 +78,3 @@ def _read(uri: str, size: int, seconds: float) -> bytes:
             return archive.read(member, size)
     with Path(uri).open("rb") as file:
         return file.read(size)
-
-
-def _tag(uri: str, seconds: float) -> str:
-    if is_remote(uri):
-        return fetch_tag(uri, seconds)
-    if (kind := protocol_of(uri)) in ARCHIVES:
-        location, member = split_member(uri)
-        with open_archive(kind, location, seconds) as archive:
-            return archive.tag(member)
-    state = Path(uri).stat()
-    settled = time.time() - state.st_mtime >= SETTLED_SECONDS
-    return f"{state.st_size}:{state.st_mtime_ns}" if settled else ""

@@ -38,7 +38,10 @@ def request_body(model: type[Message], part: str = REQUEST) -> Callable[..., Awa
                 data, uploads = await _read_form(request, part, settings.max_upload_bytes)
             else:
                 raise HTTPException(415, "Send application/json, or multipart/form-data with photos.")
-            return RequestBody(_validate(model, data), tuple(uploads))
+            try:
+                return RequestBody(model.model_validate_json(data), tuple(uploads))
+            except ValidationError as error:
+                raise RequestValidationError(error.errors(include_input=False, include_url=False)) from error
 
     return read
 
@@ -58,13 +61,6 @@ async def _read_form(request: Request, part: str, max_bytes: int) -> tuple[bytes
             else:
                 raise _invalid(PHOTO, "must be a file, with a filename")
     return data, uploads
-
-
-def _validate(model: type[Message], data: bytes) -> Message:
-    try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_input=False, include_url=False)) from error
 
 
 def _invalid(field: str, message: str) -> RequestValidationError:

@@ -33,7 +33,6 @@ from catalog.store.filters import SearchFilter
 from catalog.store.reader import CollectionReader
 from catalog.store.writer import CollectionWriter
 from catalog.verdicts import Decision, Duplicate, Verdict, VerdictStore, WrongCategory
-from embedding.card import ArchitectureConfig, ModelCard, TransformConfig
 from marketlens.backup import photo_tables as parquet
 from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import MANIFEST, check_files, read_manifest
@@ -67,16 +66,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 def write_model(folder: Path, fingerprint: str = MODEL) -> None:
     """Write a folder that looks like a model; no test embeds with it."""
-    card = ModelCard(
-        name="fake",
-        architecture=ArchitectureConfig(),
-        transform=TransformConfig(),
-        parent="none",
-        licence="none",
-        fingerprint=fingerprint,
-    )
     (folder / "plots").mkdir(parents=True)
-    (folder / "model.json").write_text(card.model_dump_json())
+    (folder / "model.json").write_text(fake_card(fingerprint).model_dump_json())
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "plots" / "curve.png").write_bytes(b"a curve")
 

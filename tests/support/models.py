@@ -35,8 +35,8 @@ class FakeEngine:
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
-def fake_embedder(fingerprint: str = "fa4e" * 16) -> Embedder:
-    card = ModelCard(
+def fake_card(fingerprint: str) -> ModelCard:
+    return ModelCard(
         name="fake",
         architecture=ArchitectureConfig(),
         transform=TransformConfig(),
@@ -44,7 +44,10 @@ def fake_embedder(fingerprint: str = "fa4e" * 16) -> Embedder:
         licence="none",
         fingerprint=fingerprint,
     )
-    return Embedder(card, FakeEngine())
+
+
+def fake_embedder(fingerprint: str = "fa4e" * 16) -> Embedder:
+    return Embedder(fake_card(fingerprint), FakeEngine())
 
 
 @dataclass(frozen=True)
