@@ -40,6 +40,7 @@ from tests.support.backups import back_up, open_photos, restore_backup, settings
 from tests.support.commands import RunHere, failed
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports
+from tests.support.models import fake_card
 from tests.support.postgres_server import new_database, running_postgres
 from tests.support.vectors import DIM, MODEL, stored, unit_vectors
 
