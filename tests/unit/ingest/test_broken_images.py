@@ -1,4 +1,4 @@
-"""Hundreds or thousands of files that are no proper photos, through the whole service: an answer to each."""
+"""Send hundreds or thousands of broken photos to the whole service: it answers each of them."""
 
 import io
 import os
@@ -20,9 +20,9 @@ from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 from tests.support.pictures import jpeg, picture
 
-# More with MARKETLENS_TEST_BROKEN=20000.
+# MARKETLENS_TEST_BROKEN=20000 tests more files.
 FILES = int(os.environ.get("MARKETLENS_TEST_BROKEN", "2000"))
-# One photo of the most pixels that are taken is 192 MB when decoded, and is flattened from one copy into another.
+# A photo with the largest accepted number of pixels takes 192 MB when decoded, and flattening makes a second copy.
 MEMORY = 8 * MAX_PIXELS
 
 
@@ -37,32 +37,32 @@ def client(make_export: MakeExport, embedder: Embedder, lite: MilvusSettings, tm
 
 @pytest.mark.parametrize("files", [240, pytest.param(FILES, marks=pytest.mark.slow)])
 def test_broken_images(client: TestClient, files: int) -> None:
-    """Each is a photo after all, or refused with a reason; none crashes, hangs, or leaves memory behind."""
+    """Each file is accepted as a photo or refused with a reason; none causes a crash, a hang or a memory leak."""
     process = psutil.Process()
-    before, highest, statuses = process.memory_info().rss, 0, []
+    rss_before, peak_rss, statuses = process.memory_info().rss, 0, []
     for name, data in corpus(files):
         answer = client.post("/v1/search", files={"photo": ("p.jpg", data)})
-        # What takes longer than decode_seconds is answered with 503.
+        # A photo that takes longer than decode_seconds to decode would be answered with 503.
         assert answer.status_code in {200, 422}, f"{name}: {answer.text}"
         if answer.status_code == 422:
             assert answer.json()["code"] == "photo_unusable", f"{name}: {answer.text}"
         statuses.append(answer.status_code)
-        highest = max(highest, process.memory_info().rss)
+        peak_rss = max(peak_rss, process.memory_info().rss)
     assert statuses.count(200) > files / 20
     assert statuses.count(422) > files / 3
-    assert highest - before < MEMORY
+    assert peak_rss - rss_before < MEMORY
     assert client.post("/v1/search", files={"photo": ("p.jpg", jpeg(picture(1)))}).status_code == 200
 
 
 def test_the_largest_photo(client: TestClient) -> None:
-    """As many pixels as are taken, in a format that cannot be decoded smaller: an answer, or 503 in time."""
+    """The largest accepted photo, in a format that cannot be decoded smaller, gets results, or 503 in time."""
     buffer = io.BytesIO()
     Image.new("RGBA", (8_000, 8_000), "red").save(buffer, "PNG")
     assert client.post("/v1/search", files={"photo": ("p.png", buffer.getvalue())}).status_code in {200, 503}
 
 
-def test_other_formats_are_not_even_opened() -> None:
-    """What is not on the list of formats is no photo, whatever Pillow could make of it: EPS would start Ghostscript."""
+def test_other_formats_are_not_opened() -> None:
+    """Formats that are not on the list are refused, even if Pillow can read them: EPS would start Ghostscript."""
     for kind in ("TIFF", "ICO", "PPM", "TGA", "EPS", "PDF"):
         buffer = io.BytesIO()
         picture(1).save(buffer, kind)

@@ -1,4 +1,4 @@
-"""Filling a build on a real embedded Milvus: nothing lost, nothing embedded twice, every number adds up."""
+"""Fill builds in a real Milvus Lite: no photo is lost or embedded twice, and all counts add up."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +25,13 @@ def export(make_export: MakeExport) -> Path:
 
 @pytest.fixture
 def catalogue(export: Path, embedder: Embedder, photos: PhotoCollection) -> PhotoCollection:
-    """Sixteen photos, live."""
+    """A live collection of sixteen photos."""
     ingest_export(export, embedder, photos)
     return photos
 
 
-def test_the_same_model_copies(catalogue: PhotoCollection, export: Path) -> None:
-    """Other index parameters need no photo: nothing is read, and the embeddings are the very same."""
+def test_the_same_model_copies_embeddings(catalogue: PhotoCollection, export: Path) -> None:
+    """Changing index parameters needs no photos: no file is read, and the embeddings are identical."""
     for photo in (export / "images").iterdir():
         photo.unlink()
     info = new_build(catalogue, catalogue.info().fingerprint, IndexSettings(type="HNSW"))
@@ -43,7 +43,7 @@ def test_the_same_model_copies(catalogue: PhotoCollection, export: Path) -> None
 
 
 def test_another_model_embeds_every_photo_once(catalogue: PhotoCollection) -> None:
-    """The build has the new model's embeddings and the old records, ingest time included."""
+    """The build has the new model's embeddings and the old records, including their ingest time."""
     embedder, engine = other_embedder()
     info = new_build(catalogue)
     report = run(catalogue, info, embedder)
@@ -53,25 +53,25 @@ def test_another_model_embeds_every_photo_once(catalogue: PhotoCollection) -> No
     assert catalogue.at(info).reader.photo("l3-0") == catalogue.reader.photo("l3-0")
 
 
-def test_what_can_no_longer_be_read_is_rejected(catalogue: PhotoCollection, export: Path) -> None:
-    """With its reason, counted, once; a later run takes it when it is back."""
+def test_unreadable_photos_are_rejected(catalogue: PhotoCollection, export: Path) -> None:
+    """A photo that can no longer be read is rejected once, with its reason; a later run embeds it if it is back."""
     (export / "images" / "l1-0.jpg").unlink()
     (export / "images" / "l2-1.jpg").write_bytes(b"[bold]no photo[/bold]")
     embedder, engine = other_embedder()
     info = new_build(catalogue)
     report = run(catalogue, info, embedder)
     assert (report.read, report.embedded) == (16, 14)
-    assert {one.photo_id: one.reason for one in report.rejected.values()} == {
+    assert {rejected.photo_id: rejected.reason for rejected in report.rejected.values()} == {
         "l1-0": "missing",
         "l2-1": "not_an_image",
     }
     (export / "images" / "l1-0.jpg").write_bytes(jpeg(picture(1)))
-    again = run(catalogue, info, embedder)
-    assert (again.embedded, list(again.rejected), engine.photos) == (1, ["l2-1"], 15)
+    second = run(catalogue, info, embedder)
+    assert (second.embedded, list(second.rejected), engine.photos) == (1, ["l2-1"], 15)
 
 
-def test_a_stopped_build_goes_on(catalogue: PhotoCollection) -> None:
-    """What it holds is not embedded again; until it is complete it says so."""
+def test_a_stopped_build_is_resumed(catalogue: PhotoCollection) -> None:
+    """Photos that the build already holds are not embedded again; its state is `building` until it is complete."""
 
     def stop(photos: int) -> None:
         if photos == 8:
@@ -85,8 +85,8 @@ def test_a_stopped_build_goes_on(catalogue: PhotoCollection) -> None:
     assert run(catalogue, info, embedder).embedded == engine.photos == 8
 
 
-def test_the_live_collection_may_change_meanwhile(catalogue: PhotoCollection) -> None:
-    """New, changed and removed photos are brought over before the build is called ready."""
+def test_the_live_collection_may_change_during_a_build(catalogue: PhotoCollection) -> None:
+    """New, changed and removed photos are carried over before the build becomes ready."""
     cheaper = catalogue.reader.photo("l0-0")
     cheaper = replace(
         cheaper, photo=replace(cheaper.photo, listing=replace(cheaper.photo.listing, price=0.5)), ingested_at=1
@@ -108,13 +108,13 @@ def test_the_live_collection_may_change_meanwhile(catalogue: PhotoCollection) ->
     assert (report.copied, report.embedded) == (1, engine.photos)
 
 
-def test_a_collection_that_never_rests_is_said_so(catalogue: PhotoCollection) -> None:
-    """The build gives up rather than call itself ready."""
+def test_a_collection_that_keeps_changing(catalogue: PhotoCollection) -> None:
+    """The build fails with an error and does not become ready."""
     changes = iter(range(1_000))
 
     def change(_: int) -> None:
-        one = catalogue.reader.photo("l0-0")
-        catalogue.writer.upsert([replace(one, sha256=f"{next(changes):064x}")], catalogue.reader.embeddings(["l0-0"]))
+        photo = catalogue.reader.photo("l0-0")
+        catalogue.writer.upsert([replace(photo, sha256=f"{next(changes):064x}")], catalogue.reader.embeddings(["l0-0"]))
 
     info = new_build(catalogue)
     with pytest.raises(BuildRefused, match="keeps changing"):
@@ -123,18 +123,18 @@ def test_a_collection_that_never_rests_is_said_so(catalogue: PhotoCollection) ->
 
 
 def test_changed_bytes_are_left_for_the_next_ingest(catalogue: PhotoCollection, export: Path) -> None:
-    """The record stays as it was, so that the next ingest sees the change, and the build is no different."""
+    """A build keeps the record of a photo whose bytes changed, so the next ingest notices the change."""
     (export / "images" / "l5-0.jpg").write_bytes(jpeg(picture(99)))
     info = new_build(catalogue)
     run(catalogue, info, other_embedder()[0])
     catalogue.builds.promote(catalogue.builds.describe(info.name))
-    after = PhotoCollection(catalogue._milvus, IndexSettings(), "Session")
-    report = ingest_export(export, other_embedder()[0], after)
+    promoted = PhotoCollection(catalogue._milvus, IndexSettings(), "Session")
+    report = ingest_export(export, other_embedder()[0], promoted)
     assert (report.embedded, report.unchanged) == (1, 15)
 
 
-def test_a_build_keeps_the_books(catalogue: PhotoCollection, embedder: Embedder, export: Path) -> None:
-    """A promoted build knows when its photos last changed and how many there are, whatever it was told before."""
+def test_a_build_takes_over_count_and_date(catalogue: PhotoCollection, embedder: Embedder, export: Path) -> None:
+    """A promoted build has the current time of last change and number of photos, even if it was filled before."""
 
     def live() -> PhotoCollection:
         return catalogue.at(catalogue.builds.live())
@@ -158,8 +158,8 @@ def test_a_build_keeps_the_books(catalogue: PhotoCollection, embedder: Embedder,
     assert (live().reader.count(), live().notes.lost(), live().notes.changed_at()) == (14, 0, 1_700_000_001)
 
 
-def test_beginning(catalogue: PhotoCollection, random_model: Path, tmp_path: Path) -> None:
-    """A build notes its model's folder; a second one is refused until it is complete; resuming needs that model."""
+def test_start_and_resume(catalogue: PhotoCollection, random_model: Path, tmp_path: Path) -> None:
+    """A build records its model's folder; no second build starts until it is complete; resuming needs its model."""
     info, embedder = start_build(catalogue, random_model, IndexSettings(), own=tmp_path)
     assert embedder is not None
     assert (info.fingerprint, info.model, info.state) == (embedder.fingerprint, str(random_model), "building")
@@ -167,8 +167,8 @@ def test_beginning(catalogue: PhotoCollection, random_model: Path, tmp_path: Pat
         start_build(catalogue, random_model, IndexSettings(), own=tmp_path)
     assert "--resume" in caught.value.hint
     assert f"drop {info.name}" in caught.value.hint
-    again, embedder = resume_build(catalogue, None)
-    assert again.name == info.name
+    resumed, embedder = resume_build(catalogue, None)
+    assert resumed.name == info.name
     assert embedder is not None
     catalogue.builds.drop(info)
     other = new_build(catalogue)
@@ -179,16 +179,16 @@ def test_beginning(catalogue: PhotoCollection, random_model: Path, tmp_path: Pat
         resume_build(catalogue, None)
 
 
-def test_the_live_model_is_noted_for_the_way_back(lite: MilvusSettings, random_model: Path, tmp_path: Path) -> None:
-    """A collection that does not say where its model lies is told so when the settings' model is its own."""
+def test_the_live_model_is_recorded_for_rollback(lite: MilvusSettings, random_model: Path, tmp_path: Path) -> None:
+    """If a collection does not record its model's folder, the settings' folder is recorded if it holds that model."""
     photos = PhotoCollection.connect(lite, IndexSettings(), consistency="Session")
     try:
-        own = Embedder.load(random_model)
-        photos.ensure(own.fingerprint, own.dim)
+        live_embedder = Embedder.load(random_model)
+        photos.ensure(live_embedder.fingerprint, live_embedder.dim)
         info, embedder = start_build(
             photos, random_copy(random_model, tmp_path / "copy"), IndexSettings(), own=random_model
         )
-        assert embedder is None  # the same model, wherever it lies
+        assert embedder is None  # the same model in another folder
         assert photos.builds.live().model == str(random_model)
         assert info.model == str(tmp_path / "copy")
     finally:

@@ -1,4 +1,4 @@
-"""The batch command against a real embedded Milvus: nothing lost, nothing twice, every number adds up."""
+"""Ingest exports into a real Milvus Lite: no photo is lost or stored twice, and all counts add up."""
 
 import shutil
 import time
@@ -28,7 +28,7 @@ from tests.support.pictures import jpeg, picture
 def test_every_photo_of_an_export_is_written(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
 ) -> None:
-    """Twelve rows in are twelve photos in the collection, with their listing's fields."""
+    """Twelve rows of an export become twelve photos in the collection, with their listings' fields."""
     report = ingest_export(make_export(listings=6, photos_each=2), embedder, photos)
     assert (report.read, report.written, report.rejected) == (12, 12, 0)
     assert photos.reader.count() == 12
@@ -38,7 +38,7 @@ def test_every_photo_of_an_export_is_written(
 
 
 def test_a_photo_finds_its_listing(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Index and query see a photo alike: the same bytes score 1, and come first."""
+    """Ingest and query embed a photo identically: the same bytes are the first hit, with a score of 1."""
     export = make_export(listings=8, photos_each=2)
     ingest_export(export, embedder, photos)
     image = open_photo((export / "images" / "l5-1.jpg").read_bytes())
@@ -50,14 +50,14 @@ def test_a_photo_finds_its_listing(make_export: MakeExport, embedder: Embedder, 
 def test_a_second_run_writes_and_embeds_nothing(
     make_export: MakeExport, embedder: Embedder, engine: FakeEngine, photos: PhotoCollection
 ) -> None:
-    """What is there already is neither embedded nor written again."""
+    """Photos that are already stored are neither embedded nor written again."""
     export = make_export()
     ingest_export(export, embedder, photos)
-    embedded, before = engine.photos, photos.reader.photo("l0-0")
+    embedded, stored = engine.photos, photos.reader.photo("l0-0")
     report = ingest_export(export, embedder, photos)
     assert (report.written, report.unchanged) == (0, 12)
     assert engine.photos == embedded
-    assert photos.reader.photo("l0-0") == before
+    assert photos.reader.photo("l0-0") == stored
 
 
 def test_a_new_price_is_written_without_embedding(
@@ -79,7 +79,7 @@ def test_a_new_price_is_written_without_embedding(
 def test_the_first_ingest_dates_a_listing(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the export has no dates, a listing keeps the moment of its first ingest, whatever changes about it."""
+    """If the export has no dates, a listing keeps the time of its first ingest, whatever changes later."""
     export = make_export()
     monkeypatch.setattr("ingest.pipeline.time", SimpleNamespace(time=lambda: 1_600_000_000.0, monotonic=time.monotonic))
     ingest_export(export, embedder, photos)
@@ -98,7 +98,7 @@ def test_the_first_ingest_dates_a_listing(
 def test_new_bytes_are_embedded_again(
     make_export: MakeExport, embedder: Embedder, engine: FakeEngine, photos: PhotoCollection
 ) -> None:
-    """A photo replaced under its id gets a new embedding, and is there once."""
+    """A photo whose bytes are replaced under the same id gets a new embedding and is stored once."""
     export = make_export()
     ingest_export(export, embedder, photos)
     embedded = engine.photos
@@ -109,7 +109,7 @@ def test_new_bytes_are_embedded_again(
 
 
 def spoil(path: Path, how: str) -> None:
-    good = path.read_bytes()
+    data = path.read_bytes()
     if how == "bomb":
         Image.new("1", (20_000, 20_000)).save(path, "PNG")
     elif how == "pixel":
@@ -117,7 +117,7 @@ def spoil(path: Path, how: str) -> None:
     elif how == "gone":
         path.unlink()
     else:
-        path.write_bytes({"empty": b"", "cut": good[: len(good) // 2], "text": b"I am no photo.\n"}[how])
+        path.write_bytes({"empty": b"", "cut": data[: len(data) // 2], "text": b"I am no photo.\n"}[how])
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def spoil(path: Path, how: str) -> None:
         ("gone", "missing"),
     ],
 )
-def test_one_bad_photo_never_ends_the_fill(
+def test_one_bad_photo_never_ends_the_run(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, how: str, reason: str
 ) -> None:
-    """A photo that cannot be used is rejected with its row and reason; all others are written."""
+    """An unusable photo is rejected with its row and reason; all others are written."""
     export = make_export()
     spoil(export / "images" / "l1-0.jpg", how)
     report = ingest_export(export, embedder, photos)
@@ -144,10 +144,10 @@ def test_one_bad_photo_never_ends_the_fill(
     assert photos.reader.count() == 11
 
 
-def test_a_photo_gone_bad_keeps_its_record(
+def test_a_photo_that_becomes_unreadable_keeps_its_record(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
 ) -> None:
-    """A photo that was stored and can no longer be read is rejected, and stays findable."""
+    """A stored photo that can no longer be read is rejected, but stays in the collection."""
     export = make_export()
     ingest_export(export, embedder, photos)
     spoil(export / "images" / "l1-0.jpg", "cut")
@@ -159,7 +159,7 @@ def test_a_photo_gone_bad_keeps_its_record(
 def test_an_id_that_appears_twice_is_stored_once(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
 ) -> None:
-    """The first row of an id is taken, the second is rejected and says so, also in another batch."""
+    """The first row of an id is written; the second is rejected as a duplicate, even in another batch."""
     export = make_export()
     with (export / "Images.csv").open("a") as file:
         file.write("99,l0-0,l5\n")
@@ -169,10 +169,10 @@ def test_an_id_that_appears_twice_is_stored_once(
     assert photos.reader.photo("l0-0").photo.listing.listing_id == "l0"
 
 
-def test_a_price_of_free_is_kept_as_unknown_and_said_once(
+def test_an_invalid_price_is_stored_as_unknown_with_one_warning(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
 ) -> None:
-    """A price that is no number loses no listing: it is stored as unknown, with one warning for its two photos."""
+    """A price that is not a number loses no listing: it is stored as unknown, with one warning for both photos."""
     export = make_export()
     products = export / "Products.csv"
     products.write_text(products.read_text().replace("£2.00", "free"))
@@ -183,7 +183,7 @@ def test_a_price_of_free_is_kept_as_unknown_and_said_once(
 
 
 def test_two_listings_may_share_a_photo(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Identity is the id: the same bytes under two ids are two photos, and both listings are found."""
+    """A photo is identified by its id: the same bytes under two ids are two photos, and both listings are found."""
     export = make_export(listings=3, photos_each=1)
     shutil.copy(export / "images" / "l0-0.jpg", export / "images" / "l1-0.jpg")
     ingest_export(export, embedder, photos)
@@ -202,10 +202,10 @@ def test_another_model_writes_nothing(make_export: MakeExport, embedder: Embedde
     assert photos.reader.count() == 4
 
 
-def test_what_was_confirmed_before_a_failure_is_reported(
+def test_confirmed_photos_are_reported_after_a_failure(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When Milvus refuses midway, the report holds exactly what is in the store; a second run ends the job."""
+    """If Milvus refuses a write midway, the report counts exactly the stored photos; a second run writes the rest."""
     export = make_export(listings=10, photos_each=1)
     upsert, calls = photos.writer.upsert, []
 
@@ -222,12 +222,12 @@ def test_what_was_confirmed_before_a_failure_is_reported(
         ingest(run_locally, IngestJob(open_export(export), model, photos, settings, report, lambda _: None, print))
     assert (report.written, report.finished) == (photos.reader.count(), False)
     assert report.written == 6
-    again = ingest_export(export, embedder, photos)
-    assert (again.unchanged, again.written, photos.reader.count()) == (6, 4, 10)
+    second = ingest_export(export, embedder, photos)
+    assert (second.unchanged, second.written, photos.reader.count()) == (6, 4, 10)
 
 
-def test_a_manifest_is_an_export_too(tmp_path: Path, embedder: Embedder, photos: PhotoCollection) -> None:
-    """A manifest's photos are read from beside it."""
+def test_a_manifest_is_an_export(tmp_path: Path, embedder: Embedder, photos: PhotoCollection) -> None:
+    """A manifest's relative photo paths start at its own folder."""
     (tmp_path / "a.png").write_bytes(jpeg(picture(1)))
     header = ["photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo"]
     write_csv(tmp_path / "m.csv", header, [["p", "l", "T", "C / S", "5", "eur", "Rome", "a.png"]])
@@ -236,8 +236,8 @@ def test_a_manifest_is_an_export_too(tmp_path: Path, embedder: Embedder, photos:
     assert (listing.category, listing.subcategory, listing.price, listing.currency) == ("C", "S", 5.0, "EUR")
 
 
-def test_lost_rows_are_noticed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Rows that a store lost without a word are counted, and the next ingest writes them again."""
+def test_lost_rows_are_counted(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """Rows that the store lost silently are counted as lost, and the next ingest writes them again."""
     export = make_export()
     ingest_export(export, embedder, photos)
     assert photos.notes.lost() == 0

@@ -13,29 +13,30 @@ def host_of(item: Item) -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_thread_left() -> Iterator[None]:
-    """However a run ends, its threads end with it."""
-    before = set(threading.enumerate())
+def no_leftover_threads() -> Iterator[None]:
+    """All reader threads end with the run, however it ends."""
+    threads_before = set(threading.enumerate())
     yield
-    assert not {thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("read")}
+    started = set(threading.enumerate()) - threads_before
+    assert not {thread for thread in started if thread.name.startswith("read")}
 
 
-class Hosts:
-    """Work that notes who is at work; the host `slow` answers when it is told to."""
+class FakeHosts:
+    """Work that counts the items in progress per host; host `slow` answers only after `answer` is set."""
 
     def __init__(self) -> None:
         self.answer = threading.Event()
         self.lock = threading.Lock()
         self.busy: dict[str, int] = {}
-        self.most: dict[str, int] = {}
-        self.begun: list[Item] = []
+        self.most_busy: dict[str, int] = {}
+        self.started: list[Item] = []
 
     def work(self, item: Item) -> Item:
         host = item[0]
         with self.lock:
-            self.begun.append(item)
+            self.started.append(item)
             self.busy[host] = self.busy.get(host, 0) + 1
-            self.most[host] = max(self.most.get(host, 0), self.busy[host])
+            self.most_busy[host] = max(self.most_busy.get(host, 0), self.busy[host])
         if host == "slow":
             assert self.answer.wait(60)
         with self.lock:
@@ -44,22 +45,22 @@ class Hosts:
 
 
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (1, 10), (2, 3), (16, 1), (16, 1000)])
-def test_everything_once(threads: int, ahead: int) -> None:
-    """Every item comes out once, whatever the numbers of threads and of hosts."""
+def test_every_item_comes_out_once(threads: int, ahead: int) -> None:
+    """Every item comes out once, for any number of threads and hosts."""
     items = [(("", "a", "b")[number % 3], number) for number in range(200)]
     read = list(map_as_ready(items, lambda item: item, host_of, threads=threads, local=threads, ahead=ahead))
     assert sorted(read) == sorted(items)
 
 
-def test_nothing() -> None:
-    """No items are no results."""
+def test_no_items() -> None:
+    """An empty input gives no results."""
     assert list(map_as_ready([], host_of, host_of, threads=2, local=2, ahead=2)) == []
 
 
 @pytest.mark.parametrize("threads", [2, 4, 16])
 def test_slow_host(threads: int) -> None:
-    """While one host does not answer, all the others' items come out, though the slow one's were first in the queue."""
-    hosts = Hosts()
+    """While one host does not answer, the items of all others come out, even if the slow host's came first."""
+    hosts = FakeHosts()
     items = [("slow", number) for number in range(30)]
     items += [(f"host {number % 3}" if number % 4 else "", number) for number in range(60)]
     results = map_as_ready(items, hosts.work, host_of, threads=threads, local=threads, ahead=len(items))
@@ -67,38 +68,37 @@ def test_slow_host(threads: int) -> None:
     assert {host for host, _ in first} == {"", "host 0", "host 1", "host 2"}
     hosts.answer.set()
     assert sorted([*first, *results]) == sorted(items)
-    assert hosts.most["slow"] == min(PER_HOST, threads - 1)
+    assert hosts.most_busy["slow"] == min(PER_HOST, threads - 1)
 
 
-def test_this_machine_may_have_all() -> None:
-    """Files of this machine use every thread."""
-    together = threading.Barrier(12, timeout=60)
+def test_local_files_use_all_threads() -> None:
+    """Files on this machine may use every thread."""
+    barrier = threading.Barrier(12, timeout=60)
     assert (
-        len(list(map_as_ready(range(12), lambda _: together.wait(), lambda _: "", threads=12, local=12, ahead=12)))
-        == 12
+        len(list(map_as_ready(range(12), lambda _: barrier.wait(), lambda _: "", threads=12, local=12, ahead=12))) == 12
     )
 
 
-def test_goes_on_while_the_consumer_is_busy() -> None:
-    """A host's queue moves on by itself: nobody has to ask for results between."""
-    hosts = Hosts()
+def test_work_continues_while_the_consumer_is_busy() -> None:
+    """A host's queue advances even if the consumer does not request results."""
+    hosts = FakeHosts()
     hosts.answer.set()
-    all_begun = threading.Event()
+    all_started = threading.Event()
 
     def work(item: Item) -> Item:
         hosts.work(item)
-        if len(hosts.begun) == 50:
-            all_begun.set()
+        if len(hosts.started) == 50:
+            all_started.set()
         return item
 
     results = map_as_ready([("a", number) for number in range(50)], work, host_of, threads=4, local=4, ahead=50)
     next(results)
-    assert all_begun.wait(60), "49 results nobody asked for"
+    assert all_started.wait(60), "work stopped because the consumer requested no results"
     results.close()
 
 
-def test_ahead() -> None:
-    """Never more than `ahead` items are taken and not given back: memory does not grow with the export."""
+def test_at_most_ahead_items_are_in_progress() -> None:
+    """At most `ahead` items are taken and not yet returned, so memory does not grow with the export."""
     taken: list[int] = []
 
     def items() -> Iterator[Item]:
@@ -106,13 +106,13 @@ def test_ahead() -> None:
             taken.append(number)
             yield ("a", number)
 
-    for given, _ in enumerate(map_as_ready(items(), lambda item: item, host_of, threads=4, local=4, ahead=7)):
-        assert len(taken) - given <= 7
+    for returned, _ in enumerate(map_as_ready(items(), lambda item: item, host_of, threads=4, local=4, ahead=7)):
+        assert len(taken) - returned <= 7
     assert len(taken) == 100
 
 
-def test_error_of_the_work() -> None:
-    """An error of the work arrives where the result would."""
+def test_error_of_work() -> None:
+    """An error that `work` raises reaches the consumer in place of the result."""
 
     def work(item: Item) -> Item:
         if item[1] == 5:
@@ -123,8 +123,8 @@ def test_error_of_the_work() -> None:
         list(map_as_ready([("a", number) for number in range(10)], work, host_of, threads=4, local=4, ahead=3))
 
 
-def test_error_of_the_items() -> None:
-    """An error of the input arrives at the consumer; it is not taken for the end."""
+def test_error_of_items() -> None:
+    """An error that `items` raises reaches the consumer and is not mistaken for the end of the input."""
 
     def items() -> Iterator[Item]:
         yield ("a", 1)
@@ -135,8 +135,8 @@ def test_error_of_the_items() -> None:
 
 
 def test_closed_early() -> None:
-    """A consumer that stops early waits for what is under way, and what has not begun never begins."""
-    hosts = Hosts()
+    """Closing the generator waits for the work in progress; work that has not started never starts."""
+    hosts = FakeHosts()
     results = map_as_ready(
         [("a", 0), *(("slow", number) for number in range(100))], hosts.work, host_of, threads=4, local=4, ahead=101
     )
@@ -147,4 +147,4 @@ def test_closed_early() -> None:
     hosts.answer.set()
     closing.join(60)
     assert not closing.is_alive()
-    assert len(hosts.begun) <= 1 + 3
+    assert len(hosts.started) <= 1 + 3

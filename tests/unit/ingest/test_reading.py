@@ -20,7 +20,7 @@ def photo(uri: object) -> Photo:
 
 
 def stored(read: ReadPhoto | Rejected) -> StoredPhoto:
-    """What the store knows of a photo after a run."""
+    """Return the record that the store would have after this read."""
     assert isinstance(read, ReadPhoto)
     return StoredPhoto(read.photo, read.sha256, 0, read.source_tag)
 
@@ -29,15 +29,15 @@ def reader(embedder: Embedder) -> PhotoReader:
     return PhotoReader(embedder.preprocess, 1_000_000, StageTimer())
 
 
-def settle(path: Path, changed: float) -> None:
-    os.utime(path, (changed, changed))
+def set_mtime(path: Path, mtime: float) -> None:
+    os.utime(path, (mtime, mtime))
 
 
-def test_unchanged_is_not_read(embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photo whose source says that it is the stored one is not even read."""
+def test_an_unchanged_photo_is_not_read(embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo is not read if its source says that it has not changed."""
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg(picture(1)))
-    settle(path, 1_000)
+    set_mtime(path, 1_000)
     known = stored(reader(embedder).read(photo(path), None))
     monkeypatch.delattr(ingest.stages.photo_reader, "read_photo")
     again = reader(embedder).read(photo(path), known)
@@ -45,16 +45,18 @@ def test_unchanged_is_not_read(embedder: Embedder, tmp_path: Path, monkeypatch: 
     assert (again.sha256, again.pixels, stored(again)) == (known.sha256, None, known)
 
 
-def test_changes_while_it_is_read(embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photo that changes between reading and embedding is read again the next time, though nothing else changes."""
+def test_a_photo_that_changes_while_it_is_read(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo that changes between reading and embedding is read again in the next run, even without another change."""
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg(picture(1)))
-    settle(path, 1_000)
+    set_mtime(path, 1_000)
 
     def read_and_change(*arguments: object) -> bytes:
         data = read_photo(*arguments)
         path.write_bytes(jpeg(picture(2)))
-        settle(path, 2_000)
+        set_mtime(path, 2_000)
         return data
 
     monkeypatch.setattr(ingest.stages.photo_reader, "read_photo", read_and_change)
@@ -66,15 +68,15 @@ def test_changes_while_it_is_read(embedder: Embedder, tmp_path: Path, monkeypatc
     assert again.pixels is not None
 
 
-def test_without_a_tag(embedder: Embedder, tmp_path: Path) -> None:
-    """No tag is not taken for the same tag: a file that has just changed is read each time."""
+def test_without_a_source_tag(embedder: Embedder, tmp_path: Path) -> None:
+    """A missing tag never counts as an unchanged tag: a file that has just changed is read each time."""
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg(picture(1)))
-    settle(path, time.time() + 3600)
+    set_mtime(path, time.time() + 3600)
     known = stored(reader(embedder).read(photo(path), None))
     assert known.source_tag == ""
     path.write_bytes(jpeg(picture(2)))
-    settle(path, time.time() + 3600)
+    set_mtime(path, time.time() + 3600)
     again = reader(embedder).read(photo(path), known)
     assert isinstance(again, ReadPhoto)
     assert again.pixels is not None
@@ -95,23 +97,23 @@ def test_without_a_tag(embedder: Embedder, tmp_path: Path) -> None:
 )
 @pytest.mark.usefixtures("pauses")
 def test_bad_host(embedder: Embedder, site: Site, status: int, body: bytes, reason: str) -> None:
-    """Whatever an image host answers costs its photo, with the reason, and never the run."""
+    """A bad answer of an image host rejects its photo with the reason; the run continues."""
     row = reader(embedder).read(photo(site.page("/a.jpg", Answer(status, {"Content-Type": "image/jpeg"}, body))), None)
     assert isinstance(row, Rejected)
     assert row.reason == reason
 
 
 @pytest.mark.usefixtures("pauses")
-def test_host_is_given_up(embedder: Embedder, site: Site) -> None:
-    """A host that fails photo after photo is not asked any more, and its photos say so; the next run asks again."""
-    one_run = reader(embedder)
+def test_a_failing_host_is_skipped(embedder: Embedder, site: Site) -> None:
+    """A host that fails repeatedly gets no more requests, and its photos are rejected; the next run tries it again."""
+    first_run = reader(embedder)
     bad = photo(site.page("/a.jpg", Answer(503)))
     for _ in range(FAILURES_IN_A_ROW):
-        one_run.read(bad, None)
+        first_run.read(bad, None)
     good = photo(site.page("/b.jpg", jpeg(picture(1))))
-    times = len(site.requests)
-    row = one_run.read(good, None)
+    requests_before = len(site.requests)
+    row = first_run.read(good, None)
     assert isinstance(row, Rejected)
     assert row.reason == "host_unresponsive"
-    assert len(site.requests) == times
+    assert len(site.requests) == requests_before
     assert isinstance(reader(embedder).read(good, None), ReadPhoto)

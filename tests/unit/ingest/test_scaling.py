@@ -1,4 +1,4 @@
-"""docs/scaling.md says what its computation says."""
+"""docs/scaling.md agrees with benchmarks/scaling.py."""
 
 import io
 
@@ -10,8 +10,8 @@ from tests.support.paths import ROOT
 DOCUMENT = ROOT / "docs" / "scaling.md"
 
 
-def test_the_tables_are_those_that_are_computed() -> None:
-    """A figure that is measured anew changes the document as well."""
+def test_the_document_has_the_computed_tables() -> None:
+    """When a figure is measured again, the document changes as well."""
     printed = io.StringIO()
     show(Console(file=printed, width=160))
     document = DOCUMENT.read_text().splitlines()
@@ -21,7 +21,7 @@ def test_the_tables_are_those_that_are_computed() -> None:
 
 
 def test_memory_of_a_flat_index() -> None:
-    """By hand: 100 M photos of 512 floats, an id and a record each, on machines of 64 GB filled to 0.7."""
+    """Calculated by hand: 100 M photos of 512 floats, an id and a record each, on machines with 0.7 of 64 GB usable."""
     total = 100_000_000 * (4 * 512 + 8 + RECORD_BYTES)
     assert memory(100_000_000, "IVF_FLAT", Embedding(512)) == total
     assert nodes(total) == 6

@@ -1,4 +1,4 @@
-"""Where the time went."""
+"""The time of each stage, and the warning about an idle network."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from catalog.stage_timer import StageTimer
 from ingest.idle_warning import idle_warning
 
 
-def test_time_adds_up_also_when_it_fails() -> None:
-    """What a stage did before an error counts as well."""
+def test_failed_stages_count_too() -> None:
+    """The time that a stage spent before an error counts as well."""
     stages = StageTimer()
     with stages.time("read"):
         pass
@@ -18,7 +18,7 @@ def test_time_adds_up_also_when_it_fails() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "wall", "starver"),
+    ("seconds", "wall", "bottleneck"),
     [
         ({"embed": 60.0, "read": 90.0}, 100.0, None),
         ({"embed": 40.0, "read": 90.0, "decode": 200.0, "write": 30.0}, 100.0, "'decode'"),
@@ -27,7 +27,7 @@ def test_time_adds_up_also_when_it_fails() -> None:
     ],
     ids=["busy", "decode", "write", "too short to tell"],
 )
-def test_the_starving_stage_is_named(seconds: dict[str, float], wall: float, starver: str | None) -> None:
-    """A network that is idle for more than half of the run gets a warning that names the busiest stage per thread."""
+def test_the_slowest_stage_is_named(seconds: dict[str, float], wall: float, bottleneck: str | None) -> None:
+    """If the network was idle for more than half of the run, a warning names the stage with the busiest threads."""
     warning = idle_warning(seconds, wall, {"read": 4, "decode": 2})
-    assert (starver in warning) if starver else not warning
+    assert (bottleneck in warning) if bottleneck else not warning

@@ -1,4 +1,4 @@
-"""--sync: the collection becomes what the export says, and a broken export does not empty it."""
+"""--sync makes the collection match the export; a broken export does not empty it."""
 
 from pathlib import Path
 
@@ -19,10 +19,8 @@ def drop_listing(export: Path, listing: str) -> None:
         table.write_text("\n".join(rows) + "\n")
 
 
-def test_a_listing_that_is_gone_is_removed(
-    make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
-) -> None:
-    """With --sync its photos leave the collection and have their line; without, they stay."""
+def test_a_missing_listing_is_removed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """With --sync the photos of a missing listing are removed and recorded in the ledger; without, they stay."""
     export = make_export(listings=10)
     ingest_export(export, embedder, photos)
     drop_listing(export, "l3")
@@ -34,8 +32,8 @@ def test_a_listing_that_is_gone_is_removed(
     assert not photos.reader.stored(["l3-0", "l3-1"])
 
 
-def test_too_many_are_not_removed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Half an export, as a broken transfer leaves it, removes nothing unless that share was allowed."""
+def test_too_many_photos_are_not_removed(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
+    """An incomplete export, such as a broken transfer leaves, removes nothing unless --max-removed allows it."""
     export = make_export(listings=10)
     ingest_export(export, embedder, photos)
     for number in range(3):
@@ -50,7 +48,7 @@ def test_too_many_are_not_removed(make_export: MakeExport, embedder: Embedder, p
 def test_a_rejected_row_still_names_its_photo(
     make_export: MakeExport, embedder: Embedder, photos: PhotoCollection
 ) -> None:
-    """A photo that can no longer be read is not taken for one that is gone."""
+    """A photo that can no longer be read is not treated as removed from the export."""
     export = make_export(listings=10)
     ingest_export(export, embedder, photos)
     (export / "images" / "l0-0.jpg").unlink()
@@ -59,7 +57,7 @@ def test_a_rejected_row_still_names_its_photo(
 
 
 def test_malformed_rows_stop_the_removal(make_export: MakeExport, embedder: Embedder, photos: PhotoCollection) -> None:
-    """Which photo a torn row stands for cannot be told, so none is removed."""
+    """Nobody can tell which photo a malformed row stands for, so no photo is removed."""
     export = make_export(listings=10)
     ingest_export(export, embedder, photos)
     images = export / "Images.csv"
@@ -73,16 +71,16 @@ def test_malformed_rows_stop_the_removal(make_export: MakeExport, embedder: Embe
 def test_a_dry_run_writes_nothing(
     make_export: MakeExport, embedder: Embedder, engine: FakeEngine, photos: PhotoCollection, stored: bool
 ) -> None:
-    """--dry-run gives the counts of the real run and leaves collection, ledger and network alone."""
+    """--dry-run reports the counts of the real run, embeds nothing, and changes neither collection nor ledger."""
     export = make_export(listings=10)
     if stored:
         ingest_export(export, embedder, photos)
         drop_listing(export, "l3")
         products = export / "Products.csv"
         products.write_text(products.read_text().replace("£1.00", "£99.00"))
-    embedded, runs = engine.photos, set((export.parent / "ledger").glob("*"))
+    embedded, runs_before = engine.photos, set((export.parent / "ledger").glob("*"))
     dry = ingest_export(export, embedder, photos, sync=True, dry_run=True)
-    assert (engine.photos, set((export.parent / "ledger").glob("*"))) == (embedded, runs)
+    assert (engine.photos, set((export.parent / "ledger").glob("*"))) == (embedded, runs_before)
     assert not stored or photos.reader.count() == 20
     real = ingest_export(export, embedder, photos, sync=True)
     names = ("read", "embedded", "updated", "unchanged", "rejected", "removed")

@@ -1,4 +1,4 @@
-"""`marketlens embed`: embeddings as a table."""
+"""`marketlens embed` writes embeddings to a Parquet table."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.support.models import DIM
 
 
 def test_one_row_per_usable_photo(make_export: MakeExport, embedder: Embedder, tmp_path: Path) -> None:
-    """Ids, category and the very embedding that a search would use; a bad photo is in the report, not in the file."""
+    """A row has ids, category and the embedding that a search would use; a bad photo is only in the report."""
     export = make_export(listings=4, photos_each=2)
     (export / "images" / "l0-1.jpg").write_bytes(b"")
     report = Report(export=str(export))
@@ -36,7 +36,7 @@ def test_one_row_per_usable_photo(make_export: MakeExport, embedder: Embedder, t
 
 
 def test_no_half_written_file(make_export: MakeExport, embedder: Embedder, tmp_path: Path) -> None:
-    """Where the file cannot be put, the message names it, and nothing is left lying about."""
+    """If the file cannot be written, the error names it, and no partial file remains."""
     target = tmp_path / "taken"
     target.mkdir()
     report = Report(export="x")
