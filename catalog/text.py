@@ -14,7 +14,7 @@ UNQUOTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def is_quotable(text: str) -> bool:
-    """Whether a filter expression can contain this text. An id for which it cannot could not be looked up again."""
+    """Whether a filter expression can contain this text. A listing with any other id could not be looked up."""
     return not UNQUOTABLE.search(text)
 
 

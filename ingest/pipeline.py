@@ -28,7 +28,7 @@ class Options:
 
 @dataclass
 class IngestJob:
-    """One ingest. The caller sets the first fields; `ingest.run` sets the others before an engine starts.
+    """One ingest. The caller sets the fields of the constructor; `ingest.run` sets target, writer and done.
 
     `advance` is called with the number of rows that are finished; `say` shows a line to the user.
     """

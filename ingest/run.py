@@ -29,7 +29,7 @@ def ingest(engine: Engine, job: IngestJob) -> None:
     if options.resume and options.dry_run:
         raise InvalidSetting(
             "--resume and --dry-run do not go together: a dry run keeps no ledger and cannot resume.",
-            hint="Leave --resume out: rows that are in Milvus count as unchanged.",
+            hint="Run without --resume: rows that are in Milvus count as unchanged.",
         )
     report.export_tag = job.export.digest()
     report.model_fingerprint = job.model.card.fingerprint

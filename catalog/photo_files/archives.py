@@ -43,7 +43,7 @@ class Archive(Protocol):
         """Return the names of all members that are files."""
 
     def tag(self, name: str) -> str:
-        """Return a tag for the version of a member's bytes; '' if the archive has too little. Raises KeyError."""
+        """Return a tag for the version of a member's bytes; '' if its metadata is insufficient. Raises KeyError."""
 
     def read(self, name: str, size: int) -> bytes:
         """Read up to `size` bytes of a member, -1 for all. Raises KeyError."""

@@ -88,7 +88,7 @@ async def _fetch_object(fs: Any, path: str, size: int) -> bytes:
     try:
         return cast(bytes, await fs._cat_file(path, start=0, end=size))
     except OSError:
-        # No part of an empty object can be asked for.
+        # An empty object has no byte range.
         info = await fs._info(path)
         if info["type"] == "file" and info["size"] == 0:
             return b""

@@ -8,13 +8,14 @@ from catalog.settings import IndexSettings
 
 MAX_TOP_K = 16_384
 MAX_EF = 32_768
-# Milvus takes hardly longer for 64 photos than for one. With product quantisation, more photos are compared again.
+# Milvus takes hardly longer for 64 photos than for one. With product quantisation, more photos have to be ranked again.
 _LEAST = 64
 _LEAST_PQ = 1_024
 # Floats in the vectors that pass: 64 MB are compared in a few milliseconds, so skipping some saves nothing.
 FEW_NUMBERS = 16_000_000
 _FEW_TO_SCAN = 1_000
-# A server returns so few as fast as the index finds them, and its interim index loses most of them (decision 19).
+# Fetching so few vectors takes no longer than an index search, and a server's interim index misses most of them
+# (decision 19).
 FEW_TO_FETCH = 64
 _WIDE_EF = 4_096
 
@@ -92,12 +93,12 @@ def finds_all(index: IndexSettings, plan: SearchPlan) -> bool:
 
 
 def is_quantised(index: IndexSettings) -> bool:
-    """Whether the index stores rounded vectors, so that its results have to be compared again."""
+    """Whether the index stores rounded vectors, so that its results have to be ranked again by the stored ones."""
     return index.type in {"IVF_SQ8", "IVF_PQ"}
 
 
 def _most_photos(index: IndexSettings) -> int:
-    # Photos to be compared again come with their vectors, and a response must stay under 64 MiB.
+    # Photos to be ranked again come with their vectors, and a response must stay under 64 MiB.
     return 4_096 if is_quantised(index) else MAX_TOP_K
 
 

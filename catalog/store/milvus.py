@@ -17,9 +17,9 @@ from catalog.store.index_params import LITE_INDEXES
 from catalog.store.lite_files import drop_index_files, lock_holder
 
 WRITE_SECONDS = 120.0
-# Of a collection and of an alias; Lite uses the first for both.
+# Error codes for a missing collection and a missing alias; Lite uses the first for both.
 NOT_FOUND_CODES = {100, 1600}
-# By a part of the error message.
+# Hints by a substring of the error message.
 _HINTS = {
     "No space left": "Free disk space where Milvus stores its data, then run the command again.",
     "Read-only file system": "Make the place where Milvus stores its data writable, then run the command again.",

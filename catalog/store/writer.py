@@ -74,7 +74,7 @@ class CollectionWriter:
 
     @contextmanager
     def change_listing(self, listing_id: str) -> Iterator[ListingChange]:
-        """Open a listing for a change, based on `before`; this process makes no other change before this one ends.
+        """Open a listing for a change, based on its photos; this process makes no other change before this one ends.
 
         Raises IngestRunning, see docs/decisions/0020; CollectionReplaced, StoreFailed, StoreUnreachable.
         """

@@ -31,7 +31,7 @@ class VerdictStore:
         """Check the address; nothing is opened yet. Raises InvalidSetting."""
         self._database = Database(url)
         self._reading = threading.Lock()
-        self._cache: dict[Kind, tuple[tuple[object, ...], Any]] = {}  # the version of the rows, and what they gave
+        self._cache: dict[Kind, tuple[tuple[object, ...], Any]] = {}  # the version of the rows, and the result of them
 
     def migrate(self) -> None:
         """Migrate the database if needed. Every other method does so too, in case this failed."""

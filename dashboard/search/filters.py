@@ -24,7 +24,7 @@ def draw_filters(api: Client, state: SearchState, pages: Sequence[SearchResponse
         high.number_input("Highest price", min_value=0.0, value=None, key="price_max")
         if state.prices_crossed:
             st.warning("The lowest price is above the highest.")
-        st.text_input("Place begins with", key="location", placeholder="Leeds", help="Case-sensitive.")
+        st.text_input("Location begins with", key="location", placeholder="Leeds", help="Case-sensitive.")
         st.date_input("Listed after", value=None, key="listed_after")
         st.number_input("Listings per page", min_value=1, max_value=MAX_LIMIT, step=10, key="limit")
 

@@ -56,7 +56,7 @@ def save_trained_model(
         for name, tensor in trainee.model.state_dict().items()
     }
     losses = {name: name for name in ("loss", "listing", "category", "subcategory", "words")}
-    # The epoch was chosen on the validation split, so figures on that split would be too good: it counts as known.
+    # The epoch was chosen on the validation split, so figures on it would be too good: its listings count as known.
     known_photos = data.photos if twin else data.photos[data.photos["split"] != "test"]
     files = {
         "plots/loss.png": plots.curves(history, losses, "Training losses", facts["best_epoch"]),

@@ -82,7 +82,7 @@ def require_server(milvus: MilvusSettings) -> None:
     if milvus.is_lite:
         raise InvalidSetting(
             "--engine ray needs a Milvus server: Milvus Lite belongs to one process, and Ray has many workers.",
-            hint="Give the server's address (--uri http://HOST:19530), or leave --engine ray out.",
+            hint="Give the server's address (--uri http://HOST:19530), or run without --engine ray.",
         )
 
 

@@ -66,7 +66,7 @@ def bulk_loading(
     if not cut_off and (photos := patience(collection.reader.count)):
         raise InvalidSetting(
             f"--bulk is for first loads, and {collection.info().name} holds {photos:,} photos already.",
-            hint="Leave --bulk out: then only new photos are written.",
+            hint="Run without --bulk: then only new photos are written.",
         )
     collection.notes.set(NOTE, "under way")
     yield Bulk(load, collection, patience)

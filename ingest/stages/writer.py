@@ -113,7 +113,7 @@ class Writer:
             self._pool.shutdown(cancel_futures=True)
 
     def _write(self, batch: Batch | None) -> None:
-        """Write a batch; None stands for what the sink still holds after the last one."""
+        """Write a batch; None flushes the sink after the last one."""
         if self._failure:
             raise self._failure
         try:
