@@ -36,7 +36,7 @@ from benchmarks.support.sample_exports import drawings
 from catalog.exports.export import open_export
 from catalog.listing import Embeddings
 from catalog.memory import peak_bytes
-from catalog.photo_files.hosts import reader
+from catalog.photo_files.hosts import make_reader
 from catalog.progress import silent
 from catalog.runs.report import Report
 from catalog.settings import IndexSettings, IngestSettings, InsightsSettings, MilvusSettings
@@ -149,7 +149,7 @@ def fill(job: dict[str, object]) -> Measured:
     ingest(run_locally, IngestJob(export, model, photos, settings, report, ignore, ignore))
     assert report.written == report.read == export.photos, (report.read, report.written)
     peak = peak_bytes() / 1e6
-    photos.reader.settle()
+    photos.reader.wait_for_scan_lag()
     time.sleep(float(str(job["settle"])))
     queries = Synthetic(2).run(np.empty((SEARCHES, 0), np.uint8))
     photos.reader.search(queries[:1], SearchFilter(), LIMIT)  # loads the collection
@@ -170,7 +170,7 @@ def compute_insights(job: dict[str, object]) -> Measured:
     settings = InsightsSettings(folder=place / "insights", map_photos=mapped)
     started = time.perf_counter()
     with warnings.catch_warnings(action="ignore"):
-        summary, _ = run_insights(photos, embedder(3), settings, read=reader(10_000_000, 20), progress=silent)
+        summary, _ = run_insights(photos, embedder(3), settings, read=make_reader(10_000_000, 20), progress=silent)
     seconds = time.perf_counter() - started
     photos.close()
     by_stage = summary.seconds

@@ -82,7 +82,7 @@ def measure(count: int, dim: int, mapped: int) -> dict[str, list[float]]:
         places = map_layout.lay_out(embeddings[rows])
         row(f"map of {len(rows):,}", time.perf_counter() - started)
         started = time.perf_counter()
-        map_layout.dense_places(places)
+        map_layout.find_clusters(places)
         row("dense places", time.perf_counter() - started)
     names = [f"c{number}" for number in range(CATEGORIES)]
     started = time.perf_counter()

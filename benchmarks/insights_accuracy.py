@@ -179,14 +179,14 @@ def rows_of(draws_by_name: dict[str, list[tuple[float, ...]]]) -> list[list[Cell
 def measure_edited(photos: list[Photo], embedder: Embedder) -> None:
     """Edit photos, and measure how often both conditions of `same_photo` hold."""
     images = [image_of(photo) for photo in photos]
-    vectors, thumbnails = embedder.embed(images), [edited_photos.small(image) for image in images]
+    vectors, thumbnails = embedder.embed(images), [edited_photos.thumbnail(image) for image in images]
     rows: list[list[Cell]] = []
     for name, edit in track(EDITS.items(), "Editing", console=progress):
         edited = [edit(image) for image in images]
         cosines = (vectors * embedder.embed(edited)).sum(axis=1)
         correlations = np.array(
             [
-                edited_photos.likeness(thumbnail, edited_photos.small(image))
+                edited_photos.pixel_correlation(thumbnail, edited_photos.thumbnail(image))
                 for thumbnail, image in zip(thumbnails, edited, strict=True)
             ]
         )

@@ -45,7 +45,7 @@ class Difference:
 
 def find_suspects(live: PhotoCollection, build: PhotoCollection) -> list[str]:
     """Return ids of photos that seem to differ. A photo written during the scan may be missed or seen in only one."""
-    live.reader.settle()
+    live.reader.wait_for_scan_lag()
     # Hashes instead of records: a million of them fit into memory.
     unmatched = {stored.photo.photo_id: hash(stored) for batch in build.reader.records() for stored in batch}
     ids = []

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -24,7 +24,7 @@ _SETTLE_SECONDS = 0.5
 
 
 @contextmanager
-def claimed(collection: PhotoCollection, report: Report) -> Iterator[None]:
+def hold_claim(collection: PhotoCollection, report: Report) -> Iterator[None]:
     """Keep other ingests out of this collection. Raises IngestRunning, which names the other run."""
     if collection.is_lite:
         yield
@@ -35,7 +35,7 @@ def claimed(collection: PhotoCollection, report: Report) -> Iterator[None]:
     _write(collection, mine)
     time.sleep(_SETTLE_SECONDS)
     if (other := _read(collection)) and other != mine:  # compared whole: two may be resuming the same run
-        raise _running(other)
+        raise _ingest_running_error(other)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(collection, mine, stop), daemon=True, name="claim")
     heart.start()
@@ -44,7 +44,9 @@ def claimed(collection: PhotoCollection, report: Report) -> Iterator[None]:
     finally:
         stop.set()
         heart.join()
-        _release(collection)
+        # If Milvus does not answer, the next ingest sees that this process is gone or that the counter stopped.
+        with suppress(MarketlensError):
+            collection.notes.set(CLAIM, "")
 
 
 def _beat(collection: PhotoCollection, mine: dict[str, Any], stop: threading.Event) -> None:
@@ -61,10 +63,10 @@ def _require_dead(collection: PhotoCollection, other: dict[str, Any]) -> None:
         return
     time.sleep(2 * BEAT_SECONDS)
     if (now := _read(collection)) and now != other:
-        raise _running(now)
+        raise _ingest_running_error(now)
 
 
-def _running(other: dict[str, Any]) -> IngestRunning:
+def _ingest_running_error(other: dict[str, Any]) -> IngestRunning:
     return IngestRunning(
         f"The run {other['run']} (process {other['process']} on {other['host']}) is writing to this catalogue.",
         hint="Wait until it has finished, or stop it: `marketlens ingest status` shows the runs.",
@@ -78,10 +80,3 @@ def _read(collection: PhotoCollection) -> dict[str, Any] | None:
 
 def _write(collection: PhotoCollection, claim: dict[str, Any]) -> None:
     collection.notes.set(CLAIM, json.dumps(claim))
-
-
-def _release(collection: PhotoCollection) -> None:
-    try:
-        collection.notes.set(CLAIM, "")
-    except MarketlensError:
-        return  # Milvus does not answer; the next ingest sees that this process is gone or that the counter stopped

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 IDLE_SHARE = 0.5
-_WORTH_SAYING_SECONDS = 30.0
+_MIN_SECONDS = 30.0
 
 
 def idle_warning(seconds: Mapping[str, float], wall: float, threads: Mapping[str, int]) -> str:
@@ -14,7 +14,7 @@ def idle_warning(seconds: Mapping[str, float], wall: float, threads: Mapping[str
     """
     busy = {name: spent / threads.get(name, 1) for name, spent in seconds.items()}
     embedding = busy.pop("embed", 0.0)
-    if wall < _WORTH_SAYING_SECONDS or embedding > IDLE_SHARE * wall:
+    if wall < _MIN_SECONDS or embedding > IDLE_SHARE * wall:
         return ""
     slowest = max(busy, key=lambda name: busy[name])
     return (

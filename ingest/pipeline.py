@@ -10,9 +10,9 @@ from catalog.runs.report import Report
 from catalog.settings import IngestSettings
 from catalog.stage_timer import StageTimer
 from catalog.store.collection import PhotoCollection
-from ingest.patience import Patience
 from ingest.stages.lazy_model import Model
 from ingest.stages.writer import Writer
+from ingest.store_retry import StoreRetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class IngestJob:
     done: frozenset[str] = field(default=frozenset(), init=False)
     """Rows that already have a line in the ledger: a resumed run skips them."""
     timer: StageTimer = field(default_factory=StageTimer, init=False)
-    patience: Patience = field(init=False)
+    retry: StoreRetry = field(init=False)
     started_at: int = field(init=False)
     """Unix seconds."""
 
     def __post_init__(self) -> None:
-        self.patience = Patience(self.settings.wait_seconds, self.say)
+        self.retry = StoreRetry(self.settings.wait_seconds, self.say)
         self.started_at = int(time.time())
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from catalog.errors import CollectionMissing, InvalidSetting, OutputFailed
 from catalog.runs.ledger import Ledger, Run
 from catalog.store.collection import PhotoCollection
-from ingest.claim import claimed
+from ingest.claim import hold_claim
 from ingest.idle_warning import idle_warning
 from ingest.pipeline import Engine, IngestJob, Options
 from ingest.stages.batch import Confirmed
-from ingest.stages.bulk_sink import bulk_loading, settle
-from ingest.stages.writer import DryRun, Sink, Upserts, Writer
-from ingest.sync import find_gone, remove_gone
+from ingest.stages.bulk_sink import bulk_loading, finish_interrupted_load
+from ingest.stages.writer import DryRunSink, Sink, UpsertSink, Writer
+from ingest.sync import find_stale, remove_stale
 
 __all__ = ["IngestJob", "Options", "ingest"]
 
@@ -41,11 +41,11 @@ def ingest(engine: Engine, job: IngestJob) -> None:
         ledger.identify(report, resume=options.resume)
         if job.target and not options.dry_run:
             # The claim comes before the ledger: the run to resume may be alive, and its ledger cannot always tell.
-            stack.enter_context(claimed(job.target, report))
+            stack.enter_context(hold_claim(job.target, report))
             ledger.note_killed(report)
         run = ledger.resume(report) if options.resume else ledger.start(report)
         try:
-            with job.patience.ended_by_signals():
+            with job.retry.ended_by_signals():
                 _write_rows(engine, job, run)
                 if job.target:
                     _complete(job, job.target, run)
@@ -108,20 +108,20 @@ def _write_rows(engine: Engine, job: IngestJob, run: Run) -> None:
 
 def _sink(job: IngestJob) -> AbstractContextManager[Sink]:
     if job.target is None or job.options.dry_run:
-        return nullcontext(DryRun())
-    cut_off = settle(job.target, job.settings.bulk, job.patience)
+        return nullcontext(DryRunSink())
+    cut_off = finish_interrupted_load(job.target, job.settings.bulk, job.retry)
     if job.options.bulk:
-        return bulk_loading(job.target, job.settings.bulk, job.patience, cut_off=cut_off)
-    return nullcontext(Upserts(job.target, job.patience))
+        return bulk_loading(job.target, job.settings.bulk, job.retry, cut_off=cut_off)
+    return nullcontext(UpsertSink(job.target, job.retry))
 
 
 def _complete(job: IngestJob, collection: PhotoCollection, run: Run) -> None:
     report, options = job.report, job.options
     if report.written and not options.dry_run:
-        job.patience(collection.writer.flush)
+        job.retry(collection.writer.flush)
     if options.sync:
-        gone = find_gone(run, collection)
-        report.sync_refused = gone.refusal(options.max_removed)
+        stale = find_stale(run, collection)
+        report.sync_refused = stale.refusal(options.max_removed)
         if not report.sync_refused:
-            remove_gone(gone, run, None if options.dry_run else collection, report)
-    report.photos = job.patience(collection.reader.count if options.dry_run else collection.notes.end_changes)
+            remove_stale(stale, run, None if options.dry_run else collection, report)
+    report.photos = job.retry(collection.reader.count if options.dry_run else collection.notes.end_changes)

@@ -10,7 +10,7 @@ _LINES = 1_000
 
 
 @dataclass(frozen=True)
-class Gone:
+class StalePhotos:
     """Stored photos (photo id, listing id) that the export does not name, of `stored` photos.
 
     `malformed` counts rows that could not be parsed: nobody can tell which photos they name.
@@ -45,25 +45,25 @@ class Gone:
         return len({listing_id for _, listing_id in self.photos})
 
 
-def find_gone(run: Run, collection: PhotoCollection) -> Gone:
+def find_stale(run: Run, collection: PhotoCollection) -> StalePhotos:
     """Find the stored photos that no row of a run names. A rejected row still names its photo, so it is kept."""
     named: set[str] = set()
     malformed = stored = 0
     for batch in run.batches():
         named.update(batch.column("photo_id").to_pylist())
         malformed += batch.column("reason").to_pylist().count("malformed_row")
-    gone = []
+    stale = []
     for photo_id, listing_id in collection.reader.ids():
         stored += 1
         if photo_id not in named:
-            gone.append((photo_id, listing_id))
-    return Gone(sorted(gone), stored, malformed)
+            stale.append((photo_id, listing_id))
+    return StalePhotos(sorted(stale), stored, malformed)
 
 
-def remove_gone(gone: Gone, run: Run, collection: PhotoCollection | None, report: Report) -> None:
+def remove_stale(stale: StalePhotos, run: Run, collection: PhotoCollection | None, report: Report) -> None:
     """Remove these photos from Milvus, then add them to the ledger. `collection` is None in a dry run."""
-    for start in range(0, len(gone.photos), _LINES):
-        part = gone.photos[start : start + _LINES]
+    for start in range(0, len(stale.photos), _LINES):
+        part = stale.photos[start : start + _LINES]
         if collection is not None:
             collection.writer.remove([photo_id for photo_id, _ in part])
         run.add([Line("", photo_id, listing_id, "removed") for photo_id, listing_id in part])

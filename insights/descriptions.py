@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from insights.map_layout import Places, densest
+from insights.map_layout import Places, densest_point
 from insights.result_tables import Predicted
 from insights.snapshot import Snapshot
 from insights.summary import CategorySummary, Cluster
@@ -21,7 +21,7 @@ def categories(
     for number, name in enumerate(snapshot.categories):
         listings = np.flatnonzero(snapshot.category[firsts] == number)
         mapped = places[snapshot.category[on_map] == number]
-        x, y = densest(mapped) if len(mapped) else (0.0, 0.0)
+        x, y = densest_point(mapped) if len(mapped) else (0.0, 0.0)
         summaries.append(
             CategorySummary(
                 category=name,

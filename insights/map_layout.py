@@ -52,7 +52,7 @@ def lay_out(embeddings: Embeddings) -> Places:
     return _scaled(np.asarray(embedding))
 
 
-def dense_places(places: Places, limit: int = 60) -> list[NDArray[np.int64]]:
+def find_clusters(places: Places, limit: int = 60) -> list[NDArray[np.int64]]:
     """Return the rows of each cluster of the map, the largest first.
 
     Clusters are the leaves of HDBSCAN (Campello et al., 2013); points between them belong to none.
@@ -67,7 +67,7 @@ def dense_places(places: Places, limit: int = 60) -> list[NDArray[np.int64]]:
     return sorted(groups, key=len, reverse=True)[:limit]
 
 
-def densest(places: Places) -> tuple[float, float]:
+def densest_point(places: Places) -> tuple[float, float]:
     """Return the mean of the points in the fullest of 16 x 16 cells: the place to label a scattered group."""
     cells = np.clip(((places + 1) * 8).astype(int), 0, 15)
     number = cells[:, 0] * 16 + cells[:, 1]

@@ -1,4 +1,4 @@
-"""Conversion of results, which use row numbers, to the tables of `insights.store`, which use ids and names."""
+"""Conversion of results, which use row numbers, to the tables of `insights.result_files`, which use ids and names."""
 
 from operator import attrgetter
 from typing import Any
@@ -12,8 +12,8 @@ from insights import category_overlap
 from insights.duplicates.groups import KINDS, Group, weakest
 from insights.map_layout import Places
 from insights.neighbours.graph import Graph
+from insights.result_files import DUPLICATE_SCHEMA, PHOTO_SCHEMA, SUGGESTION_SCHEMA
 from insights.snapshot import Snapshot
-from insights.store import DUPLICATE_SCHEMA, PHOTO_SCHEMA, SUGGESTION_SCHEMA
 from insights.suggestions import Suggestion
 
 Predicted = tuple[NDArray[np.int32], NDArray[np.float32]]

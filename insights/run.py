@@ -16,12 +16,12 @@ from catalog.store.collection import PhotoCollection
 from embedding.card import Calibration
 from embedding.checkpoint import listing_hash, trained_listing_hashes
 from embedding.embedder import Embedder
-from insights import category_overlap, descriptions, map_layout, result_tables, store, suggestions
+from insights import category_overlap, descriptions, map_layout, result_files, result_tables, suggestions
 from insights.duplicates import edited_photos, links
 from insights.duplicates.groups import KINDS, group_listings
 from insights.neighbours.graph import DEPTH, OWN_DEPTH, neighbour_graph
 from insights.snapshot import Snapshot, read_snapshot
-from insights.summary import Summary, Used
+from insights.summary import RunParameters, Summary
 from insights.title_words import TitleWords
 
 
@@ -93,11 +93,11 @@ def run(
         duplicates={kind: sum(group.kind == kind for group in groups) for kind in KINDS},
         too_large_groups=too_large,
         unreadable_photos=unreadable,
-        used=_used(settings, embedder.card.calibration),
+        used=_run_parameters(settings, embedder.card.calibration),
         seconds={name: round(seconds, 2) for name, seconds in stages.seconds.items()},
         peak_bytes=peak_bytes(),
     )
-    return summary, store.save(
+    return summary, result_files.save(
         settings.folder,
         summary,
         table,
@@ -110,7 +110,7 @@ def _map(snapshot: Snapshot, limit: int) -> tuple[NDArray[np.int64], map_layout.
     on_map = map_layout.even_sample(len(snapshot.listing), limit)
     is_whole = len(on_map) == len(snapshot.listing)
     places = map_layout.lay_out(snapshot.embeddings if is_whole else snapshot.embeddings[on_map])
-    return on_map, places, map_layout.dense_places(places)
+    return on_map, places, map_layout.find_clusters(places)
 
 
 def _in_training(snapshot: Snapshot, folder: Path | None) -> NDArray[np.bool_]:
@@ -122,8 +122,8 @@ def _in_training(snapshot: Snapshot, folder: Path | None) -> NDArray[np.bool_]:
     return np.repeat(in_training, np.diff(firsts, append=len(snapshot.listing)))
 
 
-def _used(settings: InsightsSettings, curve: Calibration | None) -> Used:
-    return Used(
+def _run_parameters(settings: InsightsSettings, curve: Calibration | None) -> RunParameters:
+    return RunParameters(
         neighbours=DEPTH,
         outlier_neighbours=OWN_DEPTH,
         map_photos=settings.map_photos,

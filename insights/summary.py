@@ -26,7 +26,7 @@ class Cluster(BaseModel):
     words: list[str]
 
 
-class Used(BaseModel):
+class RunParameters(BaseModel):
     """The parameters of the run."""
 
     neighbours: int
@@ -66,6 +66,6 @@ class Summary(BaseModel):
         description="groups that were left out: more than 200 listings share a picture, a placeholder"
     )
     unreadable_photos: int = Field(description="photos that could not be compared by their pixels")
-    used: Used
+    used: RunParameters
     seconds: dict[str, float] = Field(description="by stage")
     peak_bytes: int

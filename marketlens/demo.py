@@ -16,7 +16,7 @@ from catalog.errors import ExportUnreadable
 from catalog.exports.export import MANIFEST_COLUMNS, Export, open_export
 from catalog.listing import Photo
 from catalog.photo_files.files import read_photo
-from catalog.photo_files.hosts import reader
+from catalog.photo_files.hosts import make_reader
 from catalog.runs.report import Report
 from catalog.settings import Settings
 from catalog.store.collection import PhotoCollection
@@ -53,7 +53,7 @@ def run(settings: Settings, data: Path | None) -> Settings:
         out.print(render(report))
         _search(export, model.embedder, photos)
         # Before the API runs: the embedded database then belongs to the API's process.
-        read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
+        read = make_reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
         summary, _ = run_insights(photos, model.embedder, settings.insights, read=read, progress=progress)
         out.print(insights_table(summary))
     return settings

@@ -10,7 +10,7 @@ from catalog.exports.fields import parse_category, parse_price, parse_time, pars
 from catalog.exports.source import Source, find_source
 from catalog.exports.tables import count_rows, csv_rows, require_columns, rows_of
 from catalog.listing import Listing, Photo, Rejected
-from catalog.photo_files.addresses import PROTOCOLS, below, is_url
+from catalog.photo_files.addresses import PROTOCOLS, is_url, join_below
 from catalog.text import MAX_TEXT_BYTES, id_problem, make_quotable
 
 LISTING_COLUMNS = ("id", "product_name", "category", "price", "location")
@@ -137,7 +137,7 @@ def _locate(location: str, root: str) -> str:
         if not is_url(location):
             raise PhotoUnusable("unsupported_address", f"{location} is not a URL of {', '.join(sorted(PROTOCOLS))}")
         return location
-    return below(root, location)
+    return join_below(root, location)
 
 
 def _listing(row: dict[str, str]) -> tuple[Listing, tuple[str, ...]]:

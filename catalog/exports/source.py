@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from catalog.errors import ExportUnreadable, PhotoUnusable
-from catalog.photo_files.addresses import PROTOCOLS, below, folder_of, host_of, is_url, name_of
+from catalog.photo_files.addresses import PROTOCOLS, folder_of, host_of, is_url, join_below, name_of
 from catalog.photo_files.files import copy_file, members
 
 TABLES = ("Products.csv", "Images.csv")
@@ -58,7 +58,7 @@ def find_source(location: str) -> Source:
         return Source(folder_of(location), (local,)) if local else _copy_tables(folder_of(location), [location])
     if local:
         raise ExportUnreadable(f"{location} is neither an export folder nor a manifest.", hint=_FORMS)
-    return _copy_tables(location, [below(location, name) for name in TABLES])
+    return _copy_tables(location, [join_below(location, name) for name in TABLES])
 
 
 def _archive_source(kind: str, archive: str) -> Source:
@@ -80,7 +80,7 @@ def _archive_source(kind: str, archive: str) -> Source:
         missing.append("images")
     _require(missing, archive)
     root = f"{kind}://{top.rstrip('/')}::{archive}"
-    return _copy_tables(root, [below(root, name) for name in TABLES])
+    return _copy_tables(root, [join_below(root, name) for name in TABLES])
 
 
 def _copy_tables(root: str, uris: Sequence[str]) -> Source:

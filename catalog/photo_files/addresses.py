@@ -61,7 +61,7 @@ def folder_of(location: str) -> str:
     return _without_query(location).rpartition("/")[0] if is_remote(location) else str(Path(location).parent)
 
 
-def below(root: str, path: str) -> str:
+def join_below(root: str, path: str) -> str:
     """Return the URI of `path` below `root`. Raises PhotoUnusable (`bad_path`; `outside_root` if it leaves `root`).
 
     `root` is a folder on this machine, a URL, or a place in an archive.

@@ -24,7 +24,7 @@ class HostGate:
         self._lock = threading.Lock()
 
     @contextmanager
-    def asking(self, uri: str) -> Iterator[None]:
+    def guard(self, uri: str) -> Iterator[None]:
         """Guard the reading of a photo. Raises PhotoUnusable (`host_unresponsive`) at once if its host was given up."""
         host = host_of(uri)
         if host in self._given_up:
@@ -49,12 +49,12 @@ class HostGate:
                 self._given_up.add(host)
 
 
-def reader(max_bytes: int, seconds: float) -> Read:
+def make_reader(max_bytes: int, seconds: float) -> Read:
     """Return a `read_photo` for one run that gives up unresponsive hosts. Thread-safe."""
     hosts = HostGate()
 
     def read(uri: str) -> bytes:
-        with hosts.asking(uri):
+        with hosts.guard(uri):
             return read_photo(uri, max_bytes, seconds)
 
     return read

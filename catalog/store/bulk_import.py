@@ -118,7 +118,7 @@ class BulkLoad:
         self._writer, self._file = None, ""
         return job.rows
 
-    def settle(self) -> None:
+    def wait_for_imports(self) -> None:
         """Wait until no import into this collection is running and look-ups find the imported rows."""
         while any(job.state == "running" for job in self._list_jobs()):
             time.sleep(_POLL_SECONDS)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from catalog.errors import CollectionMissing
+from catalog.errors import CollectionMissing, ModelMismatch
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.builds import CollectionInfo
 from catalog.store.milvus import Milvus, no_catalogue, translate_errors
@@ -54,7 +54,16 @@ class PhotoCollection:
 
     def require(self, fingerprint: str) -> CollectionInfo:
         """Describe the collection. Raises ModelMismatch unless this model made it; CollectionMissing."""
-        return self._target.require(fingerprint)
+        info = self.info()
+        if info.fingerprint != fingerprint:
+            raise ModelMismatch(
+                f"The collection {info.name} in {self._milvus.settings.shown} was made by the model "
+                f"{info.fingerprint[:12]}, but the model in use is {fingerprint[:12]}. Embeddings of two models cannot "
+                "be compared.",
+                hint=f"Use the model that made it (--model {info.model or 'FOLDER'}), or make a build with yours: "
+                "marketlens index build",
+            )
+        return info
 
     def ensure(self, fingerprint: str, dim: int, *, model: str = "") -> CollectionInfo:
         """Create the collection and its alias unless they exist; `model` is the folder of the model.
@@ -69,7 +78,7 @@ class PhotoCollection:
         self._target.pinned_name = info.name
         return info
 
-    def elsewhere(self) -> "Callable[[], PhotoCollection]":
+    def connector(self) -> "Callable[[], PhotoCollection]":
         """Return a function that opens this collection over a new connection, also in another process. Not on Lite.
 
         Writes over the new connection raise CollectionReplaced as they do here.

@@ -113,7 +113,7 @@ class CollectionReader:
         for rows in self._queries.scan((*FIELDS, "embedding"), batch_size=self._vectors_per_batch()):
             yield [from_row(row) for row in rows], np.asarray([row["embedding"] for row in rows], np.float32)
 
-    def settle(self) -> None:
+    def wait_for_scan_lag(self) -> None:
         """Wait until a scan (`records`, `vectors`, `ids`) sees earlier writes: a second on a server."""
         if not self._settings.is_lite:
             time.sleep(_SCAN_LAG_SECONDS)

@@ -4,7 +4,7 @@ import threading
 
 from cachetools import TTLCache
 
-from catalog.errors import CollectionReplaced, ModelMismatch
+from catalog.errors import CollectionReplaced
 from catalog.store.builds import Builds, CollectionInfo
 from catalog.store.milvus import Milvus
 
@@ -34,19 +34,6 @@ class Target:
             self._milvus.load(info.name)
             self._info[""] = info
             return info
-
-    def require(self, fingerprint: str) -> CollectionInfo:
-        """Describe the collection. Raises ModelMismatch unless this model made it; CollectionMissing."""
-        info = self.info()
-        if info.fingerprint != fingerprint:
-            raise ModelMismatch(
-                f"The collection {info.name} in {self._milvus.settings.shown} was made by the model "
-                f"{info.fingerprint[:12]}, but the model in use is {fingerprint[:12]}. Embeddings of two models cannot "
-                "be compared.",
-                hint=f"Use the model that made it (--model {info.model or 'FOLDER'}), or make a build with yours: "
-                "marketlens index build",
-            )
-        return info
 
     def writable_name(self, *, fresh: bool = False) -> str:
         """Return the name of the collection to write to. Raises CollectionReplaced if another build became live."""

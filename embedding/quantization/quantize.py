@@ -24,7 +24,7 @@ from embedding.engines.onnx_engine import OnnxEngine
 from embedding.engines.onnx_graph import build_graph
 from embedding.int8_weights import Weights, quantize
 from embedding.photos import open_or_none
-from embedding.quantization.int8_arithmetic import to_int8
+from embedding.quantization.onnx_int8 import to_int8
 
 CALIBRATION = 256
 _MIN_PHOTOS, _READER_THREADS = 32, 4

@@ -12,7 +12,7 @@ from more_itertools import chunked
 
 from ingest.pipeline import IngestJob
 from ingest.stages.batch import Batch
-from ingest.stages.lookup import LOCAL, LookedUp, look_up, read_all
+from ingest.stages.lookup import LOCAL, RowWithStored, look_up, read_all
 from ingest.stages.photo_reader import PhotoReader
 from ingest.stages.prefetch import one_ahead
 
@@ -26,7 +26,7 @@ def run_locally(job: IngestJob) -> Mapping[str, int]:
         job.timer,
         settings.network_seconds,
     )
-    looked_up = chain.from_iterable(one_ahead(_looked_up(job)))
+    looked_up = chain.from_iterable(one_ahead(_look_up_batches(job)))
     batch = Batch()
     try:
         for result in read_all(looked_up, reader, ahead=2 * size):
@@ -45,10 +45,10 @@ def run_locally(job: IngestJob) -> Mapping[str, int]:
     return {"read": LOCAL, "decode": LOCAL}
 
 
-def _looked_up(job: IngestJob) -> Iterator[list[LookedUp]]:
+def _look_up_batches(job: IngestJob) -> Iterator[list[RowWithStored]]:
     for rows in chunked(job.export.rows(skip=job.done), job.settings.batch_size):
         with job.timer.time("look up"):
-            yield look_up(rows, job.target, job.patience, job.started_at)
+            yield look_up(rows, job.target, job.retry, job.started_at)
 
 
 def _embed(batch: Batch, job: IngestJob) -> None:

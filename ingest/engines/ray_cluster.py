@@ -25,7 +25,7 @@ from ray.util.queue import Empty, Queue
 
 from catalog.errors import InvalidSetting, MarketlensError, WorkersFailed
 from catalog.settings import MilvusSettings
-from ingest.engines.ray_workers import Embed, Read, Rows, Setup, Write, unpacked
+from ingest.engines.ray_workers import EmbedStage, ReadStage, Rows, WorkerSettings, WriteStage, from_table
 from ingest.pipeline import IngestJob
 from ingest.stages.batch import Batch, Confirmed
 from ingest.stages.lookup import LOCAL
@@ -43,9 +43,9 @@ def run_on_ray(job: IngestJob) -> Mapping[str, int]:
     started = time.perf_counter()
     with _cluster(), _worker_messages(job) as say:
         machines, gpus = _size()
-        setup = Setup(
-            settings=job.settings,
-            connect=job.target.elsewhere() if job.target else None,
+        settings = WorkerSettings(
+            ingest=job.settings,
+            connect=job.target.connector() if job.target else None,
             say=say,
             model=job.model.folder,
             fingerprint=job.model.card.fingerprint,
@@ -55,15 +55,20 @@ def run_on_ray(job: IngestJob) -> Mapping[str, int]:
         )
         embedders = gpus or machines
         stages: list[tuple[Any, int, dict[str, float]]] = [
-            (Read, embedders, {"num_cpus": _READ}),
-            (Embed, embedders, {"num_cpus": _EMBED, "num_gpus": 1} if gpus else {"num_cpus": _EMBED}),
+            (ReadStage, embedders, {"num_cpus": _READ}),
+            (EmbedStage, embedders, {"num_cpus": _EMBED, "num_gpus": 1} if gpus else {"num_cpus": _EMBED}),
         ]
         if job.writer.takes_confirmed:
-            stages.append((Write, machines, {"num_cpus": _WRITE}))
+            stages.append((WriteStage, machines, {"num_cpus": _WRITE}))
         dataset = _rows(job)
         for stage, count, room in stages:
             dataset = dataset.map_batches(
-                stage, batch_size=None, batch_format="pyarrow", concurrency=count, fn_constructor_args=(setup,), **room
+                stage,
+                batch_size=None,
+                batch_format="pyarrow",
+                concurrency=count,
+                fn_constructor_args=(settings,),
+                **room,
             )
         rows = 0
         for item, seconds in _results(dataset):
@@ -153,7 +158,7 @@ def _worker_messages(job: IngestJob) -> Iterator[Any]:
                 return
             if line not in shown:
                 shown.add(line)
-                job.patience.say(line)
+                job.retry.say(line)
 
     listener = threading.Thread(target=listen, daemon=True, name="worker messages")
     listener.start()
@@ -185,7 +190,7 @@ def _rows(job: IngestJob) -> Any:
 def _results(dataset: Any) -> Iterator[tuple[Batch | Confirmed, dict[str, float]]]:
     try:
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from unpacked(table)
+            yield from from_table(table)
     except RayTaskError as error:
         cause = error.cause
         if isinstance(cause, MarketlensError):

@@ -28,19 +28,19 @@ from catalog.stage_timer import StageTimer
 from catalog.store.collection import PhotoCollection
 from embedding.card import TransformConfig
 from embedding.transforms import Transform, embed_transform
-from ingest.patience import Patience
 from ingest.stages.batch import Batch, Confirmed
 from ingest.stages.lazy_model import LazyEmbedder
 from ingest.stages.lookup import look_up, read_all
 from ingest.stages.photo_reader import PhotoReader
-from ingest.stages.writer import Upserts
+from ingest.stages.writer import UpsertSink
+from ingest.store_retry import StoreRetry
 
 
 @dataclass(frozen=True)
-class Setup:
+class WorkerSettings:
     """Settings for every worker. `say` shows a line to the user of the command."""
 
-    settings: IngestSettings
+    ingest: IngestSettings
     connect: Callable[[], PhotoCollection] | None
     say: Callable[[str], None]
     model: Path
@@ -50,28 +50,28 @@ class Setup:
     now: int
 
 
-def packed(items: Iterable[object]) -> pa.Table:
+def to_table(items: Iterable[object]) -> pa.Table:
     """Pickle objects into a table with one row each."""
     rows = [cloudpickle.dumps(item) for item in items]
     return pa.table({"item": pa.array(rows, pa.large_binary())})
 
 
-def unpacked(table: pa.Table) -> Iterator[Any]:
-    """Yield the objects that `packed` was given."""
+def from_table(table: pa.Table) -> Iterator[Any]:
+    """Yield the objects that `to_table` was given."""
     return (cloudpickle.loads(item.as_py()) for item in table["item"])
 
 
 class Stage:
     """Works on one batch at a time; the seconds of each stage travel with the batches."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
         self.stages = StageTimer()
-        self.patience = Patience(setup.settings.wait_seconds, setup.say)
+        self.retry = StoreRetry(settings.ingest.wait_seconds, settings.say)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Work on the batches of one table, mostly one."""
-        return packed(map(self._timed, unpacked(table)))
+        return to_table(map(self._timed, from_table(table)))
 
     def work(self, item: Any) -> Any:
         """Work on one batch."""
@@ -105,25 +105,25 @@ def _batches(export: Export, done: Any, size: int) -> Iterator[pa.Table]:
     import ray  # noqa: PLC0415 - in the task, where it is connected
 
     for rows in chunked(export.rows(skip=ray.get(done)), size):
-        yield packed([(rows, {})])
+        yield to_table([(rows, {})])
 
 
-class Read(Stage):
+class ReadStage(Stage):
     """Rows -> stored photos -> bytes -> pixels, in threads."""
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
         self._collection: PhotoCollection | None = None
         self._transform: Transform | None = None
-        limits = (setup.settings.max_photo_bytes, self.stages, setup.settings.network_seconds)
+        limits = (settings.ingest.max_photo_bytes, self.stages, settings.ingest.network_seconds)
         self._reader = PhotoReader(self._preprocess, *limits)
 
     def work(self, item: list[Photo | Rejected]) -> Batch:
         """Read a batch of rows."""
         with self.stages.time("look up"):
-            if self._collection is None and self.setup.connect:
-                self._collection = self.patience(self.setup.connect)
-            rows = look_up(item, self._collection, self.patience, self.setup.now)
+            if self._collection is None and self.settings.connect:
+                self._collection = self.retry(self.settings.connect)
+            rows = look_up(item, self._collection, self.retry, self.settings.now)
         batch = Batch()
         for result in read_all(rows, self._reader, ahead=len(rows)):
             batch.add(result)
@@ -131,49 +131,49 @@ class Read(Stage):
 
     def _preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
         if self._transform is None:
-            self._transform = embed_transform(self.setup.transform)
+            self._transform = embed_transform(self.settings.transform)
         return self._transform(image)
 
 
-class Embed(Stage):
+class EmbedStage(Stage):
     """Pixels -> embeddings. Loads the model when the first photo needs it."""
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
         self._model: LazyEmbedder | None = None
 
     def work(self, item: Batch) -> Batch:
         """Embed a batch."""
         if item.waiting:
             with self.stages.time("embed"):
-                item.embed(None if self.setup.dry_run else self._loaded())
+                item.embed(None if self.settings.dry_run else self._load_model())
         return item
 
-    def _loaded(self) -> LazyEmbedder:
+    def _load_model(self) -> LazyEmbedder:
         if self._model is None:
-            model = LazyEmbedder(self.setup.model)
-            if model.card.fingerprint != self.setup.fingerprint:
+            model = LazyEmbedder(self.settings.model)
+            if model.card.fingerprint != self.settings.fingerprint:
                 raise ModelMismatch(
-                    f"On {socket.gethostname()} {self.setup.model} is the model {model.card.fingerprint[:12]}, but "
-                    f"this run's is {self.setup.fingerprint[:12]}.",
+                    f"On {socket.gethostname()} {self.settings.model} is the model {model.card.fingerprint[:12]}, but "
+                    f"this run's is {self.settings.fingerprint[:12]}.",
                     hint="Every machine of the cluster needs the same model folder under the same path.",
                 )
             self._model = model
         return self._model
 
 
-class Write(Stage):
+class WriteStage(Stage):
     """Batches -> Milvus -> confirmed rows."""
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self._upserts: Upserts | None = None
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        self._upserts: UpsertSink | None = None
 
     def work(self, item: Batch) -> Confirmed:
         """Write a batch."""
         with self.stages.time("write"):
             if self._upserts is None:
-                assert self.setup.connect  # noqa: S101 - without a collection there is no write stage
-                self._upserts = Upserts(self.patience(self.setup.connect), self.patience)
+                assert self.settings.connect  # noqa: S101 - without a collection there is no write stage
+                self._upserts = UpsertSink(self.retry(self.settings.connect), self.retry)
             (confirmed,) = self._upserts.write(item)
         return confirmed

@@ -8,9 +8,9 @@ from catalog.errors import InvalidSetting, StoreFailed
 from catalog.extras import needs
 from catalog.settings import BulkSettings
 from catalog.store.collection import PhotoCollection
-from ingest.patience import Patience
 from ingest.stages.batch import Batch, Confirmed, confirm
-from ingest.stages.writer import Upserts, records
+from ingest.stages.writer import UpsertSink, records
+from ingest.store_retry import StoreRetry
 
 if TYPE_CHECKING:
     from catalog.store.bulk_import import BulkLoad
@@ -19,13 +19,13 @@ NOTE = "bulk"
 """Key of the collection's note that a bulk load has begun."""
 
 
-class Bulk:
+class BulkSink:
     """Imports new photos; upserts those that the store already knows."""
 
-    def __init__(self, load: "BulkLoad", collection: PhotoCollection, patience: Patience) -> None:
+    def __init__(self, load: "BulkLoad", collection: PhotoCollection, retry: StoreRetry) -> None:
         self._load = load
-        self._upserts = Upserts(collection, patience)
-        self._patience = patience
+        self._upserts = UpsertSink(collection, retry)
+        self._retry = retry
         self._pending: list[Confirmed] = []
 
     def write(self, batch: Batch) -> Sequence[Confirmed]:
@@ -47,7 +47,7 @@ class Bulk:
 
     def _import(self) -> list[Confirmed]:
         expected = sum(len(confirmed.lines) for confirmed in self._pending)
-        rows = self._patience(self._load.load)
+        rows = self._retry(self._load.load)
         if rows != expected:
             raise StoreFailed(f"Milvus confirmed {rows:,} of {expected:,} rows of a bulk import.")
         done, self._pending = self._pending, []
@@ -56,24 +56,24 @@ class Bulk:
 
 @contextmanager
 def bulk_loading(
-    collection: PhotoCollection, settings: BulkSettings, patience: Patience, *, cut_off: bool
-) -> Iterator[Bulk]:
+    collection: PhotoCollection, settings: BulkSettings, retry: StoreRetry, *, cut_off: bool
+) -> Iterator[BulkSink]:
     """A sink for a collection that is empty, or whose earlier bulk load was interrupted (`cut_off`).
 
     Raises InvalidSetting for any other collection.
     """
     load = collection.writer.bulk_load(settings)
-    if not cut_off and (photos := patience(collection.reader.count)):
+    if not cut_off and (photos := retry(collection.reader.count)):
         raise InvalidSetting(
             f"--bulk is for first loads, and {collection.info().name} holds {photos:,} photos already.",
             hint="Run without --bulk: then only new photos are written.",
         )
     collection.notes.set(NOTE, "under way")
-    yield Bulk(load, collection, patience)
-    settle(collection, settings, patience)
+    yield BulkSink(load, collection, retry)
+    finish_interrupted_load(collection, settings, retry)
 
 
-def settle(collection: PhotoCollection, settings: BulkSettings, patience: Patience) -> bool:
+def finish_interrupted_load(collection: PhotoCollection, settings: BulkSettings, retry: StoreRetry) -> bool:
     """Wait until the photos of a bulk load that has begun can be looked up; returns whether there was one.
 
     Before that, a photo that is being imported would seem to be missing and be stored twice. Raises InvalidSetting if
@@ -83,6 +83,6 @@ def settle(collection: PhotoCollection, settings: BulkSettings, patience: Patien
         return False
     with needs("bulk", f"A bulk load of {collection.info().name} was interrupted, and only its extra can finish it."):
         load = collection.writer.bulk_load(settings)
-    patience(load.settle)
+    retry(load.wait_for_imports)
     collection.notes.set(NOTE, "")
     return True

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from catalog.listing import Photo, Rejected, StoredPhoto
 from catalog.photo_files.addresses import host_of
 from catalog.store.collection import PhotoCollection
-from ingest.patience import Patience
 from ingest.stages.photo_reader import PhotoReader, ReadPhoto
 from ingest.stages.prefetch import map_as_ready
+from ingest.store_retry import StoreRetry
 
 # Most threads wait for remote hosts. For local files, a few more threads than cores keep the neural network busy.
 THREADS = 32
@@ -17,7 +17,7 @@ LOCAL = 2 + (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
-class LookedUp:
+class RowWithStored:
     """A row with the stored photo of its id, if there is one."""
 
     row: Photo | Rejected
@@ -25,15 +25,15 @@ class LookedUp:
 
 
 def look_up(
-    rows: Sequence[Photo | Rejected], collection: PhotoCollection | None, patience: Patience, now: int
-) -> list[LookedUp]:
-    """Look these rows up in the store. Raises StoreUnreachable when patience ends.
+    rows: Sequence[Photo | Rejected], collection: PhotoCollection | None, retry: StoreRetry, now: int
+) -> list[RowWithStored]:
+    """Look these rows up in the store. Raises StoreUnreachable if it does not answer in time.
 
     A listing without a date in the export gets the time of its first ingest, and keeps it; `now` is the start of this
     run in Unix seconds.
     """
     ids = [row.photo_id for row in rows if isinstance(row, Photo)]
-    known = patience(lambda: collection.reader.stored(ids)) if collection else {}
+    known = retry(lambda: collection.reader.stored(ids)) if collection else {}
     first: dict[str, int] = {}
     for stored in known.values():
         listing = stored.photo.listing
@@ -41,25 +41,27 @@ def look_up(
             # Not the earlier of this and `now`: a clock that was set back would change the date of every listing.
             first[listing.listing_id] = min(listing.listed_at, first.get(listing.listing_id, listing.listed_at))
 
-    def dated(photo: Photo) -> Photo:
+    def with_listing_date(photo: Photo) -> Photo:
         listing = photo.listing
         if listing.listed_at is not None:
             return photo
         return replace(photo, listing=replace(listing, listed_at=first.get(listing.listing_id, now)))
 
     return [
-        LookedUp(dated(row), known.get(row.photo_id)) if isinstance(row, Photo) else LookedUp(row, None) for row in rows
+        RowWithStored(with_listing_date(row), known.get(row.photo_id))
+        if isinstance(row, Photo)
+        else RowWithStored(row, None)
+        for row in rows
     ]
 
 
-def read_all(items: Iterable[LookedUp], reader: PhotoReader, *, ahead: int) -> Iterator[ReadPhoto | Rejected]:
+def read_all(items: Iterable[RowWithStored], reader: PhotoReader, *, ahead: int) -> Iterator[ReadPhoto | Rejected]:
     """Read and decode in threads; yield photos as they become ready, with at most `ahead` of them in progress."""
 
-    def read(item: LookedUp) -> ReadPhoto | Rejected:
+    def read(item: RowWithStored) -> ReadPhoto | Rejected:
         return item.row if isinstance(item.row, Rejected) else reader.read(item.row, item.known)
 
-    return map_as_ready(items, read, _host, threads=THREADS, local=LOCAL, ahead=ahead)
+    def host(item: RowWithStored) -> str:
+        return host_of(item.row.uri) if isinstance(item.row, Photo) else ""
 
-
-def _host(item: LookedUp) -> str:
-    return host_of(item.row.uri) if isinstance(item.row, Photo) else ""
+    return map_as_ready(items, read, host, threads=THREADS, local=LOCAL, ahead=ahead)

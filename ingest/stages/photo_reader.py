@@ -57,7 +57,7 @@ class PhotoReader:
         """Read and decode a photo; skip reading if its source tag is the stored one, and decoding if its bytes are."""
         stage: Stage = "read"
         try:
-            with self._stages.time("read"), self._hosts.asking(photo.uri):
+            with self._stages.time("read"), self._hosts.guard(photo.uri):
                 # The tag comes before the bytes: a photo that changes in between is read again by the next run.
                 tag = source_tag(photo.uri, self._network_seconds)
                 if known and tag and (known.source_tag, known.photo.uri) == (tag, photo.uri):

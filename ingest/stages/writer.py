@@ -9,9 +9,9 @@ from typing import Protocol
 from catalog.listing import StoredPhoto
 from catalog.stage_timer import StageTimer
 from catalog.store.collection import PhotoCollection
-from ingest.patience import Patience
 from ingest.stages.batch import Batch, Confirmed, confirm, unchanged_rows, updated_rows
 from ingest.stages.photo_reader import ReadPhoto
+from ingest.store_retry import StoreRetry
 
 # Batches that may wait for Milvus; more would only take memory.
 AHEAD = 2
@@ -25,7 +25,7 @@ class Sink(Protocol):
     def finish(self) -> Sequence[Confirmed]: ...  # noqa: D102
 
 
-class DryRun:
+class DryRunSink:
     """Writes nothing, and reports what would be written."""
 
     def write(self, batch: Batch) -> Sequence[Confirmed]:
@@ -37,25 +37,25 @@ class DryRun:
         return []
 
 
-class Upserts:
+class UpsertSink:
     """Writes each batch at once."""
 
-    def __init__(self, collection: PhotoCollection, patience: Patience) -> None:
+    def __init__(self, collection: PhotoCollection, retry: StoreRetry) -> None:
         self._collection = collection
-        self._patience = patience
+        self._retry = retry
 
     def write(self, batch: Batch) -> Sequence[Confirmed]:
         """Write a batch. Raises what `CollectionWriter.upsert` raises."""
         if batch.new:
             embeddings = batch.vectors()
-            self._patience(lambda: self._collection.writer.upsert(records(batch.new), embeddings))
+            self._retry(lambda: self._collection.writer.upsert(records(batch.new), embeddings))
         # A new source tag with the same bytes (a copied file, say) is stored, or the photo would be read every night.
         retagged = [
             row for row in unchanged_rows(batch) if row.known and row.source_tag not in {"", row.known.source_tag}
         ]
         if metadata := [*updated_rows(batch), *retagged]:
             ids = [row.photo.photo_id for row in metadata]
-            self._patience(
+            self._retry(
                 lambda: self._collection.writer.upsert(records(metadata), self._collection.reader.embeddings(ids))
             )
         return [confirm(batch)]
@@ -90,7 +90,7 @@ class Writer:
     def __init__(self, sink: Sink, record: Callable[[Confirmed], None], timer: StageTimer) -> None:
         self.record = record
         # An engine may upsert on other machines, and only record here.
-        self.takes_confirmed = isinstance(sink, Upserts)
+        self.takes_confirmed = isinstance(sink, UpsertSink)
         self._sink = sink
         self._timer = timer
         self._pool = ThreadPoolExecutor(1, "write")

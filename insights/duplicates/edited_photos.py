@@ -24,16 +24,16 @@ _DECODE_SIDE = 128
 _CUTS = ((0, 0), (0.025, 0.025), (0.05, 0), (0, 0.05), (0.05, 0.05), (0.1, 0), (0, 0.1))
 READERS, _BATCH = 4, 256
 
-Small = NDArray[np.uint8]
+Thumbnail = NDArray[np.uint8]
 """A grey photo, resized to 64 x 64: 4 KB."""
 
 
-def small(image: Image.Image) -> Small:
-    """Return a photo as `likeness` needs it."""
+def thumbnail(image: Image.Image) -> Thumbnail:
+    """Return a photo as `pixel_correlation` needs it."""
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def likeness(one: Small, other: Small) -> float:
+def pixel_correlation(one: Thumbnail, other: Thumbnail) -> float:
     """Return the highest correlation of two photos' details, -1 to 1: whole, with one of them cropped, or mirrored.
 
     Details are the photo minus its own blur. With the blur, any two shots of a dark thing on bright ground would
@@ -48,22 +48,22 @@ def likeness(one: Small, other: Small) -> float:
     return best
 
 
-def read_small(uris: Sequence[str], read: Read, advance: Advance) -> Iterator[Small | None]:
+def read_thumbnails(uris: Sequence[str], read: Read, advance: Advance) -> Iterator[Thumbnail | None]:
     """Yield each photo, in order; None if it cannot be read."""
 
-    def small_or_none(uri: str) -> Small | None:
+    def thumbnail_or_none(uri: str) -> Thumbnail | None:
         try:
-            return small(open_photo(read(uri), decode_side=_DECODE_SIDE))
+            return thumbnail(open_photo(read(uri), decode_side=_DECODE_SIDE))
         except PhotoUnusable:
             return None
 
     with ThreadPoolExecutor(READERS, "read") as readers:
         for batch in chunked(uris, _BATCH):
-            yield from readers.map(small_or_none, batch)
+            yield from readers.map(thumbnail_or_none, batch)
             advance(len(batch))
 
 
-def _views(photo: Small) -> NDArray[np.float32]:
+def _views(photo: Thumbnail) -> NDArray[np.float32]:
     """Return the photo at every crop, the whole one first: (49, 32, 32), without blur, centred, of unit length."""
     crop, blur = _crop_matrices(), _blur_matrix()
     views = np.einsum("aip,bjq,pq->abij", crop, crop, photo.astype(np.float32), optimize=True)

@@ -35,15 +35,15 @@ def find_links(
     rows = np.unique(pairs[cosines >= SAME_PHOTO_COSINE])
     uris = snapshot.photos["uri"].take(rows).to_pylist()
     with progress("Comparing pixels", len(uris)) as advance:
-        small = dict(zip(rows.tolist(), edited_photos.read_small(uris, read, advance), strict=True))
+        thumbnails = dict(zip(rows.tolist(), edited_photos.read_thumbnails(uris, read, advance), strict=True))
     for (a, b), cosine in zip(pairs.tolist(), cosines.tolist(), strict=True):
-        first, second = small.get(a), small.get(b)
+        first, second = thumbnails.get(a), thumbnails.get(b)
         if (
             first is not None
             and second is not None
-            and edited_photos.likeness(first, second) >= edited_photos.SAME_PHOTO
+            and edited_photos.pixel_correlation(first, second) >= edited_photos.SAME_PHOTO
         ):
             links.append(Link(a, b, cosine, "same_photo"))
         elif cosine >= least:
             links.append(Link(a, b, cosine, "same_item"))
-    return links, sum(photo is None for photo in small.values())
+    return links, sum(photo is None for photo in thumbnails.values())

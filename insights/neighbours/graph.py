@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
 from catalog.progress import Progress
-from insights.neighbours.cells import nearest_others
+from insights.neighbours.approximate import nearest_others
 
 DEPTH = 20
 OWN_DEPTH = 10
@@ -49,7 +49,7 @@ def neighbour_graph(
     `embeddings` (n, dim) of unit length, sorted by `category` (n,). Memory grows with n: queries go
     in blocks. A category's photos are searched separately, so that one pass serves `rows` and `own`.
 
-    Above `exact` photos, `rows` come only from the nearest cells (insights.neighbours.cells); so does `own` in a
+    Above `exact` photos, `rows` come only from the nearest cells (insights.neighbours.approximate); so does `own` in a
     category of that size.
     """
     count = len(embeddings)

@@ -65,14 +65,14 @@ def make_backup(photos: PhotoCollection, settings: Settings, folder: Path, progr
 
 def _write_photos(live: PhotoCollection, folder: Path, progress: Progress) -> tuple[int, bool]:
     """Return the number of photos, and whether any were added or removed meanwhile."""
-    live.reader.settle()
+    live.reader.wait_for_scan_lag()
     before = _state_of(live)
     with progress("Backing up", before[0]) as advance:
         written = 0
         for count in write_photos(folder, live.reader.rows(), live.info().dim):
             written += count
             advance(count)
-    live.reader.settle()
+    live.reader.wait_for_scan_lag()
     after = _state_of(live)
     if before == after and written != after[0]:
         raise StoreFailed(

@@ -15,7 +15,7 @@ from catalog.search.full_pages import PageRequest
 from catalog.settings import Settings
 from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
-from ingest.patience import Patience
+from ingest.store_retry import StoreRetry
 from marketlens.backup.manifest import PHOTOS, Manifest
 from marketlens.backup.photo_tables import read_photos
 
@@ -30,7 +30,7 @@ def fill(
     manifest: Manifest,
     settings: Settings,
     progress: Progress,
-    patience: Patience,
+    retry: StoreRetry,
 ) -> None:
     """Write every photo of the backup to an empty build, wait for its index, and verify it.
 
@@ -42,17 +42,17 @@ def fill(
     seen = 0
     with progress("Restoring", manifest.photos) as advance:
         for photos, embeddings in _read_backup(backup, manifest, settings.api.photos):
-            patience(partial(build.writer.upsert, photos, embeddings))
+            retry(partial(build.writer.upsert, photos, embeddings))
             sample += [(photos[row], embeddings[row]) for row in range(-seen % step, len(photos), step)]
             seen += len(photos)
             advance(len(photos))
-    patience(build.writer.flush)
-    patience(lambda: build.builds.wait_for_index(build.info().name))
-    count = patience(lambda: build.notes.end_changes(manifest.changed_at))
+    retry(build.writer.flush)
+    retry(lambda: build.builds.wait_for_index(build.info().name))
+    count = retry(lambda: build.notes.end_changes(manifest.changed_at))
     if count != manifest.photos:
         raise _mismatch(build, f"holds {count:,} photos, the backup {manifest.photos:,}")
     if sample:
-        patience(lambda: _verify(build, sample, settings.check.min_recall))
+        retry(lambda: _verify(build, sample, settings.check.min_recall))
 
 
 def _read_backup(backup: Path, manifest: Manifest, uploads: Path) -> Iterator[tuple[list[StoredPhoto], Embeddings]]:

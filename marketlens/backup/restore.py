@@ -16,8 +16,8 @@ from catalog.store.collection import PhotoCollection
 from catalog.verdicts import Verdict, VerdictStore
 from embedding.card import CARD, read_card
 from index_builds.golden_queries import golden_path
-from ingest.patience import Patience
-from insights.store import SUMMARY
+from ingest.store_retry import StoreRetry
+from insights.result_files import SUMMARY
 from marketlens.backup import manifest as layout
 from marketlens.backup.create import VERDICT
 from marketlens.backup.file_copies import copy_file
@@ -55,7 +55,7 @@ def restore(
     """
     _require_no_catalogue(photos, settings, replace=replace)
     _require_same_model(settings.model.path, manifest)
-    patience = Patience(settings.ingest.wait_seconds, say)
+    retry = StoreRetry(settings.ingest.wait_seconds, say)
     with closing(VerdictStore(settings.verdicts.url.get_secret_value())) as store:
         verdicts = _missing_verdicts(backup, store, replace=replace)
         try:
@@ -64,10 +64,10 @@ def restore(
             ledger_files = _copy(backup, manifest, layout.LEDGER, settings.ingest.ledger)
             info = _new_build(manifest, photos, settings)
             try:
-                fill(photos.at(info), backup, manifest, settings, progress, patience)
+                fill(photos.at(info), backup, manifest, settings, progress, retry)
                 _copy_collection_files(info, backup, manifest, settings)
                 count = store.fill(verdicts) if verdicts else 0
-                patience(partial(photos.builds.finish, info.name))
+                retry(partial(photos.builds.finish, info.name))
                 info = photos.builds.describe(info.name)
                 photos.builds.go_live(info)
             except BaseException:

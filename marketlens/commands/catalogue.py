@@ -84,9 +84,9 @@ def insights(
     with needs("insights"):
         from insights.run import run
     embedder, photos = open_catalogue(settings, must_exist=True)
-    from catalog.photo_files.hosts import reader
+    from catalog.photo_files.hosts import make_reader
 
-    read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
+    read = make_reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
     with closing(photos):
         summary, path = run(photos, embedder, settings.insights, read=read, progress=progress)
     out.print(insights_table(summary))

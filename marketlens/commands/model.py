@@ -47,10 +47,10 @@ def quantize(
         card = quantize_model(model, out)
     else:
         from catalog.exports.export import open_export
-        from catalog.photo_files.hosts import reader
+        from catalog.photo_files.hosts import make_reader
 
         settings = load_settings()
-        read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
+        read = make_reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
         card, agreement = quantize_arithmetic(model, out, open_export(calibrate), read=read, progress=terminal.progress)
         terminal.out.print(
             f"Cosine to the float model on {agreement.photos} other photos: mean {agreement.mean:.4f}, "

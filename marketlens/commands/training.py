@@ -16,7 +16,7 @@ def prepare(
 ) -> None:
     """Create a data set for training: clean table, category encoder, splits without leaks, report."""
     from catalog.exports.export import open_export
-    from catalog.photo_files.hosts import reader
+    from catalog.photo_files.hosts import make_reader
 
     settings = load_settings()
     rows = open_export(export)
@@ -24,7 +24,7 @@ def prepare(
         from embedding.training import prepare
     from marketlens import terminal
 
-    read = reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
+    read = make_reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
     with terminal.progress("Preparing", rows.photos) as advance:
         report = prepare.prepare(rows, out, seed=seed, read=read, advance=advance)
     terminal.out.print(report.render())
@@ -140,7 +140,7 @@ def evaluate(
     """Compare models on listings that none of them was trained on."""
     from catalog.errors import InvalidSetting
     from catalog.exports.export import open_export
-    from catalog.photo_files.hosts import reader
+    from catalog.photo_files.hosts import make_reader
 
     *names, export = models
     if not names:
@@ -155,7 +155,7 @@ def evaluate(
         [Path(name) for name in names],
         rows,
         out,
-        read=reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds),
+        read=make_reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds),
         progress=terminal.progress,
     )
     terminal.out.print(result.render())

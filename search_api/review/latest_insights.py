@@ -8,7 +8,7 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from catalog.verdicts import WrongCategory
-from insights.store import Insights
+from insights.result_files import Insights
 
 
 @dataclass(frozen=True)

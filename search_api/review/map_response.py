@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from cachetools import LRUCache
 
-from insights.store import Insights
+from insights.result_files import Insights
 from search_api.auth.signed_urls import PhotoUrls
 from search_api.schemas import MapColumns, MapResponse
 

@@ -10,7 +10,7 @@ from catalog.exports.export import open_export
 from catalog.listing import Photo
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
-from insights.store import Insights
+from insights.result_files import Insights
 from insights.summary import Summary
 from tests.support.commands import RunHere, marketlens
 from tests.support.exports import write_csv

@@ -12,7 +12,7 @@ from catalog.store.collection import PhotoCollection
 
 def lost_and_doubled(photos: PhotoCollection, expected: Iterable[str]) -> tuple[int, int]:
     """Count the expected photos that are missing, and the photos that exist more than once."""
-    photos.reader.settle()
+    photos.reader.wait_for_scan_lag()
     stored = [photo_id for photo_id, _ in photos.reader.ids()]
     return len(set(expected) - set(stored)), len(stored) - len(set(stored))
 

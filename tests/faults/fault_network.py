@@ -41,7 +41,7 @@ def test_under_searches(proxied_milvus: tuple[MilvusSettings, Proxy], make_expor
     milvus, proxy = proxied_milvus
     photos = PhotoCollection.connect(milvus, IndexSettings())
     ingest_export(make_export(listings=10), fake_embedder(), photos)
-    photos.reader.settle()
+    photos.reader.wait_for_scan_lag()
     ids = ids_of(10)
     vectors = photos.reader.embeddings(ids)
     app = create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0)), fake_embedder(), photos)

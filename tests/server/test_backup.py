@@ -124,7 +124,7 @@ def verdicts_of(settings: Settings) -> list[Verdict]:
 
 def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embeddings]:
     """Return every record, and the embeddings in the order of their ids."""
-    photos.reader.settle()
+    photos.reader.wait_for_scan_lag()
     records = {record.photo.photo_id: record for batch in photos.reader.records() for record in batch}
     ids = sorted(records)
     vectors = np.concatenate(

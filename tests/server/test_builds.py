@@ -174,7 +174,7 @@ def test_vectors_and_records_are_complete(photos: PhotoCollection) -> None:
     """Both contain each photo once, with its own embedding."""
     build = photos.at(make_build(photos, count=2_500))
     expected = unit_vectors(2_500, seed=7)
-    build.reader.settle()
+    build.reader.wait_for_scan_lag()
     embeddings_by_id = {}
     for ids, embeddings in build.reader.vectors():
         embeddings_by_id |= dict(zip(ids, embeddings, strict=True))

@@ -26,9 +26,9 @@ from catalog.store.collection import PhotoCollection
 from catalog.store.records import FIELDS, from_row
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
-from ingest.patience import Patience
 from ingest.run import IngestJob, Options, ingest
 from ingest.stages.bulk_sink import NOTE
+from ingest.store_retry import StoreRetry
 from tests.support.commands import RunHere
 from tests.support.exports import MakeExport, undated
 from tests.support.models import LoadedModel
@@ -129,7 +129,7 @@ def test_interrupted_while_the_server_imports(
     assert report.read == report.written + report.unchanged == report.photos == 16
     assert report.unchanged == (4 if next_run == "resume" else 8)
     # The server may be unavailable for a moment while it loads the import.
-    ids = Patience(60, print)(lambda: [photo_id for photo_id, _ in photos.reader.ids()])
+    ids = StoreRetry(60, print)(lambda: [photo_id for photo_id, _ in photos.reader.ids()])
     assert len(ids) == len(set(ids)) == 16
 
 

@@ -12,7 +12,7 @@ from catalog.runs.report import Report
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from ingest import claim
-from ingest.claim import CLAIM, claimed
+from ingest.claim import CLAIM, hold_claim
 
 NOBODY = 2**22 + 1  # above Linux' largest process id
 
@@ -34,12 +34,12 @@ def run(name: str, host: str = "", process: int = 1) -> Report:
 def test_a_second_ingest_is_refused_and_names_the_first(photos: PhotoCollection) -> None:
     """A second ingest into a collection stops before it writes; its error names the first."""
     with (
-        claimed(photos, run("first", process=1)),
+        hold_claim(photos, run("first", process=1)),
         pytest.raises(IngestRunning, match=r"first \(process 1 on "),
-        claimed(photos, run("second")),
+        hold_claim(photos, run("second")),
     ):
         pytest.fail("both run")
-    with claimed(photos, run("third")):
+    with hold_claim(photos, run("third")):
         assert json.loads(photos.notes.get(CLAIM))["run"] == "third"
     assert photos.notes.get(CLAIM) == ""
 
@@ -49,7 +49,7 @@ def test_the_claim_of_a_killed_process_lapses(photos: PhotoCollection, host: str
     """After a kill -9 nobody has to clean up: a claim lapses if its process has ended or its counter stands still."""
     stale = {"run": "killed", "host": host or socket.gethostname(), "process": NOBODY, "beat": 7}
     photos.notes.set(CLAIM, json.dumps(stale))
-    with claimed(photos, run("next")):
+    with hold_claim(photos, run("next")):
         assert json.loads(photos.notes.get(CLAIM))["run"] == "next"
 
 
@@ -65,5 +65,5 @@ def test_one_of_two_simultaneous_claims_wins(
         write(collection, own_claim | other_claim)
 
     monkeypatch.setattr(claim, "_write", write_and_overwrite)
-    with pytest.raises(IngestRunning, match=r"other|process 2"), claimed(photos, run("mine")):
+    with pytest.raises(IngestRunning, match=r"other|process 2"), hold_claim(photos, run("mine")):
         pytest.fail("both run")

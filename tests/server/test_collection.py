@@ -176,7 +176,7 @@ def test_an_exact_search_is_exact(connect: Connect, index: str) -> None:
     vectors = unit_vectors(500)
     photos.writer.upsert([stored(number) for number in range(500)], vectors)
     photos.writer.flush()
-    photos.reader.settle()
+    photos.reader.wait_for_scan_lag()
     for query in unit_vectors(5, seed=1):
         page = photos.reader.search(query[None], EVERYTHING, 10, exact=True)
         assert page.exact

@@ -29,7 +29,7 @@ def test_a_running_ingest_is_not_resumed(
         path = export.parent / "ledger" / first.run_id / "run.json"
         first.save(path)
         before = path.read_text()
-        with claim.claimed(photos, first), pytest.raises(IngestRunning, match=f"{first.run_id} .* on container-1"):
+        with claim.hold_claim(photos, first), pytest.raises(IngestRunning, match=f"{first.run_id} .* on container-1"):
             start(export, embedder, photos, resume=True)
         assert path.read_text() == before
         photos.notes.set(CLAIM, json.dumps({"run": first.run_id, "host": "container-1", "process": 1, "beat": 7}))

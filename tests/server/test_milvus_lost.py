@@ -49,7 +49,7 @@ def test_every_answer_is_right_or_503(make_export: MakeExport, tmp_path: Path) -
         photos = PhotoCollection.connect(MilvusSettings(uri=server.uri, timeout=3), IndexSettings())
         export = make_export(listings=20)
         ingest_export(export, embedder, photos)
-        photos.reader.settle()
+        photos.reader.wait_for_scan_lag()
         ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
         vectors = photos.reader.embeddings(ids)
         app = create_app(Settings(api=ApiSettings(keys=tmp_path / "keys.json", recall_seconds=0)), embedder, photos)

@@ -106,7 +106,7 @@ def ledger(home: Path) -> dict[str, tuple[str, ...]]:
 def contents(uri: str, alias: str) -> tuple[dict[str, Any], np.ndarray]:
     photos = PhotoCollection.connect(MilvusSettings(uri=uri, alias=alias), IndexSettings(), consistency="Session")
     photos.info()
-    photos.reader.settle()
+    photos.reader.wait_for_scan_lag()
     ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
     assert photos.reader.count() == len(ids) == len(set(ids))
     stored = photos.reader.stored(ids)
@@ -242,7 +242,7 @@ def test_a_killed_worker_is_replaced(ray_setup: RaySetup, tmp_path: Path) -> Non
     alias = f"ray_{uuid4().hex[:8]}"
     process = start_ingest(ray_setup, tmp_path, ray_setup.environment(alias), "--engine", "ray")
     wait_for_first_lines(tmp_path, process)
-    for stage in ("Embed", "Write"):
+    for stage in ("EmbedStage", "WriteStage"):
         actors(ray_setup, stage)[0].kill()
     out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, out + errors

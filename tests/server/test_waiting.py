@@ -176,7 +176,7 @@ def test_killed_and_started_again(make_export: MakeExport, tmp_path: Path, alias
             IngestJob(open_export(export), model, photos, settings, report, lambda _: None, messages.append),
         )
         assert (report.state, report.written, report.photos) == ("finished", 40, 40)
-        photos.reader.settle()
+        photos.reader.wait_for_scan_lag()
         assert len(list(photos.reader.ids())) == len(set(photos.reader.ids())) == 40
         assert any("Retrying for up to" in message for message in messages)
         photos.close()

@@ -108,7 +108,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     photos.writer.upsert(PHOTOS, VECTORS)
     photos.writer.flush()
     photos.notes.end_changes()
-    photos.reader.settle()
+    photos.reader.wait_for_scan_lag()
     photos.builds.wait_for_index(photos.info().name)
     configured = Settings(
         api=ApiSettings(keys=folder / "keys.json", recall_seconds=0),

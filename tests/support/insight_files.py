@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.store.collection import PhotoCollection
-from insights.store import DUPLICATE_SCHEMA, PHOTO_SCHEMA, SUGGESTION_SCHEMA, save
-from insights.summary import CategorySummary, Cluster, Summary, Used
+from insights.result_files import DUPLICATE_SCHEMA, PHOTO_SCHEMA, SUGGESTION_SCHEMA, save
+from insights.summary import CategorySummary, Cluster, RunParameters, Summary
 
 Row = dict[str, Any]
 
@@ -89,7 +89,7 @@ def write_insights(
         duplicates={"same_photo": len(duplicates)},
         too_large_groups=0,
         unreadable_photos=0,
-        used=Used(
+        used=RunParameters(
             neighbours=1,
             outlier_neighbours=1,
             map_photos=1,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from catalog.errors import ExportUnreadable, OutputFailed
 from catalog.exports.export import open_export
-from catalog.photo_files.hosts import reader
+from catalog.photo_files.hosts import make_reader
 from embedding.training.prepare import DatasetReport, prepare
 from embedding.training.splits import assign_splits, listing_groups, near_identical_pairs
 from tests.support.commands import RunHere
@@ -21,7 +21,7 @@ from tests.support.pictures import jpeg, picture
 
 
 def run(export: Path, out: Path, seed: int = 0) -> tuple[pd.DataFrame, DatasetReport]:
-    report = prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
+    report = prepare(open_export(export), out, seed=seed, read=make_reader(10_000_000, 20), advance=lambda _: None)
     return pd.read_parquet(out / "photos.parquet"), report
 
 

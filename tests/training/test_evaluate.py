@@ -7,7 +7,7 @@ import pytest
 
 from catalog.errors import ExportUnreadable, OutputFailed
 from catalog.exports.export import open_export
-from catalog.photo_files.hosts import reader
+from catalog.photo_files.hosts import make_reader
 from catalog.progress import silent
 from embedding.checkpoint import TRAINED_ON, listing_hash
 from embedding.evaluation.evaluate import Evaluation, evaluate
@@ -18,7 +18,7 @@ from tests.support.paths import MODEL
 
 
 def run(models: list[Path], export: Path, out: Path) -> Evaluation:
-    return evaluate(models, open_export(export), out, read=reader(10_000_000, 20), progress=silent)
+    return evaluate(models, open_export(export), out, read=make_reader(10_000_000, 20), progress=silent)
 
 
 def test_trained_listings_are_left_out(random_model: Path, make_export: MakeExport, tmp_path: Path) -> None:

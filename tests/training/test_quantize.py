@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 import embedding.quantization.quantize
 from catalog.errors import ExportUnreadable, ModelBroken, OutputFailed
 from catalog.exports.export import open_export
-from catalog.photo_files.hosts import reader
+from catalog.photo_files.hosts import make_reader
 from embedding.card import read_card
 from embedding.checkpoint import load_model
 from embedding.embedder import Embedder
@@ -85,7 +85,7 @@ def int8_model(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("int8")
     export = open_export(str(write_export(folder / "export", 32)))
     card, agreement = quantize_arithmetic(
-        random_model, folder / "model", export, read=reader(1_000_000, 20), progress=progress
+        random_model, folder / "model", export, read=make_reader(1_000_000, 20), progress=progress
     )
     assert (card.arithmetic, agreement.photos) == ("int8", 32)
     assert 0.9 < agreement.lowest <= agreement.mean < 1
@@ -144,5 +144,5 @@ def test_too_few_photos(random_model: Path, tmp_path: Path) -> None:
     """Too few photos for calibration are refused, and no model is written."""
     export = open_export(str(write_export(tmp_path / "export", 4)))
     with pytest.raises(ExportUnreadable, match="8 usable photos; 64 are needed"):
-        quantize_arithmetic(random_model, tmp_path / "out", export, read=reader(1_000_000, 20), progress=progress)
+        quantize_arithmetic(random_model, tmp_path / "out", export, read=make_reader(1_000_000, 20), progress=progress)
     assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 import embedding.training.prepared_dataset
 from catalog.errors import ExportUnreadable, InvalidSetting, MarketlensError, ModelBroken, OutputFailed
 from catalog.exports.export import open_export
-from catalog.photo_files.hosts import reader
+from catalog.photo_files.hosts import make_reader
 from catalog.progress import silent
 from embedding.card import ModelCard, read_card
 from embedding.card_text import describe
@@ -52,7 +52,7 @@ def quick(**changes: object) -> TrainingArguments:
 
 
 def prepared_from(export: Path, out: Path, seed: int = 0) -> Path:
-    prepare(open_export(export), out, seed=seed, read=reader(10_000_000, 20), advance=lambda _: None)
+    prepare(open_export(export), out, seed=seed, read=make_reader(10_000_000, 20), advance=lambda _: None)
     return out
 
 

@@ -16,8 +16,8 @@ from catalog.runs.report import Report
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from ingest.patience import Patience
 from ingest.stages.lookup import look_up
+from ingest.store_retry import StoreRetry
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport
 from tests.support.runs import start, start_stopped
@@ -303,7 +303,7 @@ def test_a_clock_set_back_changes_no_dates(
     export = make_export()
     ingest_export(export, embedder, photos)
     rows = [row for row in open_export(str(export)).rows() if isinstance(row, Photo)]
-    for result in look_up(rows, photos, Patience(0, print), now=1_000_000_000):
+    for result in look_up(rows, photos, StoreRetry(0, print), now=1_000_000_000):
         assert isinstance(result.row, Photo)
         assert result.known
         assert result.row.listing.listed_at == result.known.photo.listing.listed_at

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from catalog.listing import Embeddings
-from catalog.photo_files.hosts import reader
+from catalog.photo_files.hosts import make_reader
 from catalog.progress import silent
 from embedding.photos import open_photo
 from insights.duplicates import edited_photos
@@ -62,7 +62,9 @@ def edited(image: Image.Image, edit: str) -> Image.Image:
 def test_an_edited_photo_is_the_same_photo(real_photos: list[Image.Image], edit: str) -> None:
     """At least 38 of 40 real photos are recognised after they are edited and saved."""
     recognised = [
-        edited_photos.likeness(edited_photos.small(photo), edited_photos.small(open_photo(jpeg(edited(photo, edit)))))
+        edited_photos.pixel_correlation(
+            edited_photos.thumbnail(photo), edited_photos.thumbnail(open_photo(jpeg(edited(photo, edit))))
+        )
         >= edited_photos.SAME_PHOTO
         for photo in real_photos
     ]
@@ -71,15 +73,17 @@ def test_an_edited_photo_is_the_same_photo(real_photos: list[Image.Image], edit:
 
 def test_different_photos_are_not_the_same_photo(real_photos: list[Image.Image]) -> None:
     """No pair of different photos passes, not even similar shots that are usual on a marketplace."""
-    small = [edited_photos.small(photo) for photo in real_photos]
+    thumbnails = [edited_photos.thumbnail(photo) for photo in real_photos]
     pairs = [(a, b) for a in range(PART) for b in range(a)]
-    assert max(edited_photos.likeness(small[a], small[b]) for a, b in pairs) < edited_photos.SAME_PHOTO
+    assert (
+        max(edited_photos.pixel_correlation(thumbnails[a], thumbnails[b]) for a, b in pairs) < edited_photos.SAME_PHOTO
+    )
 
 
 def test_plain_photos_do_not_correlate() -> None:
     """Two photos of a single colour each have no details, so they do not correlate."""
-    red, blue = (edited_photos.small(Image.new("RGB", (80, 60), colour)) for colour in ("red", "blue"))
-    assert abs(edited_photos.likeness(red, blue)) < 0.01
+    red, blue = (edited_photos.thumbnail(Image.new("RGB", (80, 60), colour)) for colour in ("red", "blue"))
+    assert abs(edited_photos.pixel_correlation(red, blue)) < 0.01
 
 
 def test_unreadable_photos_are_none(tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_unreadable_photos_are_none(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     advanced: list[int] = []
     uris = [str(tmp_path / name) for name in ("gone.jpg", "good.jpg", "broken.jpg")]
-    read = list(edited_photos.read_small(uris, reader(1_000_000, 20), advanced.append))
+    read = list(edited_photos.read_thumbnails(uris, make_reader(1_000_000, 20), advanced.append))
     assert [photo is None for photo in read] == [True, False, True]
     assert sum(advanced) == 3
 

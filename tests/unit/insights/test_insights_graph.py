@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from catalog.listing import Embeddings
 from catalog.progress import silent
 from insights import category_overlap
-from insights.map_layout import dense_places, even_sample, lay_out
+from insights.map_layout import even_sample, find_clusters, lay_out
 from insights.neighbours.graph import OWN_DEPTH, neighbour_graph, plain_neighbours
 from insights.title_words import TitleWords
 
@@ -135,7 +135,7 @@ def test_the_map_keeps_neighbours_and_is_deterministic() -> None:
     assert np.abs(places).max() <= 1.0
     rows, _ = plain_neighbours(np.ascontiguousarray(unit(np.hstack([places, np.ones((180, 1))]))), 5)
     assert (kind[rows] == kind[:, None]).mean() > 0.95
-    clusters = dense_places(places)
+    clusters = find_clusters(places)
     assert len(clusters) >= 3
     assert all(len(np.unique(kind[rows])) == 1 for rows in clusters)
 
@@ -148,7 +148,7 @@ def test_a_map_of_few_photos(count: int) -> None:
         places = lay_out(embeddings)
         assert places.shape == (count, 2)
         assert np.isfinite(places).all()
-        dense_places(places)
+        find_clusters(places)
 
 
 def test_even_sample() -> None:

@@ -12,16 +12,16 @@ import pytest
 
 from catalog.errors import CollectionMissing, InsightsMissing, ModelMismatch, OutputFailed
 from catalog.exports.export import MANIFEST_COLUMNS
-from catalog.photo_files.hosts import FAILURES_IN_A_ROW, reader
+from catalog.photo_files.hosts import FAILURES_IN_A_ROW, make_reader
 from catalog.progress import silent
 from catalog.settings import InsightsSettings
 from catalog.store.collection import PhotoCollection
 from embedding.card import Calibration
 from embedding.embedder import Embedder
-from insights import store
+from insights import result_files
 from insights.duplicates import edited_photos
+from insights.result_files import Insights
 from insights.run import run
-from insights.store import Insights
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport, write_csv
 from tests.support.models import fake_embedder
@@ -31,8 +31,8 @@ from tests.support.web import Answer, Site
 
 def run_insights(photos: PhotoCollection, embedder: Embedder, folder: Path, map_photos: int = 1_000) -> Insights:
     settings = InsightsSettings(folder=folder, map_photos=map_photos)
-    summary, path = run(photos, embedder, settings, read=reader(10_000_000, 0.2), progress=silent)
-    assert path == folder / summary.collection / store.SUMMARY
+    summary, path = run(photos, embedder, settings, read=make_reader(10_000_000, 0.2), progress=silent)
+    assert path == folder / summary.collection / result_files.SUMMARY
     return Insights.open(folder, summary.collection)
 
 
@@ -47,9 +47,9 @@ def test_results_are_written_and_read(
     insights = run_insights(photos, embedder, tmp_path / "insights")
     summary = insights.summary
     assert (summary.photos, summary.listings, summary.mapped_photos) == (24, 12, 24)
-    assert insights.photos.schema == store.PHOTO_SCHEMA
-    assert insights.suggestions.schema == store.SUGGESTION_SCHEMA
-    assert insights.duplicates.schema == store.DUPLICATE_SCHEMA
+    assert insights.photos.schema == result_files.PHOTO_SCHEMA
+    assert insights.suggestions.schema == result_files.SUGGESTION_SCHEMA
+    assert insights.duplicates.schema == result_files.DUPLICATE_SCHEMA
     keys = list(
         zip(*(insights.photos[name].to_pylist() for name in ("category", "listing_id", "photo_id")), strict=True)
     )
@@ -161,7 +161,7 @@ def test_a_new_run_replaces_the_old_one(
     try:
         for _ in range(20):
             summary = before.summary.model_copy(update={"files": f"run-{time.time_ns()}"})
-            store.save(folder, summary, before.photos, before.suggestions, before.duplicates)
+            result_files.save(folder, summary, before.photos, before.suggestions, before.duplicates)
     finally:
         stop.set()
         reader.join()
@@ -192,7 +192,7 @@ def test_missing_and_broken_insights(tmp_path: Path) -> None:
         Insights.open(tmp_path, "photos_x")
     assert error.value.hint == "marketlens insights"
     (tmp_path / "photos_x").mkdir()
-    (tmp_path / "photos_x" / store.SUMMARY).write_text("{")
+    (tmp_path / "photos_x" / result_files.SUMMARY).write_text("{")
     with pytest.raises(InsightsMissing, match="cannot be read"):
         Insights.open(tmp_path, "photos_x")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from catalog.errors import PhotoUnusable
-from catalog.photo_files.addresses import below, folder_of, host_of, is_url, name_of
+from catalog.photo_files.addresses import folder_of, host_of, is_url, join_below, name_of
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_host(uri: str, host: str) -> None:
 )
 def test_below(root: str, path: str, uri: str) -> None:
     """A photo's path is a name, not a URL: in http URLs its special characters are percent-encoded."""
-    assert below(root, path) == uri
+    assert join_below(root, path) == uri
 
 
 @pytest.mark.parametrize("root", ["https://h/d", "s3://b/d", "zip://top::/e/a.zip", "tar://::s3://b/a.tar"])
@@ -73,7 +73,7 @@ def test_below(root: str, path: str, uri: str) -> None:
 def test_outside(root: str, path: str, reason: str) -> None:
     """No path leads out of the export's folder, local or remote."""
     with pytest.raises(PhotoUnusable) as error:
-        below(root, path)
+        join_below(root, path)
     assert error.value.reason == reason
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from catalog.errors import HostFailed, PhotoUnusable
-from catalog.photo_files.hosts import FAILURES_IN_A_ROW, HostGate, reader
+from catalog.photo_files.hosts import FAILURES_IN_A_ROW, HostGate, make_reader
 from catalog.photo_files.retries import ATTEMPTS
 from tests.support.web import Answer, Site
 
@@ -10,7 +10,7 @@ SLOW, OTHER = "https://slow.example/a.jpg", "https://other.example/a.jpg"
 
 def read_with(gate: HostGate, uri: str, error: PhotoUnusable | None) -> str:
     """Read a photo through the gate with this outcome; the reason, `read` if the read succeeded."""
-    with pytest.raises(PhotoUnusable) as raised, gate.asking(uri):
+    with pytest.raises(PhotoUnusable) as raised, gate.guard(uri):
         raise error or PhotoUnusable("read", "")
     return raised.value.reason
 
@@ -24,7 +24,7 @@ def test_given_up() -> None:
     gate = HostGate()
     for _ in range(FAILURES_IN_A_ROW):
         assert read_with(gate, SLOW, host_failure()) == "unreadable"
-    with pytest.raises(PhotoUnusable) as error, gate.asking(SLOW):
+    with pytest.raises(PhotoUnusable) as error, gate.guard(SLOW):
         pytest.fail("the host was asked")
     assert error.value.reason == "host_unresponsive"
     assert "https://slow.example" in error.value.message
@@ -51,7 +51,7 @@ def test_in_a_row(answer: PhotoUnusable | None) -> None:
         if answer:
             read_with(gate, SLOW, answer)
         else:
-            with gate.asking(SLOW):
+            with gate.guard(SLOW):
                 pass
     assert read_with(gate, SLOW, None) == "read"
 
@@ -59,7 +59,7 @@ def test_in_a_row(answer: PhotoUnusable | None) -> None:
 def test_for_the_run() -> None:
     """A request that succeeds after its host was given up does not bring the host back; a new run does."""
     gate = HostGate()
-    with gate.asking(SLOW):
+    with gate.guard(SLOW):
         for _ in range(FAILURES_IN_A_ROW):
             read_with(gate, SLOW, host_failure())
     assert read_with(gate, SLOW, None) == "host_unresponsive"
@@ -70,7 +70,7 @@ def test_for_the_run() -> None:
 def test_reader(site: Site) -> None:
     """A run's reader requests five photos from a silent host and then gives it up; the next run's tries again."""
     uris = [site.page(f"/{number}.jpg", Answer(body=site.silence)) for number in range(8)]
-    read = reader(1_000, 0.2)
+    read = make_reader(1_000, 0.2)
     reasons = []
     for uri in uris:
         with pytest.raises(PhotoUnusable) as error:
@@ -79,4 +79,4 @@ def test_reader(site: Site) -> None:
     assert reasons == ["unreadable"] * FAILURES_IN_A_ROW + ["host_unresponsive"] * 3
     assert len(site.requests) == FAILURES_IN_A_ROW * ATTEMPTS
     site.page("/0.jpg", b"a photo")
-    assert reader(1_000, 0.2)(uris[0]) == b"a photo"
+    assert make_reader(1_000, 0.2)(uris[0]) == b"a photo"

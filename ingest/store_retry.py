@@ -23,7 +23,7 @@ T = TypeVar("T")
 Handler = Callable[[int, FrameType | None], object]
 
 
-class Patience:
+class StoreRetry:
     """Retries calls while the store does not answer, for `seconds` at most; setting `stop` ends the wait at once."""
 
     def __init__(self, seconds: float, say: Callable[[str], None]) -> None:
@@ -38,7 +38,7 @@ class Patience:
             wait=wait_exponential(max=10),
             stop=stop_after_delay(self.seconds) | stop_when_event_set(self.stop),
             sleep=sleep_using_event(self.stop),
-            before_sleep=self._tell,
+            before_sleep=self._report_wait,
             reraise=True,
         )
         return retrying(call)
@@ -72,6 +72,6 @@ class Patience:
 
         return stop
 
-    def _tell(self, state: RetryCallState) -> None:
+    def _report_wait(self, state: RetryCallState) -> None:
         if state.attempt_number == 1:
             self.say(f"Milvus does not answer. Retrying for up to {self.seconds:.0f} seconds.")
