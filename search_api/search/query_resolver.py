@@ -19,8 +19,8 @@ from search_api.schemas import Example, Negative, Source
 from search_api.search.query import MAX_VECTORS, Query, rocchio
 from search_api.search.sources import positives_of
 from search_api.search.tokens import KEY_BYTES, digest, read_query_id
-from search_api.serving.live_catalogue import Live
-from search_api.serving.photos import Picture, from_base64, gone, open_part, stored_picture
+from search_api.serving.live_catalogue import LiveBuild
+from search_api.serving.photos import Picture, from_base64, open_part, stored_picture, unreadable_file_error
 
 _AT_ONCE = 4  # examples of one request in the stages, which have room for a limited number of all requests
 
@@ -54,7 +54,7 @@ class _ResolvedSource:
 class QueryResolver:
     """Resolves the sources of one request with its uploaded photos."""
 
-    def __init__(self, live: Live, uploads: Sequence[bytes]) -> None:
+    def __init__(self, live: LiveBuild, uploads: Sequence[bytes]) -> None:
         self._live = live
         self._uploads = uploads
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -98,7 +98,7 @@ class QueryResolver:
         try:
             return await stages.decode.run(lambda: open_part(data, picture.box))
         except PhotoUnusable as error:
-            raise gone(picture.photo_id) from error
+            raise unreadable_file_error(picture.photo_id) from error
 
     async def _read(self, source: Source, *, all_uploads: bool) -> _ResolvedSource:
         positives = positives_of(source, len(self._uploads), all_uploads=all_uploads)
