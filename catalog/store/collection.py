@@ -84,7 +84,7 @@ class PhotoCollection:
 
     def server_version(self) -> str:
         """Return the version that Milvus reports. Raises StoreUnreachable."""
-        with translate_errors(self._milvus.settings.shown):
+        with translate_errors(self._milvus.settings.uri_without_password):
             return str(self._milvus.client.get_server_version(timeout=self._milvus.settings.timeout))
 
 

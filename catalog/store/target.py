@@ -40,7 +40,7 @@ class Target:
         info = self.info()
         if info.fingerprint != fingerprint:
             raise ModelMismatch(
-                f"The collection {info.name} in {self._milvus.settings.shown} was made by the model "
+                f"The collection {info.name} in {self._milvus.settings.uri_without_password} was made by the model "
                 f"{info.fingerprint[:12]}, but the model in use is {fingerprint[:12]}. Embeddings of two models cannot "
                 "be compared.",
                 hint=f"Use the model that made it (--model {info.model or 'FOLDER'}), or make a build with yours: "

@@ -34,8 +34,8 @@ from catalog.store.reader import CollectionReader
 from catalog.store.writer import CollectionWriter
 from catalog.verdicts import Decision, Duplicate, Verdict, VerdictStore, WrongCategory
 from marketlens.backup import photo_tables as parquet
-from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import MANIFEST, check_files, read_manifest
+from marketlens.backup.writer import make_backup
 from tests.support.backups import back_up, open_photos, restore_backup, settings_of
 from tests.support.commands import RunHere, failed
 from tests.support.exports import MakeExport
@@ -119,7 +119,7 @@ def decide(settings: Settings, decision: Decision) -> None:
 
 def verdicts_of(settings: Settings) -> list[Verdict]:
     with closing(VerdictStore(settings.verdicts.url.get_secret_value())) as store:
-        return [replace(verdict, verdict_id=0) for verdict in store.every()]
+        return [replace(verdict, verdict_id=0) for verdict in store.all_verdicts()]
 
 
 def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embeddings]:
