@@ -37,12 +37,6 @@ class _Resolved:
     combined: bool = False
     pictures: tuple[Picture, ...] = ()
 
-    @property
-    def weighted_mean(self) -> tuple[Embeddings, float]:
-        """Return one vector (dim,) for the example, and its weight."""
-        assert self.vectors is not None  # noqa: S101 - `_embed` sets them
-        return self.vectors.mean(axis=0), self.weight
-
 
 @dataclass(frozen=True, slots=True)
 class _ResolvedSource:
@@ -190,7 +184,12 @@ def _query(source: _ResolvedSource) -> Query:
         return Query(vectors, key, own, examples[0].combined, pictures)
     weights = [[example.weight for example in part] for part in (source.positives, source.negatives)]
     key = digest(*keys, repr(weights))[:KEY_BYTES]
-    vector = rocchio(*([example.weighted_mean for example in part] for part in (source.positives, source.negatives)))
+    # One vector and the weight per example; `_embed` has set the vectors of every example.
+    positives, negatives = (
+        [(example.vectors.mean(axis=0), example.weight) for example in part if example.vectors is not None]
+        for part in (source.positives, source.negatives)
+    )
+    vector = rocchio(positives, negatives)
     return Query(vector[None], key, own, combined=True)
 
 
