@@ -25,9 +25,9 @@ from catalog.memory import peak_bytes
 from catalog.progress import silent
 from catalog.settings import MilvusSettings, Settings
 from catalog.store.collection import PhotoCollection
-from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import check_files, read_manifest
 from marketlens.backup.restore import restore
+from marketlens.backup.writer import make_backup
 from tests.support.backups import settings_of
 from tests.support.milvus_server import running_server
 from tests.support.models import fake_card

@@ -47,7 +47,7 @@ from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
 from ingest.run import IngestJob, ingest
 from insights.run import run as run_insights
-from marketlens.terminal import FAISS_ADVICE, hush
+from marketlens.terminal import FAISS_ADVICE, filter_stderr
 
 DIM, CENTRES = 512, 520
 SEARCHES, LIMIT = 100, 20
@@ -141,7 +141,7 @@ def run_subprocess(task: str, job: dict[str, object]) -> Measured:
 def fill(job: dict[str, object]) -> Measured:
     """Ingest the export, then search; return the figures of both."""
     place, photos = Path(str(job["place"])), connect(job)
-    hush(FAISS_ADVICE)
+    filter_stderr(FAISS_ADVICE)
     report = Report(export=str(job["export"]))
     settings = IngestSettings(ledger=place / "ledger")
     export, ignore = open_export(str(job["export"])), lambda _: None

@@ -24,13 +24,13 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class Group(BaseModel):
+class SettingsGroup(BaseModel):
     """A group of settings. An unknown name, for example a misspelt one, is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class MilvusSettings(Group):
+class MilvusSettings(SettingsGroup):
     """Where the photos are stored: a path means embedded Milvus Lite, an http URL a server or cluster."""
 
     uri: str = "./data/milvus.db"
@@ -51,7 +51,7 @@ class MilvusSettings(Group):
         return uri
 
     @property
-    def shown(self) -> str:
+    def uri_without_password(self) -> str:
         """The address without user name and password, for messages."""
         return re.sub(r"//[^/@]*@", "//", self.uri)
 
@@ -61,7 +61,7 @@ class MilvusSettings(Group):
         return "://" not in self.uri
 
 
-class IndexSettings(Group):
+class IndexSettings(SettingsGroup):
     """The vector index; the metric is always COSINE. `nprobe` and `ef` are for searches without a filter."""
 
     type: IndexType = "IVF_FLAT"
@@ -83,13 +83,13 @@ def shipped_model() -> Path:
     return in_wheel if in_wheel.exists() else package.parent / SHIPPED_MODEL
 
 
-class ModelSettings(Group):
+class ModelSettings(SettingsGroup):
     """The model folder that ingest and search share. A relative path starts at the working directory."""
 
     path: Path = Field(default_factory=shipped_model)
 
 
-class BulkSettings(Group):
+class BulkSettings(SettingsGroup):
     """Where files for a bulk import go: the server's bucket, or a folder mounted under the same path on the server."""
 
     folder: str = ""
@@ -102,7 +102,7 @@ class BulkSettings(Group):
     draft: Path = Path("data/bulk")  # the folder for files before they are uploaded to the bucket
 
 
-class IngestSettings(Group):
+class IngestSettings(SettingsGroup):
     """Settings of `marketlens ingest`."""
 
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 256
@@ -114,27 +114,27 @@ class IngestSettings(Group):
     bulk: BulkSettings = BulkSettings()
 
 
-class CheckSettings(Group):
+class CheckSettings(SettingsGroup):
     """What `index check` requires of a build, and the folder of its golden queries."""
 
     golden: Path = Path("data/golden")
     min_recall: float = Field(0.95, ge=0, le=1)
 
 
-class InsightsSettings(Group):
+class InsightsSettings(SettingsGroup):
     """Where `marketlens insights` stores its results, and the maximum number of photos on its map."""
 
     folder: Path = Path("data/insights")
     map_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
 
 
-class VerdictSettings(Group):
+class VerdictSettings(SettingsGroup):
     """Where verdicts are stored: SQLite, or PostgreSQL (`postgresql://user:password@host/database`)."""
 
     url: SecretStr = SecretStr("sqlite:///data/verdicts.db")
 
 
-class ApiSettings(Group):
+class ApiSettings(SettingsGroup):
     """The search service."""
 
     host: str = "127.0.0.1"
@@ -156,7 +156,7 @@ class ApiSettings(Group):
     recall_seconds: float = Field(12.0, ge=0, description="interval of searches for a stored photo; 0: never")
 
 
-class DashboardSettings(Group):
+class DashboardSettings(SettingsGroup):
     """Where the dashboard listens. It calls the API at `api_url`; browsers load photos from `public_api_url`."""
 
     host: str = "127.0.0.1"

@@ -20,8 +20,8 @@ _SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two collections: its size, its index recall, and how often a photo finds its listing's other photo."""
+class CollectionFigures:
+    """Figures of one collection: size, index recall, and how often a photo finds its listing's other photo."""
 
     info: CollectionInfo
     photos: int
@@ -30,11 +30,11 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
     """Result of the comparison. `overlap` is the share of the saved answers that the build gives too, 0 to 1."""
 
-    before: Side
-    build: Side
+    before: CollectionFigures
+    build: CollectionFigures
     difference: Difference
     overlap: float
     queries: int
@@ -74,15 +74,15 @@ class Check:
 
 def check(
     before: PhotoCollection, build: PhotoCollection, folder: Path, *, min_recall: float, queries: int = RECALL_QUERIES
-) -> Check:
+) -> CheckResult:
     """Compare a build with the collection before it, by `queries` photos and by the golden queries in the folder.
 
     Raises InvalidSetting if no golden queries were saved.
     """
-    saved = {answer.photo_id: answer for answer in golden_queries.read(folder, before.info().name)}
-    new = golden_queries.ask(build, list(saved))
+    saved = {answer.photo_id: answer for answer in golden_queries.read_answers(folder, before.info().name)}
+    new = golden_queries.run_queries(build, list(saved))
     old = [saved[answer.photo_id] for answer in new]
-    return Check(
+    return CheckResult(
         before=_measure(before, old, queries),
         build=_measure(build, new, queries),
         difference=compare(before, build),
@@ -92,11 +92,11 @@ def check(
     )
 
 
-def _measure(photos: PhotoCollection, answers: list[Answer], queries: int) -> Side:
+def _measure(photos: PhotoCollection, answers: list[Answer], queries: int) -> CollectionFigures:
     ids = sorted(photo_id for photo_id, _ in photos.reader.ids())
     np.random.default_rng(_SEED).shuffle(ids)
     known = [answer.finds_own for answer in answers if answer.finds_own is not None]
-    return Side(
+    return CollectionFigures(
         photos.info(),
         photos.reader.count(),
         index_recall(photos, ids[:queries]),

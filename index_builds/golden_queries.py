@@ -44,7 +44,7 @@ class Answer:
     finds_own: bool | None
 
 
-def choose(photos: PhotoCollection, count: int) -> list[str]:
+def choose_queries(photos: PhotoCollection, count: int) -> list[str]:
     """Return up to `count` photo ids, chosen with a fixed seed, first from listings with several photos."""
     listing_of = dict(sorted(photos.reader.ids()))
     ids = list(listing_of)
@@ -54,7 +54,7 @@ def choose(photos: PhotoCollection, count: int) -> list[str]:
     return ids[:count]
 
 
-def ask(photos: PhotoCollection, photo_ids: Sequence[str]) -> list[Answer]:
+def run_queries(photos: PhotoCollection, photo_ids: Sequence[str]) -> list[Answer]:
     """Search with these photos of the collection, as "more like this" does; skip those that it lacks."""
     found = photos.reader.stored(photo_ids)
     present = [photo_id for photo_id in photo_ids if photo_id in found]
@@ -77,10 +77,10 @@ def ask(photos: PhotoCollection, photo_ids: Sequence[str]) -> list[Answer]:
     return answers
 
 
-def save(photos: PhotoCollection, folder: Path, count: int = QUERIES) -> Path:
+def save_answers(photos: PhotoCollection, folder: Path, count: int = QUERIES) -> Path:
     """Search the collection and save its answers under its name. Raises OutputFailed."""
     info = photos.info()
-    answers = ask(photos, choose(photos, count))
+    answers = run_queries(photos, choose_queries(photos, count))
     path = golden_path(folder, info.name)
     schema = _SCHEMA.with_metadata({"marketlens.collection": info.name, "marketlens.fingerprint": info.fingerprint})
     columns = {name: [getattr(answer, name) for answer in answers] for name in schema.names}
@@ -93,7 +93,7 @@ def save(photos: PhotoCollection, folder: Path, count: int = QUERIES) -> Path:
     return path
 
 
-def read(folder: Path, collection: str) -> list[Answer]:
+def read_answers(folder: Path, collection: str) -> list[Answer]:
     """Read the saved answers of a collection. Raises InvalidSetting if there are none, or if they cannot be read."""
     path = golden_path(folder, collection)
     try:

@@ -15,7 +15,7 @@ from catalog.store.collection import PhotoCollection
 from catalog.store.lite_files import free_bytes
 from embedding.checkpoint import load_model
 from embedding.engines import gpu
-from marketlens.terminal import FAISS_ADVICE, hush
+from marketlens.terminal import FAISS_ADVICE, filter_stderr
 
 _NEEDED_BYTES = 2_000_000_000
 
@@ -88,14 +88,14 @@ def _model_and_collection(settings: Settings) -> Iterator[Finding]:
         yield "catalogue", False, f"none at {settings.milvus.uri}", "marketlens ingest EXPORT"
         return
     if settings.milvus.is_lite:
-        hush(FAISS_ADVICE)
+        filter_stderr(FAISS_ADVICE)
     try:
         photos = PhotoCollection.connect(settings.milvus, settings.index)
     except MarketlensError as error:
         yield "Milvus", False, error.message, error.hint
         return
     try:
-        yield "Milvus", True, f"{settings.milvus.shown}: {photos.server_version()}", ""
+        yield "Milvus", True, f"{settings.milvus.uri_without_password}: {photos.server_version()}", ""
         yield from _catalogue(photos, fingerprint)
     finally:
         photos.close()

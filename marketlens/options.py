@@ -62,12 +62,12 @@ def open_store(
     `must_exist`: raise CollectionMissing for a missing embedded database instead of creating it.
     """
     from catalog.store.collection import PhotoCollection, no_catalogue
-    from marketlens.terminal import FAISS_ADVICE, hush
+    from marketlens.terminal import FAISS_ADVICE, filter_stderr
 
     if settings.milvus.is_lite:
         if must_exist and not Path(settings.milvus.uri).exists():
             raise no_catalogue(settings.milvus.uri)
-        hush(FAISS_ADVICE)
+        filter_stderr(FAISS_ADVICE)
     return PhotoCollection.connect(settings.milvus, settings.index, consistency=consistency)
 
 

@@ -15,7 +15,7 @@ from urllib.error import URLError
 from catalog.errors import InvalidSetting
 from catalog.extras import needs
 from catalog.settings import DashboardSettings, Settings
-from marketlens.terminal import EXIT_SURROUNDINGS, out, sigterm_as_interrupt
+from marketlens.terminal import EXIT_ENVIRONMENT, out, sigterm_as_interrupt
 
 _STOP_SECONDS = 15.0
 
@@ -71,10 +71,10 @@ def run_together(settings: Settings) -> int:
     require_free_port(api.host, api.port)
     require_free_port(dashboard.host, dashboard.port)
     run_dashboard = dashboard_command(dashboard, api.max_upload_bytes)
-    own_url = f"http://{_reachable(api.host)}:{api.port}"
+    own_url = f"http://{_url_host(api.host)}:{api.port}"
     # Browsers load photos from this URL too, so a URL in the settings takes precedence.
     api_url = dashboard.api_url if "api_url" in dashboard.model_fields_set else own_url
-    dashboard_url = f"http://{_reachable(dashboard.host)}:{dashboard.port}"
+    dashboard_url = f"http://{_url_host(dashboard.host)}:{dashboard.port}"
     environment = os.environ | {
         "MARKETLENS_MILVUS__URI": settings.milvus.uri,
         "MARKETLENS_MODEL__PATH": str(settings.model.path),
@@ -98,12 +98,12 @@ def run_together(settings: Settings) -> int:
         )
         how = f"signal {-status}" if status < 0 else f"status {status}"
         out.print(f"The {name} ended with {how}; stopping.")
-        return EXIT_SURROUNDINGS if status < 0 else status
+        return EXIT_ENVIRONMENT if status < 0 else status
     out.print("Stopped.")
     return 0
 
 
-def _reachable(host: str) -> str:
+def _url_host(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from catalog.errors import CollectionMissing, InvalidSetting, ModelMismatch
 from catalog.settings import Settings
 from marketlens.options import load_settings, open_catalogue
-from marketlens.terminal import EXIT_SURROUNDINGS, out
+from marketlens.terminal import EXIT_ENVIRONMENT, out
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -130,7 +130,7 @@ def _serve_in_workers(settings: Settings, own_model: bool) -> None:
         workers = Multiprocess(config, [listener])
         workers.run()
         if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
-            raise SystemExit(EXIT_SURROUNDINGS)
+            raise SystemExit(EXIT_ENVIRONMENT)
 
 
 def _check_once(settings: Settings, own_model: bool) -> str:

@@ -46,7 +46,7 @@ _USAGE_ERRORS = (
     NotFound,
     PhotoUnusable,
 )
-EXIT_REJECTED, EXIT_USAGE, EXIT_SURROUNDINGS = 1, 2, 3
+EXIT_REJECTED, EXIT_USAGE, EXIT_ENVIRONMENT = 1, 2, 3
 
 out = Console()
 
@@ -57,7 +57,7 @@ def fail(error: MarketlensError) -> int:
     console.print(Text("Error: ", style="bold red") + Text(error.message, style="default"))
     if error.hint:
         console.print(Text("Hint:  ", style="bold") + Text(error.hint, style="default"))
-    return EXIT_USAGE if isinstance(error, _USAGE_ERRORS) else EXIT_SURROUNDINGS
+    return EXIT_USAGE if isinstance(error, _USAGE_ERRORS) else EXIT_ENVIRONMENT
 
 
 def is_memory_short(error: Exception) -> bool:
@@ -126,7 +126,7 @@ FAISS_ADVICE = b"WARNING clustering"
 RAY_ADVICE = b"has constructor arguments in the object store"
 
 
-def hush(advice: bytes) -> None:
+def filter_stderr(advice: bytes) -> None:
     """Drop stderr lines that contain this text. Libraries print them from C, perhaps in a background thread.
 
     From here on the process's stderr goes through a pipe; Python's own `sys.stderr` keeps the terminal.

@@ -22,7 +22,7 @@ from search_api.auth.signed_urls import PhotoUrls
 from search_api.middleware.authentication import Caller
 from search_api.review.latest_insights import InsightTables, LatestInsights
 from search_api.review.map_response import MapCache
-from search_api.serving.live_catalogue import Live, LiveCatalogue
+from search_api.serving.live_catalogue import LiveBuild, LiveCatalogue
 from search_api.telemetry.activity import Activity
 from search_api.telemetry.metrics import Metrics
 
@@ -43,7 +43,7 @@ async def _catalogue(request: Request) -> LiveCatalogue:
     return catalogue
 
 
-async def _live(request: Request) -> Live:
+async def _live(request: Request) -> LiveBuild:
     return await run_in_threadpool((await _catalogue(request)).current)
 
 
@@ -87,7 +87,7 @@ def _maps(request: Request) -> MapCache:
     return maps
 
 
-LiveDep = Annotated[Live, Depends(_live)]
+LiveDep = Annotated[LiveBuild, Depends(_live)]
 
 
 def _insights(request: Request, live: LiveDep) -> InsightTables:

@@ -74,7 +74,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     from marketlens import cli, terminal
 
     # It would replace this process's stderr with a pipe permanently.
-    monkeypatch.setattr(terminal, "hush", lambda _: None)
+    monkeypatch.setattr(terminal, "filter_stderr", lambda _: None)
     # A console reads COLUMNS when it is created, and this one was created when the first test imported it.
     monkeypatch.setattr(terminal.out, "_width", 200)
 

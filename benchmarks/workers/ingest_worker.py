@@ -28,7 +28,7 @@ from embedding.photos import open_photo
 from ingest.engines.local import run_locally
 from ingest.run import IngestJob, ingest
 from ingest.stages.lazy_model import LazyEmbedder
-from marketlens.terminal import FAISS_ADVICE, RAY_ADVICE, hush
+from marketlens.terminal import FAISS_ADVICE, RAY_ADVICE, filter_stderr
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def run_engine(export: Export, model: Path) -> float:
 def run_ingest(job: Job, export: Export) -> float:
     """Read, decode, embed and write into a new collection, with a ledger; return the seconds."""
     alias = f"bench_{time.time_ns()}"
-    hush(RAY_ADVICE if job.method.startswith("d") else FAISS_ADVICE)
+    filter_stderr(RAY_ADVICE if job.method.startswith("d") else FAISS_ADVICE)
     model = LazyEmbedder(Path(job.model))
     if job.method.startswith("c"):
         _ = model.embedder  # load the model before the clock starts

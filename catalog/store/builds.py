@@ -52,7 +52,7 @@ class Builds:
         self._milvus = milvus
         self._client = milvus.client
         self.alias = milvus.settings.alias
-        self._uri = milvus.settings.shown
+        self._uri = milvus.settings.uri_without_password
         self._seconds = milvus.settings.timeout
 
     def create(self, fingerprint: str, dim: int, index: IndexSettings, *, model: str, state: State) -> CollectionInfo:

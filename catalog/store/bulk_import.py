@@ -67,7 +67,7 @@ class BulkLoad:
 
     def __init__(self, milvus: Milvus, collection: CollectionInfo, settings: BulkSettings) -> None:
         self._milvus = milvus
-        self._uri = milvus.settings.shown
+        self._uri = milvus.settings.uri_without_password
         self._collection = collection
         self._settings = settings
         self._jobs = _import_jobs(milvus, collection.name)
@@ -205,7 +205,7 @@ def _job_of(task: Any) -> Job:
 
 
 def _import_jobs(milvus: Milvus, collection: str) -> _RestJobs | _GrpcJobs:
-    with translate_errors(milvus.settings.shown):
+    with translate_errors(milvus.settings.uri_without_password):
         version = str(milvus.client.get_server_version(timeout=milvus.settings.timeout))
     return (_GrpcJobs if version.startswith("v2.3.") else _RestJobs)(milvus, collection)
 

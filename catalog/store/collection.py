@@ -57,7 +57,7 @@ class PhotoCollection:
         info = self.info()
         if info.fingerprint != fingerprint:
             raise ModelMismatch(
-                f"The collection {info.name} in {self._milvus.settings.shown} was made by the model "
+                f"The collection {info.name} in {self._milvus.settings.uri_without_password} was made by the model "
                 f"{info.fingerprint[:12]}, but the model in use is {fingerprint[:12]}. Embeddings of two models cannot "
                 "be compared.",
                 hint=f"Use the model that made it (--model {info.model or 'FOLDER'}), or make a build with yours: "
@@ -93,7 +93,7 @@ class PhotoCollection:
 
     def server_version(self) -> str:
         """Return the version that Milvus reports. Raises StoreUnreachable."""
-        with translate_errors(self._milvus.settings.shown):
+        with translate_errors(self._milvus.settings.uri_without_password):
             return str(self._milvus.client.get_server_version(timeout=self._milvus.settings.timeout))
 
 

@@ -68,7 +68,7 @@ class Milvus:
         """Open the store. Raises StoreUnreachable, StoreLocked, InvalidSetting."""
         if settings.is_lite:
             return cls(_open_lite(settings, index), settings)
-        with translate_errors(settings.shown):
+        with translate_errors(settings.uri_without_password):
             client = MilvusClient(
                 settings.uri,
                 token=settings.token.get_secret_value(),
@@ -99,11 +99,11 @@ class Milvus:
 
     def refresh(self, name: str) -> None:
         """Make a server search imported rows now; otherwise it does so about 20 seconds later."""
-        with translate_errors(self.settings.shown):
+        with translate_errors(self.settings.uri_without_password):
             self.client.refresh_load(name, timeout=WRITE_SECONDS)
 
     def _load(self, name: str) -> None:
-        with translate_errors(self.settings.shown):
+        with translate_errors(self.settings.uri_without_password):
             self.client.load_collection(name, timeout=WRITE_SECONDS)
 
 

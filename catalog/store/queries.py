@@ -44,7 +44,7 @@ class Queries:
 
     def query(self, expression: str, fields: Sequence[str], **options: int | str) -> list[dict[str, Any]]:
         """Return the rows that pass the expression. `options` are those of `MilvusClient.query`."""
-        with translate_errors(self._settings.shown):
+        with translate_errors(self._settings.uri_without_password):
             rows: list[dict[str, Any]] = self._client.query(
                 self._target.info().name,
                 filter=expression,
@@ -55,7 +55,7 @@ class Queries:
 
     def scan(self, fields: Sequence[str], expression: str = "", *, batch_size: int) -> Iterator[list[dict[str, Any]]]:
         """Yield every row that passes the expression, in batches and in no order."""
-        with translate_errors(self._settings.shown):
+        with translate_errors(self._settings.uri_without_password):
             iterator = self._client.query_iterator(
                 self._target.info().name,
                 batch_size=batch_size,

@@ -261,7 +261,7 @@ class CollectionReader:
         results: list[Any] = []
         row_bytes = _ROW_BYTES + 4 * info.dim if quantised else _ROW_BYTES
         step = max(1, _RESPONSE_BYTES // (plan.photos * row_bytes))
-        with translate_errors(self._settings.shown):
+        with translate_errors(self._settings.uri_without_password):
             for start in range(0, len(queries), step):
                 results += self._client.search(
                     info.name,

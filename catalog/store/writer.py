@@ -48,7 +48,7 @@ class CollectionWriter:
         check_embeddings(photos, embeddings, self._target.info().dim)
         rows = [to_row(photo) | {"embedding": vector} for photo, vector in zip(photos, embeddings, strict=True)]
         name = self._target.writable_name()
-        with self._milvus.write_lock, translate_errors(self._settings.shown):
+        with self._milvus.write_lock, translate_errors(self._settings.uri_without_password):
             for start in range(0, len(rows), UPSERT_ROWS):
                 chunk = rows[start : start + UPSERT_ROWS]
                 result = self._client.upsert(name, chunk, timeout=WRITE_SECONDS)
@@ -61,13 +61,13 @@ class CollectionWriter:
     def flush(self) -> None:
         """Seal the written rows, so that a server indexes them now. Call once at the end of a run."""
         name = self._target.writable_name(fresh=True)
-        with self._milvus.write_lock, translate_errors(self._settings.shown):
+        with self._milvus.write_lock, translate_errors(self._settings.uri_without_password):
             self._client.flush(name, timeout=WRITE_SECONDS)
 
     def remove(self, photo_ids: Sequence[str]) -> None:
         """Delete photos; return after Milvus has confirmed. Skip missing ids."""
         name = self._target.writable_name()
-        with self._milvus.write_lock, translate_errors(self._settings.shown):
+        with self._milvus.write_lock, translate_errors(self._settings.uri_without_password):
             for start in range(0, len(photo_ids), UPSERT_ROWS):
                 expression = one_of("photo_id", photo_ids[start : start + UPSERT_ROWS])
                 self._client.delete(name, filter=expression, timeout=WRITE_SECONDS)

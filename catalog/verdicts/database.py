@@ -33,7 +33,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """Check the address; nothing is opened yet. Raises InvalidSetting."""
         self._url = _parse_url(url)
-        self.shown = make_url(url).render_as_string(hide_password=True)
+        self.uri_without_password = make_url(url).render_as_string(hide_password=True)
         self._engine = _engine(self._url)
         self._is_current = False
 
@@ -60,14 +60,14 @@ class Database:
         self._is_current = True
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def read_connection(self) -> Iterator[Connection]:
         """Yield a connection for reading. Raises VerdictsUnavailable."""
         self.migrate()
         with self._translated(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def write_transaction(self) -> Iterator[Connection]:
         """Yield a connection in a transaction, committed at the end. Raises VerdictsUnavailable, OutputFailed."""
         self.migrate()
         with self._translated(), self._begin() as connection:
@@ -92,7 +92,7 @@ class Database:
             raise self._domain_error(error) from error
         except CommandError as error:
             raise VerdictsUnavailable(
-                f"The verdicts in {self.shown} were written by another version of marketlens: {error}",
+                f"The verdicts in {self.uri_without_password} were written by another version of marketlens: {error}",
                 hint=f"Run the newer version, or name another database with {_SETTING}.",
             ) from error
 
@@ -100,11 +100,11 @@ class Database:
         message = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         if any(words in message.lower() for words in _READ_ONLY):
             return OutputFailed(
-                f"The verdicts in {self.shown} cannot be written: {message}",
+                f"The verdicts in {self.uri_without_password} cannot be written: {message}",
                 hint=f"Is there room, and may this user write there? {_SETTING} names another database.",
             )
         return VerdictsUnavailable(
-            f"The verdicts in {self.shown} cannot be reached: {message}",
+            f"The verdicts in {self.uri_without_password} cannot be reached: {message}",
             hint=f"Is the database up, and the address right? {_SETTING} names another database: {_EXAMPLES}",
         )
 

@@ -78,7 +78,7 @@ class DecidedDuplicates:
             for listing_id in listings:
                 self._by_listing[listing_id].append((listings, decision))
 
-    def on(self, listing_ids: Iterable[str]) -> Decision | None:
+    def decision_on(self, listing_ids: Iterable[str]) -> Decision | None:
         """Return the decision on a question with all of these listings; None if there is none.
 
         Of several decisions, `accept` comes before `reject`, and `reject` before `skip`.

@@ -49,14 +49,14 @@ class VerdictStore:
         """
         _check(question, note)
         row = to_row(question, decision, note, decided_by)
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             connection.execute(delete(VERDICTS).where(VERDICTS.c.question_key == question.key))
             stored = connection.execute(insert(VERDICTS).values(row).returning(VERDICTS)).one()
         return from_row(stored)
 
     def withdraw(self, verdict_id: int) -> Verdict:
         """Delete a verdict, so that its question is asked again, and return it. Raises NotFound."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             row = connection.execute(delete(VERDICTS).where(VERDICTS.c.id == verdict_id).returning(VERDICTS)).first()
         if row is None:
             raise NotFound(f"There is no verdict {verdict_id}.", hint="It was withdrawn or replaced by a newer one.")
@@ -72,29 +72,29 @@ class VerdictStore:
         if decision:
             conditions.append(VERDICTS.c.decision == decision)
         older = [VERDICTS.c.id < before] if before is not None else []
-        with self._database.reading() as connection:
+        with self._database.read_connection() as connection:
             total = connection.execute(select(func.count()).select_from(VERDICTS).where(*conditions)).scalar_one()
             rows = connection.execute(
                 select(VERDICTS).where(*conditions, *older).order_by(VERDICTS.c.id.desc()).limit(limit)
             ).all()
         return [from_row(row) for row in rows], total
 
-    def every(self) -> Iterator[Verdict]:
+    def all_verdicts(self) -> Iterator[Verdict]:
         """Yield a consistent snapshot of all verdicts, oldest first."""
-        with self._database.reading() as connection:
+        with self._database.read_connection() as connection:
             statement = select(VERDICTS).order_by(VERDICTS.c.id).execution_options(yield_per=_BATCH)
             for row in connection.execute(statement):
                 yield from_row(row)
 
-    def fill(self, verdicts: Iterable[Verdict]) -> int:
+    def import_verdicts(self, verdicts: Iterable[Verdict]) -> int:
         """Store these verdicts, oldest first, under new ids, all or none; return how many.
 
         Raises OutputFailed if there are verdicts already.
         """
         count = 0
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             if connection.execute(select(VERDICTS.c.id).limit(1)).first():
-                raise OutputFailed(f"There are verdicts in {self.shown} already.")
+                raise OutputFailed(f"There are verdicts in {self.uri_without_password} already.")
             for batch in chunked(verdicts, _BATCH):
                 rows = [
                     to_row(verdict.question, verdict.decision, verdict.note, verdict.decided_by, verdict.decided_at)
@@ -105,9 +105,9 @@ class VerdictStore:
         return count
 
     @property
-    def shown(self) -> str:
+    def uri_without_password(self) -> str:
         """The address of the database without its password, for messages."""
-        return self._database.shown
+        return self._database.uri_without_password
 
     def wrong_categories(self) -> Mapping[str, Decision]:
         """Return every decision on a wrong category, by the key of its question."""
@@ -127,7 +127,7 @@ class VerdictStore:
     def _all(self, kind: Kind, make: Callable[[list[Row[Any]]], T]) -> T:
         """Return `make(all rows of a kind)`, cached until any process adds or removes a verdict of that kind."""
         of_kind = VERDICTS.c.kind == kind
-        with self._reading, self._database.reading() as connection:
+        with self._reading, self._database.read_connection() as connection:
             # The version is read before the rows: a verdict that comes in between is read again rather than missed.
             ids = VERDICTS.c.id
             # The sum: of two concurrent transactions, the one with the smaller id may be committed last.

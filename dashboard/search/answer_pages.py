@@ -1,32 +1,32 @@
-"""The result pages of this session's question: each is fetched once."""
+"""The result pages of this session's query: each is fetched once."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 from pydantic import ValidationError
 
-from dashboard.search.question import Question
+from dashboard.search.search_query import SearchQuery
 from search_api.client import ApiError, Client
 from search_api.schemas import SearchHit, SearchRequest, SearchResponse
 
 REFUSED = 422
 
 
-def fetch_answer(api: Client, question: Question) -> list[SearchResponse]:
-    """Return the pages so far, or none if there is nothing to search by. Fetch the first page of a new question.
+def fetch_answer(api: Client, query: SearchQuery) -> list[SearchResponse]:
+    """Return the pages so far, or none if there is nothing to search by. Fetch the first page of a new query.
 
     Raises ApiError.
     """
-    if question.is_empty or question.state.prices_crossed:
+    if query.is_empty or query.state.prices_crossed:
         return []
     cached = st.session_state.get("answer")
-    if not cached or cached[0] != question.key:
+    if not cached or cached[0] != query.key:
         with st.spinner("Searching …"):
-            cached = (question.key, [api.search(_first_request(question), question.contents)])
+            cached = (query.key, [api.search(_first_request(query), query.contents)])
         st.session_state["answer"] = cached
     pages: list[SearchResponse] = cached[1]
     if st.session_state.pop("next-page", False):
-        pages.append(api.search(_next_request(question, pages[-1])))
+        pages.append(api.search(_next_request(query, pages[-1])))
     return pages
 
 
@@ -40,17 +40,17 @@ def all_hits(pages: Sequence[SearchResponse]) -> list[SearchHit]:
     return [hit for page in pages for hit in page.hits]
 
 
-def _first_request(question: Question) -> SearchRequest:
+def _first_request(query: SearchQuery) -> SearchRequest:
     """Return the search request. Raises ApiError if the API would refuse it, for example if a location is too long."""
     try:
-        return question.search()
+        return query.search()
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise ApiError(f"The search is invalid: {problems}.", "Change that filter.", status=REFUSED) from error
 
 
-def _next_request(question: Question, last: SearchResponse) -> SearchRequest:
+def _next_request(query: SearchQuery, last: SearchResponse) -> SearchRequest:
     # The query_id stands for the photos and examples. All pages have the facets of the first page.
     return SearchRequest(
-        query_id=last.query_id, cursor=last.cursor, filter=question.state.filter(), limit=question.state.limit
+        query_id=last.query_id, cursor=last.cursor, filter=query.state.filter(), limit=query.state.limit
     )

@@ -13,7 +13,7 @@ from dashboard.search.example_actions import (
     uploader_key,
 )
 from dashboard.search.photo_components import draw_crop, take_pasted_photos
-from dashboard.search.question import Photo, Question
+from dashboard.search.search_query import Photo, SearchQuery
 from dashboard.search.state import SearchState
 from dashboard.widgets.tiles import PHOTO_PIXELS, listing_facts
 from search_api.client import Client
@@ -55,12 +55,12 @@ def draw_examples(api: Client, state: SearchState, uploads: Sequence[UploadedFil
     return photos
 
 
-def draw_left_out_warning(question: Question) -> None:
+def draw_left_out_warning(query: SearchQuery) -> None:
     """Draw how many of the examples are not used, if any."""
-    if question.left_out_count:
+    if query.left_out_count:
         st.warning(
             f"A search takes up to {MAX_EXAMPLES} positive and {MAX_EXAMPLES} negative examples. "
-            f"Left out: {question.left_out_count} (the listings that were added first, and the last photos)."
+            f"Left out: {query.left_out_count} (the listings that were added first, and the last photos)."
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard.search.answer_pages import all_hits
-from dashboard.search.question import Question
+from dashboard.search.search_query import SearchQuery
 from dashboard.widgets.notices import api_errors_shown
 from dashboard.widgets.tiles import listing_facts
 from search_api.client import Client
@@ -18,19 +18,19 @@ def request_explanation(listing_id: str) -> None:
     st.session_state["why"] = listing_id
 
 
-def draw_explanation(api: Client, question: Question, pages: Sequence[SearchResponse]) -> None:
+def draw_explanation(api: Client, query: SearchQuery, pages: Sequence[SearchResponse]) -> None:
     """Open the requested explanation, if any."""
     listing_id = st.session_state.pop("why", None)
     hit = next((hit for hit in all_hits(pages) if hit.listing_id == listing_id), None)
     if hit:
-        _draw_dialog(api, question, hit)
+        _draw_dialog(api, query, hit)
 
 
 @st.dialog("Why this listing?", width="medium")
-def _draw_dialog(api: Client, question: Question, hit: SearchHit) -> None:
+def _draw_dialog(api: Client, query: SearchQuery, hit: SearchHit) -> None:
     with api_errors_shown():
         with st.spinner("Comparing both photos …"):
-            explanation = api.explain(question.explain(hit.photo_id), question.contents)
+            explanation = api.explain(query.explain(hit.photo_id), query.contents)
         sides = st.grid(columns=2, min_column_width=130)
         with sides.container(key="why-query"):
             st.text("Query")

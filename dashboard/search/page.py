@@ -8,8 +8,8 @@ from dashboard.search.answer_pages import fetch_answer
 from dashboard.search.filters import draw_filters
 from dashboard.search.inputs import draw_examples, draw_inputs, draw_left_out_warning
 from dashboard.search.match_explanation import draw_explanation
-from dashboard.search.question import Question
 from dashboard.search.results import draw_hits, draw_instructions
+from dashboard.search.search_query import SearchQuery
 from dashboard.search.state import SearchState
 from dashboard.widgets.notices import UNAVAILABLE, api_errors_shown
 from search_api.client import ApiError
@@ -23,10 +23,10 @@ def main() -> None:
     uploads = draw_inputs()
     with api_errors_shown():
         state = save_state_to_url(SearchState)
-        question = Question(state, draw_examples(api, state, uploads))
-        draw_left_out_warning(question)
+        query = SearchQuery(state, draw_examples(api, state, uploads))
+        draw_left_out_warning(query)
         try:
-            pages = fetch_answer(api, question)
+            pages = fetch_answer(api, query)
         except ApiError as error:
             # If the API refuses a filter, the user needs the filters to change it.
             if error.status not in UNAVAILABLE:
@@ -37,7 +37,7 @@ def main() -> None:
             draw_instructions(state)
             return
         draw_hits(api, state, pages)
-        draw_explanation(api, question, pages)
+        draw_explanation(api, query, pages)
 
 
 if __name__ == "__main__":

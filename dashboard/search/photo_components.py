@@ -4,7 +4,7 @@ import base64
 
 import streamlit as st
 
-from dashboard.search.question import Photo
+from dashboard.search.search_query import Photo
 from dashboard.widgets.components import asset, component_state, no_callback
 from search_api.schemas import Box
 

@@ -19,14 +19,14 @@ from index_builds.golden_queries import golden_path
 from ingest.store_retry import StoreRetry
 from insights.result_files import SUMMARY
 from marketlens.backup import manifest as layout
-from marketlens.backup.create import VERDICT
 from marketlens.backup.file_copies import copy_file
-from marketlens.backup.fill import fill
+from marketlens.backup.loader import load_photos
 from marketlens.backup.manifest import Manifest
+from marketlens.backup.writer import VERDICT
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoreResult:
     """The collection that is live now, and the numbers of files and verdicts that the restore added."""
 
     info: CollectionInfo
@@ -45,7 +45,7 @@ def restore(
     say: Callable[[str], None],
     *,
     replace: bool,
-) -> Restored:
+) -> RestoreResult:
     """Make a build of a backup whose files were checked, and make it live. Wait for Milvus if it becomes unreachable.
 
     If the restore is killed at any moment, it can be run again. Existing files and verdicts are not changed. Raises,
@@ -64,9 +64,9 @@ def restore(
             ledger_files = _copy(backup, manifest, layout.LEDGER, settings.ingest.ledger)
             info = _new_build(manifest, photos, settings)
             try:
-                fill(photos.at(info), backup, manifest, settings, progress, retry)
+                load_photos(photos.at(info), backup, manifest, settings, progress, retry)
                 _copy_collection_files(info, backup, manifest, settings)
-                count = store.fill(verdicts) if verdicts else 0
+                count = store.import_verdicts(verdicts) if verdicts else 0
                 retry(partial(photos.builds.finish, info.name))
                 info = photos.builds.describe(info.name)
                 photos.builds.go_live(info)
@@ -78,7 +78,7 @@ def restore(
             raise OutputFailed(
                 f"The backup {backup} could not be restored: {error}", hint="Free some disk space, and run it again."
             ) from error
-    return Restored(info, model_files, uploads, ledger_files, count)
+    return RestoreResult(info, model_files, uploads, ledger_files, count)
 
 
 def _require_no_catalogue(photos: PhotoCollection, settings: Settings, *, replace: bool) -> None:
@@ -88,7 +88,7 @@ def _require_no_catalogue(photos: PhotoCollection, settings: Settings, *, replac
         live = photos.builds.live()
         count = photos.at(live).reader.count()
         raise BuildRefused(
-            f"There is already a catalogue in {settings.milvus.shown}: {live.name}, {count:,} photos.",
+            f"There is already a catalogue in {settings.milvus.uri_without_password}: {live.name}, {count:,} photos.",
             hint="--replace replaces it with the backup; marketlens index rollback goes back. "
             "Or restore to another place: --uri, MARKETLENS_MILVUS__ALIAS.",
         )
@@ -104,12 +104,12 @@ def _require_same_model(folder: Path, manifest: Manifest) -> None:
 
 def _missing_verdicts(backup: Path, store: VerdictStore, *, replace: bool) -> list[Verdict]:
     backed_up = [VERDICT.validate_json(line) for line in (backup / layout.VERDICTS).read_bytes().splitlines()]
-    existing = list(store.every())
+    existing = list(store.all_verdicts())
     if not existing:
         return backed_up
     if not replace and _without_ids(existing) != _without_ids(backed_up):
         raise OutputFailed(
-            f"There are already {len(existing):,} verdicts in {store.shown}.",
+            f"There are already {len(existing):,} verdicts in {store.uri_without_password}.",
             hint="Name an empty database with MARKETLENS_VERDICTS__URL, or keep these verdicts with --replace.",
         )
     return []

@@ -23,7 +23,7 @@ def backup(
     Photos with their embeddings, model, verdicts, uploaded photos, ledger, insights, golden queries. No API keys.
     """
     from catalog.atomic_files import refuse_existing
-    from marketlens.backup.create import make_backup
+    from marketlens.backup.writer import make_backup
     from marketlens.terminal import out, progress, sigterm_as_interrupt
 
     settings = load_settings(uri=uri, model=model)

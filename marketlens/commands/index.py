@@ -70,7 +70,7 @@ def build(
         method = "copying embeddings" if embedder is None else f"embedding with {info.model}"
         out.print(f"{live.name} (live) -> {info.name}: {method}.", soft_wrap=True)
         if not golden_queries.golden_path(settings.check.golden, live.name).exists():
-            golden_queries.save(photos.at(live), settings.check.golden)
+            golden_queries.save_answers(photos.at(live), settings.check.golden)
         report = BuildReport(info.name)
         with sigterm_as_interrupt():
             try:
@@ -113,7 +113,7 @@ def save_golden(
         from index_builds import golden_queries
         from marketlens.terminal import out
 
-        path = golden_queries.save(photos.at(photos.builds.live()), settings.check.golden, queries)
+        path = golden_queries.save_answers(photos.at(photos.builds.live()), settings.check.golden, queries)
     out.print(f"Golden queries: {path}", soft_wrap=True)
 
 

@@ -109,10 +109,10 @@ def _load_engine(settings: "Settings") -> "Engine":
     with needs("ray"):
         from ingest.engines.ray_cluster import require_server, run_on_ray
 
-    from marketlens.terminal import RAY_ADVICE, hush
+    from marketlens.terminal import RAY_ADVICE, filter_stderr
 
     require_server(settings.milvus)
-    hush(RAY_ADVICE)
+    filter_stderr(RAY_ADVICE)
     return run_on_ray
 
 

@@ -55,12 +55,12 @@ def up(uri: UriOption = None, model: ModelOption = None) -> None:
 def doctor(uri: UriOption = None, model: ModelOption = None) -> None:
     """Report what is missing or incompatible, and how to fix it."""
     from marketlens.doctor import examine
-    from marketlens.terminal import EXIT_SURROUNDINGS, out
+    from marketlens.terminal import EXIT_ENVIRONMENT, out
 
     table, healthy = examine(load_settings(uri=uri, model=model))
     out.print(table)
     if not healthy:
-        raise typer.Exit(EXIT_SURROUNDINGS)
+        raise typer.Exit(EXIT_ENVIRONMENT)
 
 
 def demo(

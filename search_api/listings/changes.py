@@ -21,7 +21,7 @@ from embedding.photos import open_photo
 from search_api.listings.fields import as_seconds
 from search_api.listings.photo_store import PhotoStore, clean
 from search_api.schemas import PutListing, PutPhoto
-from search_api.serving.live_catalogue import Live
+from search_api.serving.live_catalogue import LiveBuild
 from search_api.serving.photos import from_base64
 
 _PARALLEL_PHOTOS = 4
@@ -35,7 +35,7 @@ class _CleanedPhoto:
 
 
 async def put_listing(
-    live: Live, listing_id: str, request: PutListing, uploads: Sequence[bytes], photo_store: PhotoStore
+    live: LiveBuild, listing_id: str, request: PutListing, uploads: Sequence[bytes], photo_store: PhotoStore
 ) -> tuple[list[StoredPhoto], bool]:
     """Create or replace a listing. Return its photos, and whether it is new.
 
@@ -48,7 +48,7 @@ async def put_listing(
     return await live.stages.store.run(lambda: _write(listing_id, request, cleaned, embedded, live, photo_store))
 
 
-async def remove_listing(live: Live, listing_id: str, photo_store: PhotoStore) -> int:
+async def remove_listing(live: LiveBuild, listing_id: str, photo_store: PhotoStore) -> int:
     """Remove a listing. Return how many photos it had. Raises NotFound and the errors of writing."""
 
     def remove() -> int:
@@ -74,7 +74,7 @@ def _check(listing_id: str, request: PutListing, uploads: int) -> None:
         )
 
 
-def _check_new(listing_id: str, request: PutListing, before: Container[str], live: Live) -> None:
+def _check_new(listing_id: str, request: PutListing, before: Container[str], live: LiveBuild) -> None:
     """Check that the photos new to the listing can be added to it. Raises ListingConflict, InvalidQuery."""
     new = [photo for photo in request.photos if photo.photo_id not in before]
     for photo_id, stored in live.photos.reader.stored([photo.photo_id for photo in new], strong=True).items():
@@ -88,7 +88,7 @@ def _check_new(listing_id: str, request: PutListing, before: Container[str], liv
             )
 
 
-async def _clean(request: PutListing, uploads: Sequence[bytes], live: Live) -> list[_CleanedPhoto]:
+async def _clean(request: PutListing, uploads: Sequence[bytes], live: LiveBuild) -> list[_CleanedPhoto]:
     slots = asyncio.Semaphore(_PARALLEL_PHOTOS)
 
     def work(photo: PutPhoto) -> _CleanedPhoto:
@@ -109,7 +109,7 @@ def _write(
     request: PutListing,
     cleaned: Sequence[_CleanedPhoto],
     embedded: Embeddings,
-    live: Live,
+    live: LiveBuild,
     photo_store: PhotoStore,
 ) -> tuple[list[StoredPhoto], bool]:
     listing = _listing(listing_id, request)

@@ -86,11 +86,11 @@ def open_duplicates(
     rows = [
         row
         for row, listings in enumerate(tables.groups)
-        if kind in {None, tables.kinds[row]} and _is_open(decisions.on(listings), skipped=skipped)
+        if kind in {None, tables.kinds[row]} and _is_open(decisions.decision_on(listings), skipped=skipped)
     ]
 
     def is_open(group: DuplicateGroup) -> bool:
-        return _is_open(decisions.on(listing.listing_id for listing in group.listings), skipped=skipped)
+        return _is_open(decisions.decision_on(listing.listing_id for listing in group.listings), skipped=skipped)
 
     def current(batch: list[Row]) -> list[DuplicateGroup | None]:
         stored = _stored(photos, {photo_id for row in batch for photo_id in row["photo_ids"]})

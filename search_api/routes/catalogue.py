@@ -11,7 +11,7 @@ from embedding.photos import open_photo
 from search_api.dependencies import LiveDep, needs, needs_photo
 from search_api.openapi import problems
 from search_api.schemas import CategoriesResponse, CategoryCount
-from search_api.serving.photos import gone, read_stored
+from search_api.serving.photos import read_stored, unreadable_file_error
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[Depends(needs("read"))])
 # A router of its own: an <img> tag sends no key, so a signed URL is accepted as well.
@@ -23,7 +23,7 @@ def categories(live: LiveDep) -> CategoriesResponse:
     """List all root categories with their counts, largest first. The counts are at most half a minute old."""
     sizes = [
         CategoryCount(category=size.category, listings=size.listings, photos=size.photos)
-        for size in live.overview.categories()
+        for size in live.category_counts.categories()
     ]
     return CategoriesResponse(categories=sizes)
 
@@ -46,7 +46,7 @@ async def image(
     try:
         thumbnail = await stages.decode.run(partial(_thumbnail, data, size))
     except PhotoUnusable as error:
-        raise gone(photo_id) from error
+        raise unreadable_file_error(photo_id) from error
     return Response(thumbnail, media_type="image/jpeg", headers=headers)
 
 

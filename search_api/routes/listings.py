@@ -61,7 +61,7 @@ async def put(
     each photo. A photo is stored as a JPEG without its metadata. Searches see the change within a second.
     """
     store = PhotoStore(settings.photos)
-    photos, is_new = await catalogue.ask(lambda live: put_listing(live, listing_id, body.message, body.uploads, store))
+    photos, is_new = await catalogue.run(lambda live: put_listing(live, listing_id, body.message, body.uploads, store))
     response.status_code = 201 if is_new else 200
     return _response(photos, photo_url)
 
@@ -69,7 +69,7 @@ async def put(
 @write_router.delete("/listings/{listing_id:path}", responses=problems(404, 409))
 async def remove(listing_id: str, catalogue: CatalogueDep, settings: SettingsDep) -> RemovedResponse:
     """Remove a listing and its photos from the catalogue. Photo files uploaded through the API are deleted."""
-    count = await catalogue.ask(lambda live: remove_listing(live, listing_id, PhotoStore(settings.photos)))
+    count = await catalogue.run(lambda live: remove_listing(live, listing_id, PhotoStore(settings.photos)))
     return RemovedResponse(listing_id=listing_id, photos=count)
 
 

@@ -26,7 +26,7 @@ def readyz(catalogue: CatalogueDep, caller: CallerDep) -> Health:
     `pending` says why a promoted build is not in use yet; `lost_photos` counts rows that the store lost. Without a
     valid key, if keys are needed, the response contains only the status.
     """
-    live, is_searchable, count, lost = catalogue.answer(
+    live, is_searchable, count, lost = catalogue.run_sync(
         lambda live: (live, live.photos.reader.probe(), live.photos.reader.count(), live.photos.notes.lost())
     )
     if not is_searchable:

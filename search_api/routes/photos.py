@@ -19,7 +19,7 @@ from search_api.search.heat_maps import explain
 from search_api.search.query_resolver import QueryResolver
 from search_api.search.response import required_categories
 from search_api.search.tokens import write_query_id
-from search_api.serving.live_catalogue import Live
+from search_api.serving.live_catalogue import LiveBuild
 from search_api.telemetry.timing import timings
 
 router = APIRouter(prefix="/v1", tags=["search"], dependencies=[Depends(needs("read"))])
@@ -35,7 +35,7 @@ async def classify(
 ) -> ClassifyResponse:
     """Classify a photo. Accepts the same sources as a search."""
 
-    async def ask(live: Live) -> ClassifyResponse:
+    async def work(live: LiveBuild) -> ClassifyResponse:
         query = await QueryResolver(live, body.uploads).resolve(body.message)
         return ClassifyResponse(
             categories=required_categories(query.vectors, live),
@@ -43,7 +43,7 @@ async def classify(
             timings_ms=timings(),
         )
 
-    return await catalogue.ask(ask)
+    return await catalogue.run(work)
 
 
 @router.post("/embed", responses=_PROBLEMS, openapi_extra=body_schema(EmbedRequest, _PHOTO))
@@ -52,7 +52,7 @@ async def embed(
 ) -> EmbedResponse:
     """Return the embeddings of photos. Accepts the same sources as a search."""
 
-    async def ask(live: Live) -> EmbedResponse:
+    async def work(live: LiveBuild) -> EmbedResponse:
         query = await QueryResolver(live, body.uploads).resolve(body.message)
         return EmbedResponse(
             embeddings=query.vectors.tolist(),
@@ -62,7 +62,7 @@ async def embed(
             timings_ms=timings(),
         )
 
-    return await catalogue.ask(ask)
+    return await catalogue.run(work)
 
 
 @router.post("/explain", responses=_PROBLEMS, openapi_extra=body_schema(ExplainRequest, _EXPLAIN))
@@ -75,7 +75,7 @@ async def explain_hit(
     """
     request = body.message
 
-    async def ask(live: Live) -> ExplainResponse:
+    async def work(live: LiveBuild) -> ExplainResponse:
         resolver = QueryResolver(live, body.uploads)
         query = await resolver.resolve(request)
         explained = await explain(query, request.hit_photo_id, live, resolver, overlays=request.overlays)
@@ -87,4 +87,4 @@ async def explain_hit(
             timings_ms=timings(),
         )
 
-    return await catalogue.ask(ask)
+    return await catalogue.run(work)

@@ -42,7 +42,7 @@ async def search(
     Send multipart: photos as files named `photo`, everything else as JSON in the part `request`. Or send only JSON,
     with another source. Filters narrow the hits; the page is full whenever enough listings pass them.
     """
-    return await catalogue.ask(lambda live: search_one(live, body.message, body.uploads, photo_url))
+    return await catalogue.run(lambda live: search_one(live, body.message, body.uploads, photo_url))
 
 
 _BATCH = {"two listings": {"searches": [{"listing_id": _LISTING, "limit": 5}, {"photo_id": "f1", "min_score": 0.5}]}}
@@ -58,7 +58,7 @@ async def batch(
 
     In multipart, each search names its photos: `uploads: [0]`.
     """
-    return await catalogue.ask(lambda live: search_batch(live, body.message, body.uploads, photo_url))
+    return await catalogue.run(lambda live: search_batch(live, body.message, body.uploads, photo_url))
 
 
 @router.get("/listings/{listing_id:path}/similar", responses=problems(404, 409))
@@ -71,4 +71,4 @@ async def similar(
 ) -> SearchResponse:
     """Find listings similar to this one, which is excluded. To filter, use `POST /v1/search` with its `listing_id`."""
     request = SearchRequest.model_construct(listing_id=listing_id, limit=limit, cursor=cursor)
-    return await catalogue.ask(lambda live: search_one(live, request, (), photo_url))
+    return await catalogue.run(lambda live: search_one(live, request, (), photo_url))

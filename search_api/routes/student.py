@@ -10,7 +10,7 @@ from search_api.openapi import problems
 from search_api.schemas import SearchRequest, Source
 from search_api.search.query_resolver import QueryResolver
 from search_api.search.run import search_one
-from search_api.serving.live_catalogue import Live
+from search_api.serving.live_catalogue import LiveBuild
 
 router = APIRouter(tags=["student system"])
 
@@ -54,17 +54,17 @@ async def healthcheck() -> Message:
 async def feature_embedding(image: ImageFile, catalogue: CatalogueDep) -> Features:
     """Return the embedding of a photo, like `POST /v1/embed`."""
 
-    async def ask(live: Live) -> Features:
+    async def work(live: LiveBuild) -> Features:
         query = await QueryResolver(live, [image]).resolve(Source())
         return Features(features=query.vectors[0].tolist())
 
-    return await catalogue.ask(ask)
+    return await catalogue.run(work)
 
 
 @router.post("/predict/similar_images", dependencies=_READ, responses=problems(400, 408, 413))
 async def similar_images(image: ImageFile, catalogue: CatalogueDep, photo_url: PhotoUrlDep) -> SimilarImages:
     """Find listings similar to a photo, like `POST /v1/search`. Returns ids and scores instead of row numbers."""
-    answer = await catalogue.ask(lambda live: search_one(live, SearchRequest(), [image], photo_url))
+    answer = await catalogue.run(lambda live: search_one(live, SearchRequest(), [image], photo_url))
     return SimilarImages(
         similar=[Similar(listing_id=hit.listing_id, photo_id=hit.photo_id, score=hit.score) for hit in answer.hits]
     )

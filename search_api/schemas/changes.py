@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from search_api.schemas.common import Identity, Strict, Text
+from search_api.schemas.common import Identity, StrictModel, Text
 from search_api.schemas.filters import Price
 from search_api.schemas.sources import MAX_UPLOADS, Base64, Upload
 
 MAX_LISTING_PHOTOS = MAX_UPLOADS
 
 
-class PutPhoto(Strict):
+class PutPhoto(StrictModel):
     """A photo of the listing: sent with the request, or already stored under this id if only the id is given."""
 
     photo_id: Identity
@@ -26,7 +26,7 @@ class PutPhoto(Strict):
         return self
 
 
-class PutListing(Strict):
+class PutListing(StrictModel):
     """The complete new state of a listing: omitted fields become unknown, photos that are not named are removed."""
 
     title: Text = ""

@@ -11,7 +11,7 @@ Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Part of a request. An unknown field, such as a misspelt one, is an error."""
 
     model_config = ConfigDict(extra="forbid")

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from search_api.schemas.common import Identity, Strict, Text
+from search_api.schemas.common import Identity, StrictModel, Text
 
 MAX_EXCLUDED = 10_000
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Filter(Strict):
+class Filter(StrictModel):
     """Conditions that each hit must meet, all of them at once. Omitted fields do not filter."""
 
     categories: list[Text] = Field(default_factory=list, max_length=200, description="Any of these root categories.")

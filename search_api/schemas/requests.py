@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from search_api.schemas.common import Identity, Probability, Score, Strict
+from search_api.schemas.common import Identity, Probability, Score, StrictModel
 from search_api.schemas.filters import Filter
 from search_api.schemas.sources import Source
 
@@ -50,7 +50,7 @@ class SearchRequest(Source):
         return self
 
 
-class BatchRequest(Strict):
+class BatchRequest(StrictModel):
     """Searches that run together. Each is a SearchRequest and is validated separately."""
 
     searches: list[dict[str, Any]] = Field(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from search_api.schemas.common import Identity, Strict
+from search_api.schemas.common import Identity, StrictModel
 
 MAX_UPLOADS = 64
 MAX_EXAMPLES = 32
@@ -17,7 +17,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 
 
-class Box(Strict):
+class Box(StrictModel):
     """A part of the upright photo: fractions of its width and height from the top left corner."""
 
     x: Share
@@ -33,7 +33,7 @@ class Box(Strict):
         return self
 
 
-class _Example(Strict):
+class _Example(StrictModel):
     photo_id: Identity | None = None
     listing_id: Identity | None = Field(None, description="The mean of the listing's photos.")
     embedding: Vector | None = None
@@ -65,7 +65,7 @@ class Negative(_Example):
     weight: Weight = 0.25
 
 
-class Source(Strict):
+class Source(StrictModel):
     """The source of a query: uploaded photos, or exactly one of these fields."""
 
     photos_base64: list[Base64] | None = Field(

@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from search_api.schemas.common import Identity, Strict, Text
+from search_api.schemas.common import Identity, StrictModel, Text
 
 Decision = Literal["accept", "reject", "skip"]
 Kind = Literal["wrong_category", "duplicate"]
 
 
-class WrongCategory(Strict):
+class WrongCategory(StrictModel):
     """The question whether a listing belongs in another category. A verdict settles it for these three values."""
 
     kind: Literal["wrong_category"] = "wrong_category"
@@ -19,7 +19,7 @@ class WrongCategory(Strict):
     suggested_category: Text
 
 
-class Duplicate(Strict):
+class Duplicate(StrictModel):
     """The question whether these listings are the same item. A verdict also settles it for every subset of them."""
 
     kind: Literal["duplicate"] = "duplicate"
@@ -29,7 +29,7 @@ class Duplicate(Strict):
 Question = Annotated[WrongCategory | Duplicate, Field(discriminator="kind")]
 
 
-class PutVerdict(Strict):
+class PutVerdict(StrictModel):
     """A decision. Another decision on the same question replaces it."""
 
     question: Question

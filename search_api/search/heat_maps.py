@@ -11,12 +11,12 @@ from embedding.explain import Explainer, overlay
 from search_api.schemas import Explanation, HeatMap
 from search_api.search.query import Query
 from search_api.search.query_resolver import QueryResolver
-from search_api.serving.live_catalogue import Live
+from search_api.serving.live_catalogue import LiveBuild
 from search_api.serving.photos import Picture, stored_picture
 
 
 async def explain(
-    query: Query, photo_id: str, live: Live, resolver: QueryResolver, *, overlays: bool = False
+    query: Query, photo_id: str, live: LiveBuild, resolver: QueryResolver, *, overlays: bool = False
 ) -> Explanation:
     """Explain the cosine of a stored photo and the query vector nearest to it. Raises NotFound, InvalidQuery.
 

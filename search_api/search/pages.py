@@ -14,8 +14,8 @@ from search_api.listings.fields import as_seconds
 from search_api.schemas import SearchRequest
 from search_api.search.diversity import diversify
 from search_api.search.query import Query
-from search_api.search.tokens import MAX_SHOWN, digest, read_cursor, shown, write_cursor
-from search_api.serving.live_catalogue import Live
+from search_api.search.tokens import MAX_SHOWN, digest, hit_digest, read_cursor, write_cursor
+from search_api.serving.live_catalogue import LiveBuild
 
 # Candidates per hit that diversity chooses from.
 _CHOICE = 5
@@ -91,7 +91,7 @@ def plan_search(request: SearchRequest, query: Query, calibration: Calibration |
     )
 
 
-async def find_pages(searches: Sequence[PlannedSearch], live: Live) -> list[FoundPage]:
+async def find_pages(searches: Sequence[PlannedSearch], live: LiveBuild) -> list[FoundPage]:
     """Run searches; returns a page for each. Raises CollectionMissing, StoreUnreachable and what the stage raises."""
     groups: defaultdict[object, list[int]] = defaultdict(list)
     for place, search in enumerate(searches):
@@ -105,10 +105,10 @@ async def find_pages(searches: Sequence[PlannedSearch], live: Live) -> list[Foun
     return [found[place] for place in range(len(searches))]
 
 
-def _ask_store(searches: Sequence[PlannedSearch], live: Live) -> list[FoundPage]:
+def _ask_store(searches: Sequence[PlannedSearch], live: LiveBuild) -> list[FoundPage]:
     """Run searches with equal terms. A search with earlier pages comes alone."""
     terms, known, changed_at = searches[0].terms, frozenset(searches[0].shown), live.photos.notes.changed_at()
-    page_request = replace(terms.page, seen=lambda identity: shown(identity) in known) if known else terms.page
+    page_request = replace(terms.page, seen=lambda identity: hit_digest(identity) in known) if known else terms.page
     vectors = [search.query.vectors for search in searches]
     pages = live.photos.reader.search_many(vectors, terms.where, page_request, exact=terms.exact, vectors=terms.vectors)
     found = []
@@ -119,7 +119,7 @@ def _ask_store(searches: Sequence[PlannedSearch], live: Live) -> list[FoundPage]
         cursor = None
         if hits and not exhausted and len(search.shown) + len(hits) <= MAX_SHOWN:
             ids = [hit.listing.listing_id if request.group_by == "listing" else hit.photo_id for hit in hits]
-            cursor = write_cursor(search.identity, [*search.shown, *map(shown, ids)])
+            cursor = write_cursor(search.identity, [*search.shown, *map(hit_digest, ids)])
         facets = None
         if request.facets:
             facets = live.photos.reader.facets(

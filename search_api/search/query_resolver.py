@@ -19,8 +19,8 @@ from search_api.schemas import Example, Negative, Source
 from search_api.search.query import MAX_VECTORS, Query, rocchio
 from search_api.search.sources import positives_of
 from search_api.search.tokens import KEY_BYTES, digest, read_query_id
-from search_api.serving.live_catalogue import Live
-from search_api.serving.photos import Picture, from_base64, gone, open_part, stored_picture
+from search_api.serving.live_catalogue import LiveBuild
+from search_api.serving.photos import Picture, from_base64, open_part, stored_picture, unreadable_file_error
 
 _AT_ONCE = 4  # examples of one request in the stages, which have room for a limited number of all requests
 
@@ -37,12 +37,6 @@ class _Resolved:
     combined: bool = False
     pictures: tuple[Picture, ...] = ()
 
-    @property
-    def weighted_mean(self) -> tuple[Embeddings, float]:
-        """Return one vector (dim,) for the example, and its weight."""
-        assert self.vectors is not None  # noqa: S101 - `_embed` sets them
-        return self.vectors.mean(axis=0), self.weight
-
 
 @dataclass(frozen=True, slots=True)
 class _ResolvedSource:
@@ -54,7 +48,7 @@ class _ResolvedSource:
 class QueryResolver:
     """Resolves the sources of one request with its uploaded photos."""
 
-    def __init__(self, live: Live, uploads: Sequence[bytes]) -> None:
+    def __init__(self, live: LiveBuild, uploads: Sequence[bytes]) -> None:
         self._live = live
         self._uploads = uploads
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -98,7 +92,7 @@ class QueryResolver:
         try:
             return await stages.decode.run(lambda: open_part(data, picture.box))
         except PhotoUnusable as error:
-            raise gone(picture.photo_id) from error
+            raise unreadable_file_error(picture.photo_id) from error
 
     async def _read(self, source: Source, *, all_uploads: bool) -> _ResolvedSource:
         positives = positives_of(source, len(self._uploads), all_uploads=all_uploads)
@@ -190,7 +184,12 @@ def _query(source: _ResolvedSource) -> Query:
         return Query(vectors, key, own, examples[0].combined, pictures)
     weights = [[example.weight for example in part] for part in (source.positives, source.negatives)]
     key = digest(*keys, repr(weights))[:KEY_BYTES]
-    vector = rocchio(*([example.weighted_mean for example in part] for part in (source.positives, source.negatives)))
+    # One vector and the weight per example; `_embed` has set the vectors of every example.
+    positives, negatives = (
+        [(example.vectors.mean(axis=0), example.weight) for example in part if example.vectors is not None]
+        for part in (source.positives, source.negatives)
+    )
+    vector = rocchio(positives, negatives)
     return Query(vector[None], key, own, combined=True)
 
 

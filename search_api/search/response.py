@@ -19,7 +19,7 @@ from search_api.schemas import (
 )
 from search_api.search.pages import FoundPage, PlannedSearch
 from search_api.search.tokens import write_query_id
-from search_api.serving.live_catalogue import Live
+from search_api.serving.live_catalogue import LiveBuild
 
 # The probability from which a hit counts as the same item.
 GOOD_MATCH = 0.5
@@ -31,7 +31,7 @@ def search_response(
     search: PlannedSearch,
     page: FoundPage,
     explanations: Sequence[Explanation | None],
-    live: Live,
+    live: LiveBuild,
     photo_url: PhotoUrl,
     timings: Timings,
 ) -> SearchResponse:
@@ -61,7 +61,7 @@ def search_response(
     )
 
 
-def categories_of(vectors: Embeddings, live: Live) -> list[CategoryProbability] | None:
+def categories_of(vectors: Embeddings, live: LiveBuild) -> list[CategoryProbability] | None:
     """Classify the vectors (n, dim) of one thing, most probable category first; None if the model has no categories."""
     probabilities = live.embedder.classify(vectors)
     if probabilities is None:
@@ -71,7 +71,7 @@ def categories_of(vectors: Embeddings, live: Live) -> list[CategoryProbability] 
     return [CategoryProbability(category=names[place], probability=mean[place]) for place in np.argsort(-mean)]
 
 
-def required_categories(vectors: Embeddings, live: Live) -> list[CategoryProbability]:
+def required_categories(vectors: Embeddings, live: LiveBuild) -> list[CategoryProbability]:
     """Return `categories_of`. Raises InvalidQuery if the model has no categories."""
     categories = categories_of(vectors, live)
     if categories is None:

@@ -13,12 +13,12 @@ from search_api.search.pages import PlannedSearch, find_pages, plan_search
 from search_api.search.query import Query
 from search_api.search.query_resolver import QueryResolver
 from search_api.search.response import PhotoUrl, search_response
-from search_api.serving.live_catalogue import Live
+from search_api.serving.live_catalogue import LiveBuild
 from search_api.telemetry.timing import timings
 
 
 async def search_one(
-    live: Live, request: SearchRequest, uploads: Sequence[bytes], photo_url: PhotoUrl
+    live: LiveBuild, request: SearchRequest, uploads: Sequence[bytes], photo_url: PhotoUrl
 ) -> SearchResponse:
     """Answer one search. Raises its errors and those of the stages and the store."""
     resolver = QueryResolver(live, uploads)
@@ -31,7 +31,7 @@ async def search_one(
 
 
 async def search_batch(
-    live: Live, request: BatchRequest, uploads: Sequence[bytes], photo_url: PhotoUrl
+    live: LiveBuild, request: BatchRequest, uploads: Sequence[bytes], photo_url: PhotoUrl
 ) -> BatchResponse:
     """Answer every search with a response or a problem. Raises what the stages and the store raise."""
     requests = [_validated(data) for data in request.searches]
@@ -59,7 +59,7 @@ def _validated(data: dict[str, Any]) -> SearchRequest | Problem:
         return invalid_request(error.errors(include_input=False, include_url=False))
 
 
-def _planned(request: SearchRequest, query: Query | MarketlensError, live: Live) -> PlannedSearch | Problem:
+def _planned(request: SearchRequest, query: Query | MarketlensError, live: LiveBuild) -> PlannedSearch | Problem:
     if isinstance(query, MarketlensError):
         return problem_of(query)
     try:

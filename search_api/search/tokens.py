@@ -29,17 +29,17 @@ _HEAD = struct.Struct(f"<2s{_FINGERPRINT_BYTES}s{KEY_BYTES}s?II")  # combined, v
 def write_query_id(query: Query, fingerprint: str) -> str:
     """Encode a query as text: 2.8 kB for one upload and 512 dimensions."""
     own = _IDS.dump_json(query.own)
-    head = _HEAD.pack(_QUERY, _short(fingerprint), query.key, query.combined, len(query.vectors), len(own))
-    return _seal(head + own + query.vectors.astype("<f4").tobytes())
+    head = _HEAD.pack(_QUERY, _fingerprint_prefix(fingerprint), query.key, query.combined, len(query.vectors), len(own))
+    return _encode(head + own + query.vectors.astype("<f4").tobytes())
 
 
 def read_query_id(text: str, fingerprint: str, dim: int) -> Query:
     """Decode a query_id. Raises InvalidQuery, and QueryOutdated if another model made it."""
     broken = InvalidQuery("The query_id is damaged.", hint="Send it exactly as the response had it, or search again.")
-    data = _open(text, _QUERY, broken)
+    data = _decode(text, _QUERY, broken)
     try:
         _, made_by, key, combined, count, own_size = _HEAD.unpack_from(data)
-        if made_by != _short(fingerprint):
+        if made_by != _fingerprint_prefix(fingerprint):
             raise QueryOutdated(
                 "The query_id was made by another model than the current one.", hint="Search by the photo again."
             )
@@ -61,19 +61,21 @@ def digest(*parts: str | bytes) -> bytes:
     return hashed.digest()
 
 
-def shown(identity: str) -> bytes:
+def hit_digest(identity: str) -> bytes:
     """Hash a hit for a cursor, to 6 bytes. One in 10^11 unseen hits is mistaken for a seen one."""
     return hashlib.blake2b(identity.encode(), digest_size=_SHOWN_BYTES).digest()
 
 
 def write_cursor(search: bytes, shown: Iterable[bytes]) -> str:
     """Encode the hits shown so far as text: 2.7 kB after 300 hits."""
-    return _seal(_CURSOR + search + b"".join(shown))
+    return _encode(_CURSOR + search + b"".join(shown))
 
 
 def read_cursor(text: str, search: bytes) -> list[bytes]:
     """Decode the hits shown so far. Raises InvalidQuery for a damaged cursor or one of another search."""
-    data = _open(text, _CURSOR, InvalidQuery("The cursor is damaged.", hint="Send it exactly as the response had it."))
+    data = _decode(
+        text, _CURSOR, InvalidQuery("The cursor is damaged.", hint="Send it exactly as the response had it.")
+    )
     made_for, hashes = data[2 : 2 + _DIGEST_BYTES], data[2 + _DIGEST_BYTES :]
     if made_for != search:
         raise InvalidQuery(
@@ -83,21 +85,21 @@ def read_cursor(text: str, search: bytes) -> list[bytes]:
     return [hashes[at : at + _SHOWN_BYTES] for at in range(0, len(hashes), _SHOWN_BYTES)]
 
 
-def _short(fingerprint: str) -> bytes:
+def _fingerprint_prefix(fingerprint: str) -> bytes:
     return bytes.fromhex(fingerprint)[:_FINGERPRINT_BYTES]
 
 
-def _seal(data: bytes) -> str:
+def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data + zlib.crc32(data).to_bytes(4, "little")).decode().rstrip("=")
 
 
-def _open(text: str, kind: bytes, broken: InvalidQuery) -> bytes:
+def _decode(text: str, kind: bytes, broken: InvalidQuery) -> bytes:
     try:
         # altchars and validate: characters outside the alphabet are an error, not skipped.
-        sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise broken from error
-    data, sum_ = sealed[:-4], sealed[-4:]
+    data, sum_ = decoded[:-4], decoded[-4:]
     if not data.startswith(kind) or zlib.crc32(data).to_bytes(4, "little") != sum_:
         raise broken
     return data

@@ -13,7 +13,6 @@ import numpy as np
 from catalog.listing import Embeddings
 from catalog.settings import ApiSettings
 from embedding.embedder import Embedder, Pixels
-from embedding.photos import open_photo
 from search_api.serving.stage import Stage, limit_time, refuse
 from search_api.telemetry.metrics import Metrics
 
@@ -122,15 +121,6 @@ class ServingStages:
     embed: EmbedQueue
     store: Stage
     photos: Stage
-    embedder: Embedder
-
-    async def embed_photos(self, uploads: Sequence[bytes]) -> Embeddings:
-        """Embed photo files as float32 (n, dim). Raises PhotoUnusable, Overloaded, StageTooSlow."""
-        pixels = await asyncio.gather(*(self.decode.run(partial(self._pixels_of, upload)) for upload in uploads))
-        return await self.embed.run(np.stack(pixels))
-
-    def _pixels_of(self, upload: bytes) -> Pixels:
-        return self.embedder.preprocess(open_photo(upload))
 
 
 class StageFactory:
@@ -147,7 +137,7 @@ class StageFactory:
     def of(self, embedder: Embedder) -> ServingStages:
         """Return the stages of one model."""
         embed = EmbedQueue(embedder, self._settings.waiting, self._settings.embed_seconds, self._metrics)
-        return ServingStages(self._decode, embed, self._store, self._photos, embedder)
+        return ServingStages(self._decode, embed, self._store, self._photos)
 
     def close(self) -> None:
         """Shut the shared threads down."""

@@ -30,13 +30,13 @@ logger = logging.getLogger("marketlens.api")
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LiveBuild:
     """A build's photos and the model that made them. A request uses the same one from start to end."""
 
     info: CollectionInfo
     embedder: Embedder
     photos: PhotoCollection
-    overview: CategoryCounts
+    category_counts: CategoryCounts
     stages: ServingStages
 
 
@@ -55,7 +55,7 @@ class LiveCatalogue:
         # By fingerprint: the current model and the previous one, so that a rollback loads nothing.
         self._embedders = {embedder.fingerprint: embedder}
         self._failed_builds: TTLCache[str, bool] = TTLCache(8, RETRY_SECONDS)
-        self._current: Live | None = None
+        self._current: LiveBuild | None = None
         self._swap_lock = threading.Lock()
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="live", daemon=True)
@@ -73,38 +73,38 @@ class LiveCatalogue:
             self._watcher.join()
         self.photos.close()
 
-    def current(self) -> Live:
+    def current(self) -> LiveBuild:
         """Return the build that serves now. If none does, raises CollectionMissing, ModelMismatch, StoreUnreachable."""
         return self._current or self._swap()
 
-    def answer(self, ask: Callable[[Live], T]) -> T:
-        """Call `ask` with the current build; if that was dropped meanwhile, retry with the live one.
+    def run_sync(self, work: Callable[[LiveBuild], T]) -> T:
+        """Call `work` with the current build; if that was dropped meanwhile, retry with the live one.
 
         Raises as `current` does.
         """
         live = self.current()
         try:
-            return ask(live)
+            return work(live)
         except CollectionMissing:
             newer = self._swap()
             if newer.info.name == live.info.name:
                 raise
-            return ask(newer)
+            return work(newer)
 
-    async def ask(self, ask: Callable[[Live], Awaitable[T]]) -> T:
-        """Like `answer`, for a coroutine that goes through the build's stages."""
+    async def run(self, work: Callable[[LiveBuild], Awaitable[T]]) -> T:
+        """Like `run_sync`, for a coroutine that goes through the build's stages."""
         live = self._current
         if live is None:
             live = await run_in_threadpool(self._swap)
         try:
-            return await ask(live)
+            return await work(live)
         except CollectionMissing:
-            newer: Live = await run_in_threadpool(self._swap)
+            newer: LiveBuild = await run_in_threadpool(self._swap)
             if newer.info.name == live.info.name:
                 raise
-            return await ask(newer)
+            return await work(newer)
 
-    def _swap(self) -> Live:
+    def _swap(self) -> LiveBuild:
         """Switch to the build that the alias points at, if its model is loaded. Raises as `current` does."""
         with self._swap_lock:
             info, previous = self.photos.info(fresh=True), self._current
@@ -119,7 +119,7 @@ class LiveCatalogue:
                 )
             photos = self.photos.at(info)
             photos.reader.probe()  # raises unless the collection is loaded and searchable
-            self._current = Live(info, embedder, photos, CategoryCounts(photos), self._make_stages(embedder))
+            self._current = LiveBuild(info, embedder, photos, CategoryCounts(photos), self._make_stages(embedder))
             self._metrics.serving.labels(info.name, info.fingerprint[:12]).set(1)
             if previous:
                 self._metrics.serving.labels(previous.info.name, previous.info.fingerprint[:12]).set(0)

@@ -49,10 +49,10 @@ def read_stored(stored: StoredPhoto) -> bytes:
     try:
         return read_photo(stored.photo.uri, MAX_STORED_PHOTO_BYTES, _READ_SECONDS, patient=False)
     except PhotoUnusable as error:
-        raise gone(stored.photo.photo_id) from error
+        raise unreadable_file_error(stored.photo.photo_id) from error
 
 
-def gone(photo_id: str) -> NotFound:
+def unreadable_file_error(photo_id: str) -> NotFound:
     """Return the error for a photo whose file is missing or no longer a photo."""
     return NotFound(
         f"The file of photo {photo_id!r} can no longer be read.", hint="Ingest the export again from its new place."

@@ -9,7 +9,7 @@ import numpy as np
 from catalog.errors import MarketlensError
 from catalog.listing import Embeddings, StoredPhoto
 from catalog.store.filters import SearchFilter
-from search_api.serving.live_catalogue import Live, LiveCatalogue
+from search_api.serving.live_catalogue import LiveBuild, LiveCatalogue
 from search_api.telemetry.metrics import Metrics
 
 # Photos of a build to search for in turn, spread over its ids.
@@ -49,7 +49,7 @@ class RecallProbe:
         if self._thread.is_alive():
             self._thread.join()
 
-    def measure(self, live: Live) -> None:
+    def measure(self, live: LiveBuild) -> None:
         """Search for one photo, and update the recall of its category. Raises what a search raises."""
         if self._build != live.info.name:
             self._photos, self._embeddings = live.photos.reader.sample(_SAMPLE_PHOTOS)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from catalog.settings import Settings
 from marketlens import cli, doctor
-from tests.support.commands import COMMAND, RunHere, failed, marketlens
+from tests.support.commands import COMMAND, RunHere, assert_failed, marketlens
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports
 from tests.support.pictures import jpeg, picture
@@ -28,14 +28,14 @@ from tests.support.pictures import jpeg, picture
 )
 def test_wrong_usage_is_2(tmp_path: Path, run_here: RunHere, arguments: list[str]) -> None:
     """Missing arguments, invalid options and unknown commands."""
-    failed(run_here(*arguments, cwd=tmp_path), 2)
+    assert_failed(run_here(*arguments, cwd=tmp_path), 2)
 
 
 def test_the_installed_command(tmp_path: Path) -> None:
     """Wrong usage, help and a domain error, in a process of its own; other tests run the command in this process."""
-    failed(marketlens("fly", cwd=tmp_path), 2, "fly")
+    assert_failed(marketlens("fly", cwd=tmp_path), 2, "fly")
     assert "ingest" in marketlens("--help", cwd=tmp_path).stdout
-    failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
+    assert_failed(marketlens("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
 
 
 @pytest.mark.parametrize("arguments", [["ingest", "--help"], ["ingest", "run", "--help"]], ids=" ".join)
@@ -49,18 +49,18 @@ def test_help_of_ingest_has_its_options(tmp_path: Path, run_here: RunHere, argum
 
 def test_an_invalid_export(tmp_path: Path, make_export: MakeExport, run_here: RunHere) -> None:
     """The message names what the export lacks, before a model is loaded or a store is opened."""
-    failed(run_here("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
+    assert_failed(run_here("ingest", "nowhere", cwd=tmp_path), 2, "nowhere", "export folder")
     export = make_export()
     (export / "Images.csv").unlink()
-    failed(run_here("ingest", export, cwd=tmp_path), 2, "no Images.csv", "manifest")
+    assert_failed(run_here("ingest", export, cwd=tmp_path), 2, "no Images.csv", "manifest")
     (tmp_path / "m.csv").write_text("photo_id,title\n1,a\n")
-    failed(run_here("ingest", tmp_path / "m.csv", cwd=tmp_path), 2, "listing_id, category")
+    assert_failed(run_here("ingest", tmp_path / "m.csv", cwd=tmp_path), 2, "listing_id, category")
 
 
 def test_no_model_says_how_to_get_one(tmp_path: Path, make_export: MakeExport, run_here: RunHere) -> None:
     """For a folder without a model, the message names the shipped one and the command that makes one."""
     words = ("no model in nowhere", "marketlens model import", "models/marketlens-resnet50")
-    failed(run_here("ingest", make_export(), "--model", "nowhere", cwd=tmp_path), 2, *words)
+    assert_failed(run_here("ingest", make_export(), "--model", "nowhere", cwd=tmp_path), 2, *words)
 
 
 def test_no_milvus_at_the_address(
@@ -69,8 +69,8 @@ def test_no_milvus_at_the_address(
     """Ingest and serve name a server address where nothing listens."""
     options = ("--uri", "http://127.0.0.1:9", "--model", random_model)
     environment = {"MARKETLENS_MILVUS__TIMEOUT": "1"}
-    failed(run_here("ingest", make_export(), *options, cwd=tmp_path, **environment), 3, "http://127.0.0.1:9")
-    failed(
+    assert_failed(run_here("ingest", make_export(), *options, cwd=tmp_path, **environment), 3, "http://127.0.0.1:9")
+    assert_failed(
         run_here("serve", *options, "--port", free_ports(1)[0], cwd=tmp_path, **environment), 3, "http://127.0.0.1:9"
     )
 
@@ -93,7 +93,7 @@ def test_an_invalid_setting_is_named(
 ) -> None:
     """A setting with an invalid value is named by its environment variable."""
     result = run_here("ingest", make_export(), "--model", random_model, cwd=tmp_path, **{f"MARKETLENS_{name}": value})
-    failed(result, 2, f"MARKETLENS_{name}")
+    assert_failed(result, 2, f"MARKETLENS_{name}")
 
 
 def test_too_many_rejected_is_1(tmp_path: Path, make_export: MakeExport, random_model: Path, run_here: RunHere) -> None:
@@ -117,10 +117,12 @@ def test_a_catalogue_of_another_model(
     export = make_export(listings=2)
     assert run_here("ingest", export, "--model", random_model, cwd=tmp_path).returncode == 0
     other = ("--model", imagenet_model)
-    failed(run_here("ingest", export, *other, cwd=tmp_path), 2, "was made by the model", f"--model {random_model}")
+    assert_failed(
+        run_here("ingest", export, *other, cwd=tmp_path), 2, "was made by the model", f"--model {random_model}"
+    )
     photo = export / "images" / "l0-0.jpg"
-    failed(run_here("search", photo, *other, cwd=tmp_path), 2, "was made by the model")
-    failed(run_here("serve", *other, "--port", free_ports(1)[0], cwd=tmp_path), 2, "was made by the model")
+    assert_failed(run_here("search", photo, *other, cwd=tmp_path), 2, "was made by the model")
+    assert_failed(run_here("serve", *other, "--port", free_ports(1)[0], cwd=tmp_path), 2, "was made by the model")
     doctor = run_here("doctor", *other, cwd=tmp_path)
     assert doctor.returncode == 3
     assert "model mismatch" in doctor.stdout
@@ -128,15 +130,17 @@ def test_a_catalogue_of_another_model(
 
 def test_search_with_an_unusable_photo(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
     """A missing file, a text file or a missing catalogue is reported before anything is created."""
-    failed(run_here("search", "gone.jpg", "--model", random_model, cwd=tmp_path), 2, "gone.jpg")
+    assert_failed(run_here("search", "gone.jpg", "--model", random_model, cwd=tmp_path), 2, "gone.jpg")
     (tmp_path / "text.jpg").write_text("no photo")
-    failed(run_here("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
+    assert_failed(run_here("search", "text.jpg", "--model", random_model, cwd=tmp_path), 2, "not a photo")
     (tmp_path / "good.jpg").write_bytes(jpeg(picture(1)))
-    failed(run_here("search", "good.jpg", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
-    failed(run_here("serve", "--model", random_model, "--port", free_ports(1)[0], cwd=tmp_path), 3, "marketlens ingest")
+    assert_failed(run_here("search", "good.jpg", "--model", random_model, cwd=tmp_path), 3, "marketlens ingest")
+    assert_failed(
+        run_here("serve", "--model", random_model, "--port", free_ports(1)[0], cwd=tmp_path), 3, "marketlens ingest"
+    )
     assert not (tmp_path / "data").exists()
     crossed = ("--price-min", "5", "--price-max", "1")
-    failed(run_here("search", "good.jpg", *crossed, "--model", random_model, cwd=tmp_path), 2, "lowest price")
+    assert_failed(run_here("search", "good.jpg", *crossed, "--model", random_model, cwd=tmp_path), 2, "lowest price")
 
 
 def test_an_unwritable_report_is_reported_first(
@@ -145,7 +149,7 @@ def test_an_unwritable_report_is_reported_first(
     """If the report cannot be written, nothing is embedded."""
     (tmp_path / "taken.json").mkdir()
     result = run_here("ingest", make_export(), "--model", random_model, "--report", "taken.json", cwd=tmp_path)
-    failed(result, 3, "taken.json")
+    assert_failed(result, 3, "taken.json")
     assert not (tmp_path / "data").exists()
 
 
@@ -154,7 +158,7 @@ def test_a_refused_ingest_is_not_shown_as_running(
 ) -> None:
     """Its report says that it failed, and the ledger has no such run."""
     result = run_here("ingest", make_export(), "--model", random_model, "--resume", cwd=tmp_path)
-    failed(result, 2, "no stopped run", "without --resume")
+    assert_failed(result, 2, "no stopped run", "without --resume")
     assert json.loads((tmp_path / "data" / "report.json").read_text())["state"] == "failed"
     assert "No run in data/ledger" in run_here("ingest", "status", cwd=tmp_path).stdout
 
@@ -229,7 +233,7 @@ def test_a_port_in_use_is_named(tmp_path: Path, random_model: Path, run_here: Ru
         port = str(occupied.getsockname()[1])
         for command in (["serve", "--model", random_model, "--port", port], ["dashboard", "--port", port], ["up"]):
             result = run_here(*command, cwd=tmp_path, MARKETLENS_DASHBOARD__PORT=port, MARKETLENS_API__PORT=port)
-            failed(result, 2, port, "in use")
+            assert_failed(result, 2, port, "in use")
 
 
 def test_up_says_why_it_ended(tmp_path: Path, random_model: Path) -> None:
@@ -237,7 +241,7 @@ def test_up_says_why_it_ended(tmp_path: Path, random_model: Path) -> None:
     ports = free_ports(2)
     environment = {"MARKETLENS_API__PORT": str(ports[0]), "MARKETLENS_DASHBOARD__PORT": str(ports[1])}
     result = marketlens("up", "--model", random_model, cwd=tmp_path, **environment)
-    failed(result, 3, "marketlens ingest")
+    assert_failed(result, 3, "marketlens ingest")
     assert "The API ended with status 3" in result.stdout
 
 
@@ -323,7 +327,9 @@ def test_demo_with_own_photos(tmp_path: Path, random_model: Path, run_here: RunH
 def test_a_model_is_not_overwritten(tmp_path: Path, random_model: Path, run_here: RunHere) -> None:
     """`model import` never replaces a folder; invalid weights are named."""
     weights = random_model.parent / "random.safetensors"
-    failed(run_here("model", "import", "--weights", weights, "--out", random_model, cwd=tmp_path), 3, "exists already")
+    assert_failed(
+        run_here("model", "import", "--weights", weights, "--out", random_model, cwd=tmp_path), 3, "exists already"
+    )
     (tmp_path / "w.safetensors").write_bytes(b"none")
-    failed(run_here("model", "import", "--weights", "w.safetensors", cwd=tmp_path), 3, "w.safetensors")
+    assert_failed(run_here("model", "import", "--weights", "w.safetensors", cwd=tmp_path), 3, "w.safetensors")
     assert not (tmp_path / "models").exists()

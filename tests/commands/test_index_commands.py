@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torchvision.models import resnet50
 
 from embedding.model_import import import_model
-from tests.support.commands import COMMAND, RunHere, failed
+from tests.support.commands import COMMAND, RunHere, assert_failed
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports
 
@@ -48,13 +48,13 @@ def test_a_build_from_first_to_last(
     names = [word for word in index("status").split() if word.startswith("photos_")]
     new, old = names
     assert "before" in run_here("index", "check", cwd=tmp_path, **own).stdout
-    failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "is live")
+    assert_failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "is live")
     assert f"Would promote {new}" in index("promote", "--dry-run")
     assert f"MARKETLENS_MODEL__PATH={second_model}" in index("promote")
     photo = export / "images" / "l0-0.jpg"
-    failed(run_here("search", photo, cwd=tmp_path, **own), 2, f"--model {second_model}")
+    assert_failed(run_here("search", photo, cwd=tmp_path, **own), 2, f"--model {second_model}")
     assert run_here("search", photo, "--model", second_model, cwd=tmp_path).returncode == 0
-    failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "target of a rollback", "--force")
+    assert_failed(run_here("index", "drop", old, cwd=tmp_path, **own), 2, "target of a rollback", "--force")
     assert served_collection(tmp_path, own) == new
     back = index("rollback")
     assert f"Live: {old}" in back
@@ -91,7 +91,9 @@ def test_other_index_parameters(tmp_path: Path, make_export: MakeExport, random_
     (tmp_path / "more").mkdir()
     more = make_export(listings=5, name="more/export")
     assert run_here("ingest", more, cwd=tmp_path, MARKETLENS_MODEL__PATH=str(random_model)).returncode == 0
-    failed(run_here("index", "promote", cwd=tmp_path, **options), 2, "missing", "index build --resume", "--force")
+    assert_failed(
+        run_here("index", "promote", cwd=tmp_path, **options), 2, "missing", "index build --resume", "--force"
+    )
     check = run_here("index", "check", cwd=tmp_path, **options)
     assert check.returncode == 1
     assert "photos differ" in check.stdout
@@ -104,6 +106,6 @@ def test_other_index_parameters(tmp_path: Path, make_export: MakeExport, random_
 def test_mistakes(tmp_path: Path, run_here: RunHere) -> None:
     """Without a catalogue, every command says so, and none creates a database."""
     for arguments in (["status"], ["build"], ["check"], ["golden"], ["promote"], ["rollback"], ["drop", "x"]):
-        failed(run_here("index", *arguments, cwd=tmp_path), 3, "marketlens ingest")
+        assert_failed(run_here("index", *arguments, cwd=tmp_path), 3, "marketlens ingest")
     assert not (tmp_path / "data").exists()
-    failed(run_here("index", "drop", cwd=tmp_path), 2)
+    assert_failed(run_here("index", "drop", cwd=tmp_path), 2)

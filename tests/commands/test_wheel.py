@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import failed, marketlens
+from tests.support.commands import assert_failed, marketlens
 from tests.support.exports import write_export
 from tests.support.paths import MODEL, ROOT
 
@@ -49,7 +49,9 @@ def test_every_command_says_what_is_missing(installed: Path, tmp_path: Path) -> 
         "train": ["train", "prepared", "--out", "model"],
     }.items():
         result = marketlens(*words, cwd=tmp_path, command=[installed])
-        failed(result, 2, f"comes with the extra {extra}", f'-m pip install "marketlens[{extra}]"', str(python.parent))
+        assert_failed(
+            result, 2, f"comes with the extra {extra}", f'-m pip install "marketlens[{extra}]"', str(python.parent)
+        )
     assert list(tmp_path.iterdir()) == []
 
 

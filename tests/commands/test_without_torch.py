@@ -9,7 +9,7 @@ import pytest
 from search_api import schemas
 from search_api.client import Client
 from tests.support.browser import process
-from tests.support.commands import failed, marketlens
+from tests.support.commands import assert_failed, marketlens
 from tests.support.exports import write_export
 from tests.support.milvus_server import free_ports
 
@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_import_fails(tmp_path: Path) -> None:
     """Without torch, a training says what to install."""
     result = marketlens("train", "prepared", "--out", "model", cwd=tmp_path, command=COMMAND)
-    failed(result, 2, "torch is not installed", f'{sys.executable} -m pip install "marketlens[train]"')
+    assert_failed(result, 2, "torch is not installed", f'{sys.executable} -m pip install "marketlens[train]"')
     assert list(tmp_path.iterdir()) == []
 
 

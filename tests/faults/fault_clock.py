@@ -13,7 +13,7 @@ from embedding.embedder import Embedder
 from search_api.auth.api_keys import KeyRing, create_key
 from search_api.auth.signed_urls import PhotoUrls
 from search_api.middleware.authentication import RateLimit
-from tests.faults.books import ids_of, lost_and_doubled
+from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.builds import new_build
 from tests.support.catalogues import ingest_export

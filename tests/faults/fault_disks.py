@@ -14,7 +14,7 @@ from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
 from ingest.run import IngestJob, ingest
-from tests.faults.books import ids_of, lost_and_doubled, remount, small_disk
+from tests.faults.helpers import ids_of, lost_and_doubled, remount, small_disk
 from tests.faults.reliability import record
 from tests.server import test_waiting
 from tests.support.exports import MakeExport

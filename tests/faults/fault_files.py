@@ -15,7 +15,7 @@ from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
 from catalog.verdicts import VerdictStore
 from embedding.checkpoint import load_model
-from tests.faults.books import ids_of, lost_and_doubled
+from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport

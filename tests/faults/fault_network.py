@@ -20,7 +20,7 @@ from catalog.store.collection import PhotoCollection
 from ingest.engines.local import run_locally
 from ingest.run import IngestJob, ingest
 from search_api.app import create_app
-from tests.faults.books import ids_of, lost_and_doubled
+from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport

@@ -10,7 +10,7 @@ from catalog.runs.ledger import Ledger
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
-from tests.faults.books import ids_of, lost_and_doubled
+from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.broken_photos import KINDS
 from tests.support.catalogues import ingest_export

@@ -10,7 +10,7 @@ import pytest
 from catalog.errors import IngestRunning, StoreLocked
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
-from tests.faults.books import ids_of, lost_and_doubled
+from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.catalogues import ingest_export
 from tests.support.exports import MakeExport

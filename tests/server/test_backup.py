@@ -34,10 +34,10 @@ from catalog.store.reader import CollectionReader
 from catalog.store.writer import CollectionWriter
 from catalog.verdicts import Decision, Duplicate, Verdict, VerdictStore, WrongCategory
 from marketlens.backup import photo_tables as parquet
-from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import MANIFEST, check_files, read_manifest
+from marketlens.backup.writer import make_backup
 from tests.support.backups import back_up, open_photos, restore_backup, settings_of
-from tests.support.commands import RunHere, failed
+from tests.support.commands import RunHere, assert_failed
 from tests.support.exports import MakeExport
 from tests.support.milvus_server import free_ports
 from tests.support.models import fake_card
@@ -119,7 +119,7 @@ def decide(settings: Settings, decision: Decision) -> None:
 
 def verdicts_of(settings: Settings) -> list[Verdict]:
     with closing(VerdictStore(settings.verdicts.url.get_secret_value())) as store:
-        return [replace(verdict, verdict_id=0) for verdict in store.every()]
+        return [replace(verdict, verdict_id=0) for verdict in store.all_verdicts()]
 
 
 def contents(photos: PhotoCollection) -> tuple[dict[str, StoredPhoto], Embeddings]:
@@ -502,7 +502,7 @@ def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Pat
     home.mkdir()
     other.mkdir()
     export = make_export(listings=6)
-    failed(run_here("backup", "b", cwd=home, **environment), 3, "marketlens ingest")
+    assert_failed(run_here("backup", "b", cwd=home, **environment), 3, "marketlens ingest")
     assert run_here("ingest", export, cwd=home, **environment).returncode == 0
     assert run_here("keys", "create", "shop", cwd=home).returncode == 0
     made = run_here("backup", "b", cwd=home, **environment)
@@ -515,11 +515,13 @@ def test_the_commands(tmp_path: Path, make_export: MakeExport, random_model: Pat
     assert secrets
     backup_files = files_in(home / "b")
     assert not [name for name, data in backup_files.items() for secret in secrets if secret.encode() in data]
-    failed(run_here("backup", "b", cwd=home, **environment), 3, "exists already")
-    failed(run_here("restore", home / "b", cwd=home, **environment), 2, "There is already a catalogue", "--replace")
-    failed(run_here("restore", home, cwd=other, **environment), 2, "There is no backup")
+    assert_failed(run_here("backup", "b", cwd=home, **environment), 3, "exists already")
+    assert_failed(
+        run_here("restore", home / "b", cwd=home, **environment), 2, "There is already a catalogue", "--replace"
+    )
+    assert_failed(run_here("restore", home, cwd=other, **environment), 2, "There is no backup")
     unreachable = f"http://127.0.0.1:{free_ports(1)[0]}"
-    failed(
+    assert_failed(
         run_here("restore", home / "b", "--uri", unreachable, cwd=other, **environment),
         3,
         "No Milvus answers",

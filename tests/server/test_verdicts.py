@@ -85,22 +85,22 @@ def test_parts_of_a_decided_duplicate_are_decided() -> None:
     """A part of a decided group is decided; a group with one more listing is not; skipped groups are reported."""
     decisions = {"abc": "reject", "cd": "skip", "abcx": "skip"}
     decided = DecidedDuplicates((Duplicate.of(listings), decision) for listings, decision in decisions.items())
-    assert decided.on("abc") == decided.on("ca") == "reject"
-    assert decided.on("abcx") == decided.on("cd") == "skip"
-    assert decided.on("abcd") is decided.on("bd") is decided.on("yz") is None
+    assert decided.decision_on("abc") == decided.decision_on("ca") == "reject"
+    assert decided.decision_on("abcx") == decided.decision_on("cd") == "skip"
+    assert decided.decision_on("abcd") is decided.decision_on("bd") is decided.decision_on("yz") is None
 
 
 def test_undo(store: VerdictStore) -> None:
     """A withdrawn verdict disappears everywhere, and its id is never reused."""
     made = store.decide(PAIR, "accept")
-    assert store.duplicates().on(["a", "b"]) == "accept"
+    assert store.duplicates().decision_on(["a", "b"]) == "accept"
     assert store.withdraw(made.verdict_id) == made
-    assert store.duplicates().on(["a", "b"]) is None
+    assert store.duplicates().decision_on(["a", "b"]) is None
     assert store.page(10) == ([], 0)
     with pytest.raises(NotFound):
         store.withdraw(made.verdict_id)
     assert store.decide(PAIR, "reject").verdict_id > made.verdict_id
-    assert store.duplicates().on(["a", "b"]) == "reject"
+    assert store.duplicates().decision_on(["a", "b"]) == "reject"
 
 
 def test_decisions_of_other_workers_are_seen(store: VerdictStore, url: str) -> None:
@@ -122,7 +122,7 @@ def test_verdicts_committed_out_of_order_are_seen(store: VerdictStore, url: str)
     store.withdraw(begun.verdict_id)
     assert store.wrong_categories()[first.question.key] == "skip"
     database = Database(url)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         statement = update(VERDICTS).where(VERDICTS.c.id == first.verdict_id)
         connection.execute(statement.values(id=begun.verdict_id, decision="accept"))
     database.close()
@@ -186,7 +186,7 @@ def test_one_store_in_eight_threads(store: VerdictStore) -> None:
     def work(number: int) -> None:
         barrier.wait()
         store.decide(PAIR, "accept", str(number))
-        assert store.duplicates().on(["a", "b"]) == "accept"
+        assert store.duplicates().decision_on(["a", "b"]) == "accept"
         assert store.page(5)[1] == 1
 
     with ThreadPoolExecutor(WORKERS) as threads:
@@ -197,7 +197,7 @@ def test_migrations_create_the_schema(url: str) -> None:
     """The migrations create the schema of the code, and a second migration changes nothing."""
     database = Database(url)
     database.migrate()
-    with database.reading() as connection:
+    with database.read_connection() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     database.close()
     again = Database(url)
@@ -257,7 +257,7 @@ def test_closed_connections_are_replaced(postgres: str, tmp_path: Path) -> None:
     with other.connect() as connection:
         terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
         assert connection.execute(text(terminate), {"name": tmp_path.name}).all() == [(True,)]
-    assert store.duplicates().on(["a", "b"]) == "accept"
+    assert store.duplicates().decision_on(["a", "b"]) == "accept"
     store.close()
     other.dispose()
 

@@ -112,7 +112,7 @@ def test_work_for_disconnected_clients_is_dropped(photos: PhotoCollection, tmp_p
         until(lambda: "marketlens_waiting_photos 2.0" in metrics_text(url))
         left.close()
         until(lambda: "marketlens_waiting_photos 1.0" in metrics_text(url))
-        engine.go_on.set()
+        engine.release.set()
         assert first.recv(65_536).startswith(b"HTTP/1.1 200")
         assert stays.recv(65_536).startswith(b"HTTP/1.1 200")
         assert 'status="499"' in metrics_text(url)
@@ -136,7 +136,7 @@ folder = Path(sys.argv[1])
 class Held(FakeEngine):
     def run(self, pixels):
         (folder / "began").touch()
-        while not (folder / "go-on").exists():
+        while not (folder / "release").exists():
             time.sleep(0.02)
         return super().run(pixels)
 
@@ -150,8 +150,8 @@ uvicorn.run(app, **_options(Settings(api=ApiSettings(port=int(sys.argv[2])))))
 def test_sigterm_lets_answers_end(make_export: MakeExport, tmp_path: Path) -> None:
     """With the options of `marketlens serve`, SIGTERM refuses new connections and completes requests in progress."""
     make_export(listings=4)
-    began, go_on = tmp_path / "began", tmp_path / "go-on"
-    go_on.touch()
+    began, release = tmp_path / "began", tmp_path / "release"
+    release.touch()
     port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen([sys.executable, "-c", SERVICE, tmp_path, str(port)], cwd=ROOT)
@@ -169,7 +169,7 @@ def test_sigterm_lets_answers_end(make_export: MakeExport, tmp_path: Path) -> No
 
     try:
         until(answers, 300)
-        go_on.unlink()
+        release.unlink()
         began.unlink()
         with ThreadPoolExecutor(1) as pool:
             photo = {"photo": ("p", jpeg(picture(1)))}
@@ -177,7 +177,7 @@ def test_sigterm_lets_answers_end(make_export: MakeExport, tmp_path: Path) -> No
             until(began.exists)
             process.terminate()
             until(is_shut)
-            go_on.touch()
+            release.touch()
             assert held.result().status_code == 200
         assert process.wait(120) in {0, -signal.SIGTERM}
     finally:
@@ -197,7 +197,7 @@ def test_a_full_queue_says_when_to_come_back(photos: PhotoCollection, tmp_path: 
                 requests = [asyncio.create_task(client.post(search, files={"photo": ("p", photo)})) for _ in range(20)]
                 await asyncio.to_thread(engine.began.wait, 20)
                 await asyncio.to_thread(until, lambda: "embed_full" in metrics_text(url))
-                engine.go_on.set()
+                engine.release.set()
                 return await asyncio.gather(*requests)
 
         answers = asyncio.run(ask_all())

@@ -6,9 +6,9 @@ from pathlib import Path
 from catalog.progress import silent
 from catalog.settings import MilvusSettings, Settings
 from catalog.store.collection import PhotoCollection
-from marketlens.backup.create import make_backup
 from marketlens.backup.manifest import Manifest, check_files, read_manifest
-from marketlens.backup.restore import Restored, restore
+from marketlens.backup.restore import RestoreResult, restore
+from marketlens.backup.writer import make_backup
 
 
 def settings_of(home: Path, milvus: MilvusSettings) -> Settings:
@@ -34,7 +34,7 @@ def back_up(settings: Settings, folder: Path) -> Manifest:
         return make_backup(photos, settings, folder, silent)
 
 
-def restore_backup(folder: Path, settings: Settings, *, replace: bool = False) -> Restored:
+def restore_backup(folder: Path, settings: Settings, *, replace: bool = False) -> RestoreResult:
     manifest = read_manifest(folder)
     check_files(folder, manifest, lambda _: None)
     with open_photos(settings) as photos:

@@ -27,7 +27,7 @@ def marketlens(
 RunHere = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def failed(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+def assert_failed(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
     """Check the exit status, that the message contains these words, and that there is no traceback."""
     assert result.returncode == status, result.stdout + result.stderr
     for word in words:

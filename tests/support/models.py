@@ -84,15 +84,15 @@ def random_copy(random_model: Path, folder: Path) -> Path:
 
 
 class GatedEngine(FakeEngine):
-    """Waits in every batch until `go_on` is set, and records the sizes of its batches."""
+    """Waits in every batch until `release` is set, and records the sizes of its batches."""
 
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[int] = []
-        self.began, self.go_on = threading.Event(), threading.Event()
+        self.began, self.release = threading.Event(), threading.Event()
 
     def run(self, pixels):
         self.batches.append(len(pixels))
         self.began.set()
-        assert self.go_on.wait(30)
+        assert self.release.wait(30)
         return super().run(pixels)

@@ -9,7 +9,7 @@ import pytest
 
 from catalog.errors import InvalidSetting
 from catalog.extras import Extra, install_command, needs
-from tests.support.commands import RunHere, failed
+from tests.support.commands import RunHere, assert_failed
 from tests.support.exports import MakeExport
 from tests.support.paths import ROOT
 
@@ -67,5 +67,5 @@ def test_commands(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     before = sorted(path.name for path in tmp_path.iterdir())
-    failed(run_here(*command, cwd=tmp_path), 2, f"comes with the extra {extra}", install_command(extra))
+    assert_failed(run_here(*command, cwd=tmp_path), 2, f"comes with the extra {extra}", install_command(extra))
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -1,9 +1,13 @@
 import json
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from catalog.listing import Listing, Photo, StoredPhoto
-from catalog.store.records import FIELDS, from_row, to_row
+from catalog.store.records import FIELDS, check_embeddings, from_row, to_row
+
+DIM = 4
 
 
 def stored(price: float | None, listed_at: int | None = 1_600_000_000) -> StoredPhoto:
@@ -41,3 +45,39 @@ def test_row_and_warnings_are_not_stored() -> None:
     read = Photo(photo.photo_id, photo.listing, photo.uri, row="m.csv row 2", warnings=("odd",))
     assert read == photo
     assert to_row(StoredPhoto(read, "", 0)) == to_row(StoredPhoto(photo, "", 0))
+
+
+def photos(*ids: str) -> list[StoredPhoto]:
+    return [StoredPhoto(Photo(photo_id, Listing("l"), "/a.jpg"), "", 0) for photo_id in ids]
+
+
+def unit(rows: int) -> NDArray[np.float32]:
+    return np.eye(DIM, dtype=np.float32)[:rows]
+
+
+def test_good_embeddings() -> None:
+    """Unit vectors of the right shape pass, even with small rounding errors; so does an empty batch."""
+    check_embeddings(photos("a", "b"), unit(2) * np.float32(1.0005), DIM)
+    check_embeddings([], unit(0), DIM)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 0.5, 3.0])
+def test_bad_vectors(value: float) -> None:
+    """NaN, infinite, zero and unnormalised vectors are refused, even one among good ones: Milvus accepts them."""
+    embeddings = unit(3)
+    embeddings[1, 1] = value
+    with pytest.raises(ValueError, match="unit length"):
+        check_embeddings(photos("a", "b", "c"), embeddings, DIM)
+
+
+@pytest.mark.parametrize("shape", [(2, DIM), (3, DIM + 1), (3 * DIM,), (3, 1, DIM)])
+def test_bad_shape(shape: tuple[int, ...]) -> None:
+    """There has to be one embedding per photo, with the collection's dimension."""
+    with pytest.raises(ValueError, match="shape"):
+        check_embeddings(photos("a", "b", "c"), np.zeros(shape, np.float32), DIM)
+
+
+def test_duplicate_ids() -> None:
+    """An id that occurs twice in a batch is refused: stores differ in which of the two they keep."""
+    with pytest.raises(ValueError, match="twice"):
+        check_embeddings(photos("a", "b", "a"), unit(3), DIM)

@@ -14,7 +14,7 @@ from dashboard.clusters.colouring import colour_by
 from dashboard.clusters.sections import draw_selection
 from dashboard.clusters.selection import MapSelection, inside
 from dashboard.clusters.state import MapState
-from dashboard.search.question import Photo, Question
+from dashboard.search.search_query import Photo, SearchQuery
 from dashboard.search.state import SearchState
 from dashboard.widgets.categories import category_counts_html
 from dashboard.widgets.csv_export import as_csv
@@ -164,29 +164,29 @@ BOX = Box(x=0.1, y=0.2, width=0.5, height=0.5)
 
 
 @pytest.mark.parametrize(
-    ("question", "source"),
+    ("query", "source"),
     [
-        (Question(SearchState(), (PHOTO,)), {}),
-        (Question(SearchState(), (PHOTO, PHOTO)), {}),
-        (Question(SearchState(), (replace(PHOTO, box=BOX),)), {"box": BOX}),
-        (Question(SearchState(listing_id=("a",))), {"listing_id": "a"}),
+        (SearchQuery(SearchState(), (PHOTO,)), {}),
+        (SearchQuery(SearchState(), (PHOTO, PHOTO)), {}),
+        (SearchQuery(SearchState(), (replace(PHOTO, box=BOX),)), {"box": BOX}),
+        (SearchQuery(SearchState(listing_id=("a",))), {"listing_id": "a"}),
         (
-            Question(SearchState(listing_id=("a", "b"))),
+            SearchQuery(SearchState(listing_id=("a", "b"))),
             {"positives": [Example(listing_id="a"), Example(listing_id="b")]},
         ),
         (
-            Question(SearchState(listing_id=("a",)), (PHOTO, replace(PHOTO, box=BOX))),
+            SearchQuery(SearchState(listing_id=("a",)), (PHOTO, replace(PHOTO, box=BOX))),
             {"positives": [Example(upload=0), Example(upload=1, box=BOX), Example(listing_id="a")]},
         ),
-        (Question(SearchState(unlike=("z",)), (PHOTO,)), {"negatives": [Negative(listing_id="z")]}),
+        (SearchQuery(SearchState(unlike=("z",)), (PHOTO,)), {"negatives": [Negative(listing_id="z")]}),
     ],
 )
-def test_sources_of_a_search(question: Question, source: dict[str, Any]) -> None:
+def test_sources_of_a_search(query: SearchQuery, source: dict[str, Any]) -> None:
     """A photo, photos of one item and a single listing are not sent as examples, so they keep their probability."""
-    request = question.search()
+    request = query.search()
     sent = {name: getattr(request, name) for name in Source.model_fields if name in request.model_fields_set}
     assert sent == source
-    assert request.filter.exclude_listing_ids == [*question.state.listing_id, *question.state.unlike]
+    assert request.filter.exclude_listing_ids == [*query.state.listing_id, *query.state.unlike]
 
 
 LISTINGS = tuple(f"l{number}" for number in range(MAX_EXAMPLES + 1))
@@ -194,25 +194,25 @@ PHOTOS = (PHOTO,) * (MAX_EXAMPLES + 1)
 
 
 @pytest.mark.parametrize(
-    ("question", "left_out_count"),
+    ("query", "left_out_count"),
     [
-        (Question(SearchState(), PHOTOS), 0),  # photos of one item are no examples
-        (Question(SearchState(), (replace(PHOTO, box=BOX), *PHOTOS[1:])), 1),
-        (Question(SearchState(listing_id=("a",)), PHOTOS), 2),
-        (Question(SearchState(listing_id=LISTINGS), (PHOTO,)), 2),
-        (Question(SearchState(unlike=LISTINGS), (PHOTO,)), 1),
+        (SearchQuery(SearchState(), PHOTOS), 0),  # photos of one item are no examples
+        (SearchQuery(SearchState(), (replace(PHOTO, box=BOX), *PHOTOS[1:])), 1),
+        (SearchQuery(SearchState(listing_id=("a",)), PHOTOS), 2),
+        (SearchQuery(SearchState(listing_id=LISTINGS), (PHOTO,)), 2),
+        (SearchQuery(SearchState(unlike=LISTINGS), (PHOTO,)), 1),
     ],
 )
-def test_a_search_has_no_more_examples_than_allowed(question: Question, left_out_count: int) -> None:
+def test_a_search_has_no_more_examples_than_allowed(query: SearchQuery, left_out_count: int) -> None:
     """With too many examples the search is still valid: it uses the last listings, and sends no unused photo."""
-    request = question.search()
-    examples = request.positives or [Example(upload=number) for number in range(len(question.photos))]
-    assert [example.upload for example in examples if not example.listing_id] == list(range(len(question.contents)))
+    request = query.search()
+    examples = request.positives or [Example(upload=number) for number in range(len(query.photos))]
+    assert [example.upload for example in examples if not example.listing_id] == list(range(len(query.contents)))
     assert [example.listing_id for example in examples if example.listing_id] == list(
-        question.state.listing_id[-MAX_EXAMPLES:]
+        query.state.listing_id[-MAX_EXAMPLES:]
     )
-    assert [example.listing_id for example in request.negatives] == list(question.state.unlike[-MAX_EXAMPLES:])
-    assert question.left_out_count == left_out_count
+    assert [example.listing_id for example in request.negatives] == list(query.state.unlike[-MAX_EXAMPLES:])
+    assert query.left_out_count == left_out_count
 
 
 def test_category_names_are_escaped() -> None:

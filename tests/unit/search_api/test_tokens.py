@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from catalog.errors import InvalidQuery, MarketlensError, QueryOutdated
 from search_api.search.query import MAX_VECTORS, Query
-from search_api.search.tokens import digest, read_cursor, read_query_id, shown, write_cursor, write_query_id
+from search_api.search.tokens import digest, hit_digest, read_cursor, read_query_id, write_cursor, write_query_id
 
 MODEL = "ab" * 32
 
@@ -62,7 +62,7 @@ def test_no_changed_byte_goes_unnoticed(place: int, change: int) -> None:
 
 def test_a_cursor_remembers_what_was_shown() -> None:
     """It holds 2,000 hits in 16 kB and is valid for its own search only."""
-    hits = [shown(f"l{number}") for number in range(2_000)]
+    hits = [hit_digest(f"l{number}") for number in range(2_000)]
     cursor = write_cursor(digest("search"), hits)
     assert read_cursor(cursor, digest("search")) == hits
     assert len(cursor) < 16_100

@@ -119,8 +119,8 @@ def test_all_sources_of_one_photo_find_the_same(client: TestClient, engine: Fake
         ({"positives": [{"weight": 2}]}, "given: none"),
         ({"positives": [{"photo_id": "l1-0", "weight": 0}]}, "weight"),
         ({"embedding": [1.0, 2.0]}, "has 2 numbers; those of this model have 2048"),
-        ({"embedding": [0.0] * 2048}, "no direction"),
-        ({"embedding": [1e300] * 2048}, "no direction"),
+        ({"embedding": [0.0] * 2048}, "no usable direction"),
+        ({"embedding": [1e300] * 2048}, "no usable direction"),
         ({"query_id": "nonsense"}, "query_id is damaged"),
         ({"query_id": "äöü"}, "query_id is damaged"),
         ({"photos_base64": ["!!"]}, "not base64"),
@@ -191,7 +191,7 @@ def test_examples_pull_and_push(client: TestClient) -> None:
     by_listing = ask(client, positives=[{"listing_id": "l3"}, {"listing_id": "l8"}])
     assert by_listing["hits"][0]["probability"] is None
     assert by_listing["no_good_match"] is None
-    assert "several examples" in refused(client, positives=three + eight, min_probability=0.5)
+    assert "combines examples" in refused(client, positives=three + eight, min_probability=0.5)
 
 
 def test_a_query_id_outlives_the_service_but_not_the_model(

@@ -161,11 +161,11 @@ def test_the_old_pair_answers_until_the_new_model_is_loaded(
     photos: PhotoCollection, stack: ExitStack, export: Path
 ) -> None:
     """While the new model loads, searches use the old one, and /readyz says what is pending."""
-    loading, go_on = threading.Event(), threading.Event()
+    loading, release = threading.Event(), threading.Event()
 
     def slow(folder: Path) -> Embedder:
         loading.set()
-        assert go_on.wait(60)
+        assert release.wait(60)
         return load(folder)
 
     client = start(stack, photos, slow)
@@ -176,7 +176,7 @@ def test_the_old_pair_answers_until_the_new_model_is_loaded(
     ready = client.get("/readyz").json()
     assert (ready["status"], ready["model_fingerprint"]) == ("ready", OWN)
     assert second.name in ready["pending"]
-    go_on.set()
+    release.set()
     until(lambda: search(client, export).json()["model_fingerprint"] == OTHER)
     until(lambda: client.get("/readyz").json()["pending"] is None)
 
@@ -252,12 +252,12 @@ def test_rolling_back_needs_no_loading(photos: PhotoCollection, stack: ExitStack
 
 def test_a_request_keeps_its_pair(photos: PhotoCollection, stack: ExitStack, export: Path) -> None:
     """A request that began before the swap ends with the same model and collection."""
-    embedding, go_on = threading.Event(), threading.Event()
+    embedding, release = threading.Event(), threading.Event()
 
     class SlowEngine(FakeEngine):
         def run(self, pixels):
             embedding.set()
-            assert go_on.wait(60)
+            assert release.wait(60)
             return super().run(pixels)
 
     client = start(stack, photos, embedder=Embedder(fake_embedder().card, SlowEngine()))
@@ -268,7 +268,7 @@ def test_a_request_keeps_its_pair(photos: PhotoCollection, stack: ExitStack, exp
     assert embedding.wait(60)
     photos.builds.promote(second)
     until(lambda: client.get("/readyz").json()["collection"] == second.name)
-    go_on.set()
+    release.set()
     slow.join()
     body = answers[0].json()
     assert (body["collection"], body["model_fingerprint"]) == (first.name, OWN)

@@ -1,4 +1,4 @@
-"""A question to the API: uploaded photos, or parts of them, and the state in the URL."""
+"""A query to the API: uploaded photos, or parts of them, and the state in the URL."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Question:
+class SearchQuery:
     """The examples and filters of a search."""
 
     state: SearchState
@@ -32,7 +32,7 @@ class Question:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """A key that is equal for questions with the same answer."""
+        """A key that is equal for queries with the same answer."""
         return (self.state, *((photo.key, repr(photo.box)) for photo in self.photos))
 
     @property

@@ -7,10 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from search_api.serving.embed_queue import ServingStages
 from search_api.serving.stage import Overloaded, StageTooSlow
 from tests.support.models import FakeEngine, GatedEngine, fake_embedder
-from tests.support.pictures import jpeg, picture
+from tests.support.pictures import picture
 from tests.support.stages import make_stages
 
 
@@ -19,8 +18,8 @@ def gated() -> GatedEngine:
     return GatedEngine()
 
 
-def pixels(stages: ServingStages, seed: int, photos: int = 1) -> np.ndarray:
-    return np.stack([stages.embedder.preprocess(picture(seed + number)) for number in range(photos)])
+def pixels(seed: int, photos: int = 1) -> np.ndarray:
+    return np.stack([fake_embedder().preprocess(picture(seed + number)) for number in range(photos)])
 
 
 async def began(engine: GatedEngine) -> None:
@@ -32,12 +31,12 @@ def test_waiting_photos_are_embedded_together(gated: GatedEngine) -> None:
     stages, metrics = make_stages(gated)
 
     async def run() -> None:
-        first = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
+        first = asyncio.create_task(stages.embed.run(pixels(0)))
         await began(gated)
-        others = [asyncio.create_task(stages.embed.run(pixels(stages, 10 * n, n))) for n in (1, 2, 3)]
+        others = [asyncio.create_task(stages.embed.run(pixels(10 * n, n))) for n in (1, 2, 3)]
         await asyncio.sleep(0.05)
         assert stages.embed.depth == 6
-        gated.go_on.set()
+        gated.release.set()
         for task, (seed, count) in zip([first, *others], [(0, 1), (10, 1), (20, 2), (30, 3)], strict=True):
             expected = fake_embedder().embed([picture(seed + number) for number in range(count)])
             np.testing.assert_allclose(await task, expected, atol=1e-6)
@@ -53,9 +52,9 @@ def test_a_batch_is_no_larger_than_the_engines(gated: GatedEngine) -> None:
     stages, _ = make_stages(gated)
 
     async def run() -> None:
-        tasks = [asyncio.create_task(stages.embed.run(pixels(stages, 0))) for _ in range(41)]
+        tasks = [asyncio.create_task(stages.embed.run(pixels(0))) for _ in range(41)]
         await began(gated)
-        gated.go_on.set()
+        gated.release.set()
         await asyncio.gather(*tasks)
 
     asyncio.run(run())
@@ -67,13 +66,13 @@ def test_a_full_queue_refuses(gated: GatedEngine) -> None:
     stages, metrics = make_stages(gated, waiting=2)
 
     async def run() -> None:
-        tasks = [asyncio.create_task(stages.embed.run(pixels(stages, 0, 5)))]
+        tasks = [asyncio.create_task(stages.embed.run(pixels(0, 5)))]
         await began(gated)
-        tasks += [asyncio.create_task(stages.embed.run(pixels(stages, n))) for n in range(2)]
+        tasks += [asyncio.create_task(stages.embed.run(pixels(n))) for n in range(2)]
         await asyncio.sleep(0.05)
         with pytest.raises(Overloaded):
-            await stages.embed.run(pixels(stages, 3))
-        gated.go_on.set()
+            await stages.embed.run(pixels(3))
+        gated.release.set()
         await asyncio.gather(*tasks)
 
     asyncio.run(run())
@@ -86,14 +85,14 @@ def test_cancelled_photos_are_not_embedded(gated: GatedEngine) -> None:
     stages, _ = make_stages(gated)
 
     async def run() -> None:
-        first = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
+        first = asyncio.create_task(stages.embed.run(pixels(0)))
         await began(gated)
-        cancelled, waiting = (asyncio.create_task(stages.embed.run(pixels(stages, n))) for n in (1, 2))
+        cancelled, waiting = (asyncio.create_task(stages.embed.run(pixels(n))) for n in (1, 2))
         await asyncio.sleep(0.05)
         cancelled.cancel()
         await asyncio.sleep(0.05)
         assert stages.embed.depth == 1
-        gated.go_on.set()
+        gated.release.set()
         await asyncio.gather(first, waiting)
 
     asyncio.run(run())
@@ -105,16 +104,16 @@ def test_embedding_ends_in_time(gated: GatedEngine) -> None:
     stages, metrics = make_stages(gated, embed_seconds=0.2)
 
     async def run() -> None:
-        stuck = asyncio.create_task(stages.embed.run(pixels(stages, 0)))
+        stuck = asyncio.create_task(stages.embed.run(pixels(0)))
         await began(gated)
         started = time.perf_counter()
         with pytest.raises(StageTooSlow, match="embed"):
-            await stages.embed.run(pixels(stages, 1))
+            await stages.embed.run(pixels(1))
         assert time.perf_counter() - started < 2
         with pytest.raises(StageTooSlow):
             await stuck
-        gated.go_on.set()
-        await stages.embed.run(pixels(stages, 2))
+        gated.release.set()
+        await stages.embed.run(pixels(2))
 
     asyncio.run(run())
     assert gated.batches == [1, 1]
@@ -135,8 +134,8 @@ def test_an_engine_that_fails_once() -> None:
 
     async def run() -> None:
         with pytest.raises(RuntimeError, match="out of memory"):
-            await stages.embed.run(pixels(stages, 0))
-        await stages.embed.run(pixels(stages, 1))
+            await stages.embed.run(pixels(0))
+        await stages.embed.run(pixels(1))
 
     asyncio.run(run())
 
@@ -146,11 +145,11 @@ def test_threads_are_bounded_and_timed(name: str) -> None:
     """Each threaded stage limits running and waiting calls and their time; cancelled waiting calls never run."""
     stages, metrics = make_stages(FakeEngine(), waiting=3, decode_seconds=0.3, store_seconds=0.3, photo_seconds=0.3)
     stage = getattr(stages, name)
-    go_on, ran = threading.Event(), []
+    release, ran = threading.Event(), []
 
     def work(number: int) -> None:
         ran.append(number)
-        go_on.wait(10)
+        release.wait(10)
 
     async def run() -> None:
         capacity = stage._capacity
@@ -161,19 +160,9 @@ def test_threads_are_bounded_and_timed(name: str) -> None:
         tasks[-1].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(result) for result in results[:-1]} == {StageTooSlow}
-        go_on.set()
+        release.set()
         assert await stage.run(lambda: 7) == 7
         assert sorted(ran) == list(range(capacity - 3))
 
     asyncio.run(run())
     assert f'reason="{name}_full"}} 1.0' in metrics.render().decode()
-
-
-def test_several_photos_of_one_request() -> None:
-    """Photo files give embeddings in the same order."""
-    stages, _ = make_stages(FakeEngine())
-    uploads = [jpeg(picture(seed)) for seed in (1, 2, 3)]
-    found = asyncio.run(stages.embed_photos(uploads))
-    assert found.shape == (3, 2048)
-    alone = [asyncio.run(make_stages(FakeEngine())[0].embed_photos([upload]))[0] for upload in uploads]
-    np.testing.assert_allclose(found, alone, atol=1e-6)

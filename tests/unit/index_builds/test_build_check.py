@@ -62,7 +62,7 @@ def build(photos: PhotoCollection, embeddings, index: IndexSettings | None = Non
 
 
 def run(photos: PhotoCollection, info: CollectionInfo, folder: Path):
-    golden_queries.save(photos, folder, 100)
+    golden_queries.save_answers(photos, folder, 100)
     return check(photos, photos.at(info), folder, min_recall=0.95)
 
 
@@ -136,18 +136,18 @@ def test_missing_photos_are_found_out(photos: PhotoCollection, tmp_path: Path) -
 
 def test_golden_queries_are_what_was_answered(photos: PhotoCollection, tmp_path: Path) -> None:
     """Golden queries are chosen by a fixed seed; their stored results exclude their own listings."""
-    path = golden_queries.save(photos, tmp_path / "golden", 20)
-    kept = golden_queries.read(tmp_path / "golden", photos.info().name)
+    path = golden_queries.save_answers(photos, tmp_path / "golden", 20)
+    kept = golden_queries.read_answers(tmp_path / "golden", photos.info().name)
     assert path == tmp_path / "golden" / f"{photos.info().name}.parquet"
     assert len({answer.photo_id for answer in kept}) == 20
-    assert [answer.photo_id for answer in kept] == golden_queries.choose(photos, 20)
-    again = golden_queries.ask(photos, [answer.photo_id for answer in kept])
+    assert [answer.photo_id for answer in kept] == golden_queries.choose_queries(photos, 20)
+    again = golden_queries.run_queries(photos, [answer.photo_id for answer in kept])
     assert [(a.listings, a.finds_own) for a in again] == [(a.listings, a.finds_own) for a in kept]
     for answer in kept:
         assert len(answer.listings) == len(answer.scores) == 10
         assert answer.listing_id not in answer.listings
     with pytest.raises(InvalidSetting, match="No golden queries") as caught:
-        golden_queries.read(tmp_path, photos.info().name)
+        golden_queries.read_answers(tmp_path, photos.info().name)
     assert "marketlens index golden" in caught.value.hint
 
 
@@ -157,8 +157,8 @@ def test_listings_with_several_photos_are_asked_with_first(lite: MilvusSettings)
     try:
         photos.ensure(MODEL, DIM)
         photos.writer.upsert([*rows(4), stored(100), stored(101), stored(102)], pairs(0.3)[:7])
-        assert set(golden_queries.choose(photos, 4)) == {"p0", "p1", "p2", "p3"}
-        assert {answer.photo_id: answer.finds_own for answer in golden_queries.ask(photos, ["p0", "p100"])} == {
+        assert set(golden_queries.choose_queries(photos, 4)) == {"p0", "p1", "p2", "p3"}
+        assert {answer.photo_id: answer.finds_own for answer in golden_queries.run_queries(photos, ["p0", "p100"])} == {
             "p0": True,
             "p100": None,
         }

@@ -1,4 +1,4 @@
-"""Rules for the source code that no linter checks."""
+"""A rule for the source code that no linter checks."""
 
 from tests.support.paths import ROOT
 

@@ -1,4 +1,4 @@
-"""Create a backup of the live collection and of everything that belongs to it."""
+"""Write a backup of the live collection and of everything that belongs to it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -89,7 +89,7 @@ def _state_of(live: PhotoCollection) -> tuple[int, int]:
 def _write_verdicts(store: VerdictStore, path: Path) -> int:
     count = 0
     with path.open("wb") as file:
-        for count, verdict in enumerate(store.every(), 1):  # noqa: B007 - the last number is the count
+        for count, verdict in enumerate(store.all_verdicts(), 1):  # noqa: B007 - the last number is the count
             file.write(VERDICT.dump_json(verdict) + b"\n")
     return count
 

@@ -1,4 +1,4 @@
-"""Fill a build from a backup, and verify that it holds the same photos."""
+"""Load a backup's photos into a build, and verify that it holds the same photos."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ _BATCH = 10  # searches at a time: a few seconds on Lite with half a million pho
 _SAME = 1 - 1e-4  # cosine of a vector with itself, with room for Milvus' rounding
 
 
-def fill(
+def load_photos(
     build: PhotoCollection,
     backup: Path,
     manifest: Manifest,
