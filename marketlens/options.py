@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
 
 # str, because Path turns s3://bucket into s3:/bucket.
-ExportArgument = Annotated[
-    str,
-    typer.Argument(help="Export folder, .zip or .tar of one, or manifest (.csv, .parquet, .jsonl); http and s3 too."),
-]
+EXPORT_HELP = "Export folder, .zip or .tar of one, or manifest (.csv, .parquet, .jsonl); http and s3 too."
+ExportArgument = Annotated[str, typer.Argument(help=EXPORT_HELP)]
 UriOption = Annotated[
     str | None,
     typer.Option("--uri", help="Milvus: a path ending in .db (embedded), or http://host:port. Default: the settings."),

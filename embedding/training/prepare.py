@@ -1,8 +1,8 @@
-"""`marketlens prepare`: export -> data set with train, validation and test splits, and a report on its content."""
+"""`marketlens prepare`: exports -> data set with train, validation and test splits, and a report on its content."""
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,25 +71,34 @@ class _HashedPhoto:
     phash: NDArray[np.uint8]
 
 
-def prepare(export: Export, out: Path, *, seed: int, read: Read, advance: Advance) -> DatasetReport:
+def prepare(exports: Sequence[Export], out: Path, *, seed: int, read: Read, advance: Advance) -> DatasetReport:
     """Write photos.parquet, categories.json, report.json and categories.png into a new folder.
 
     photos.parquet has a row per usable photo: photo_id, listing_id, title, category, subcategory, price, currency,
-    location, listed_at, uri, sha256, phash, group, split. Raises ExportUnreadable, OutputFailed, and leaves no
-    incomplete folder.
+    location, listed_at, uri, sha256, phash, group, split. Of photos with the same id in several exports, the first is
+    used. Raises ExportUnreadable, OutputFailed, and leaves no incomplete folder.
     """
     refuse_existing(out)
-    hashed: list[_HashedPhoto] = []
+    hashed: dict[str, _HashedPhoto] = {}
     rejected: list[Rejected] = []
-    for row in _hash_photos(export, read, advance):
-        (rejected if isinstance(row, Rejected) else hashed).append(row)  # type: ignore[arg-type]
+    for export in exports:
+        for row in _hash_photos(export, read, advance):
+            if isinstance(row, Rejected):
+                rejected.append(row)
+            elif (photo := row.photo).photo_id in hashed:
+                detail = f"photo id {photo.photo_id} is in an earlier export, which was used"
+                rejected.append(
+                    Rejected(photo.row, photo.photo_id, photo.listing.listing_id, "duplicate_photo_id", detail)
+                )
+            else:
+                hashed[photo.photo_id] = row
+    paths = ", ".join(export.path for export in exports)
     if not hashed:
-        raise ExportUnreadable(
-            f"None of the photos of {export.path} can be used.", hint="Check that it is the right folder."
-        )
-    frame = _to_frame(hashed)
-    frame["group"], frame["split"] = _split(frame, np.stack([photo.phash for photo in hashed]), seed)
-    report = _build_report(export, seed, frame, rejected)
+        raise ExportUnreadable(f"None of the photos of {paths} can be used.", hint="Check that it is the right folder.")
+    photos = list(hashed.values())
+    frame = _to_frame(photos)
+    frame["group"], frame["split"] = _split(frame, np.stack([photo.phash for photo in photos]), seed)
+    report = _build_report(paths, seed, frame, rejected)
     _save(out, frame, report)
     return report
 
@@ -136,7 +145,7 @@ def _split(frame: pd.DataFrame, hashes: NDArray[np.uint8], seed: int) -> tuple[N
     return groups[listings], [splits[listing] for listing in listings]
 
 
-def _build_report(export: Export, seed: int, frame: pd.DataFrame, rejected: list[Rejected]) -> DatasetReport:
+def _build_report(exports: str, seed: int, frame: pd.DataFrame, rejected: list[Rejected]) -> DatasetReport:
     listings = frame.drop_duplicates("listing_id")
     counts = listings.groupby(["category", "split"]).size().unstack(fill_value=0)
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
@@ -147,7 +156,7 @@ def _build_report(export: Export, seed: int, frame: pd.DataFrame, rejected: list
     for category in counts.index[counts.sum(axis=1) == counts.get("train", 0)]:
         warnings.append(f"Category {category!r} is too small to split: all of it is in train.")
     return DatasetReport(
-        export=export.path,
+        export=exports,
         seed=seed,
         photos=len(frame),
         listings=len(listings),

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 import typer
 
 from catalog.extras import needs
-from marketlens.options import ExportArgument, WeightsOption, load_settings
+from marketlens.options import EXPORT_HELP, WeightsOption, load_settings
 
 
 def prepare(
-    export: ExportArgument,
+    exports: Annotated[list[str], typer.Argument(metavar="EXPORT...", help=EXPORT_HELP)],
     out: Annotated[Path, typer.Option(help="The folder to create.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
 ) -> None:
@@ -19,14 +19,14 @@ def prepare(
     from catalog.photo_files.hosts import make_reader
 
     settings = load_settings()
-    rows = open_export(export)
+    opened = [open_export(export) for export in exports]
     with needs("train"):
         from embedding.training import prepare
     from marketlens import terminal
 
     read = make_reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
-    with terminal.progress("Preparing", rows.photos) as advance:
-        report = prepare.prepare(rows, out, seed=seed, read=read, advance=advance)
+    with terminal.progress("Preparing", sum(export.photos for export in opened)) as advance:
+        report = prepare.prepare(opened, out, seed=seed, read=read, advance=advance)
     terminal.out.print(report.render())
     terminal.out.print(f"Data set: {out}", soft_wrap=True)
 

@@ -15,13 +15,13 @@ from catalog.photo_files.hosts import make_reader
 from embedding.training.prepare import DatasetReport, prepare
 from embedding.training.splits import assign_splits, listing_groups, near_identical_pairs
 from tests.support.commands import RunHere
-from tests.support.exports import MakeExport
+from tests.support.exports import MakeExport, write_export
 from tests.support.paths import LISTINGS
 from tests.support.pictures import jpeg, picture
 
 
 def run(export: Path, out: Path, seed: int = 0) -> tuple[pd.DataFrame, DatasetReport]:
-    report = prepare(open_export(export), out, seed=seed, read=make_reader(10_000_000, 20), advance=lambda _: None)
+    report = prepare([open_export(export)], out, seed=seed, read=make_reader(10_000_000, 20), advance=lambda _: None)
     return pd.read_parquet(out / "photos.parquet"), report
 
 
@@ -64,6 +64,22 @@ def test_the_real_export_has_no_leak(tmp_path: Path) -> None:
     assert distances[split[:, None] != split[None, :]].min() > 8
     shares = photos.drop_duplicates("listing_id").split.value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.15, abs=0.01)
+
+
+def test_several_exports(tmp_path: Path) -> None:
+    """Exports are joined: a photo id in two of them is used once, and their near-identical photos stay together."""
+    more = write_export(tmp_path / "more", 60, categories=("Home", "Toys"))  # l0 to l39 repeat the first export
+    exports = [open_export(write_export(tmp_path / "first", 40)), open_export(more)]
+    report = prepare(exports, tmp_path / "set", seed=0, read=make_reader(10_000_000, 20), advance=lambda _: None)
+    photos = pd.read_parquet(tmp_path / "set" / "photos.parquet")
+    assert (len(photos), report.listings) == (120, 60)
+    assert set(photos.category) == {"Home", "Garden", "Toys"}
+    assert {row.reason for row in report.rejected_rows} == {"duplicate_photo_id"}
+    assert len(report.rejected_rows) == 80
+    assert report.export == f"{tmp_path / 'first'}, {more}"
+    assert set(photos[photos.listing_id == "l39"].uri) == {
+        str(tmp_path / "first" / "images" / f"l39-{n}.jpg") for n in (0, 1)
+    }
 
 
 def test_the_same_seed_gives_the_same_splits(make_export: MakeExport, tmp_path: Path) -> None:

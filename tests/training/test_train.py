@@ -52,7 +52,7 @@ def quick(**changes: object) -> TrainingArguments:
 
 
 def prepared_from(export: Path, out: Path, seed: int = 0) -> Path:
-    prepare(open_export(export), out, seed=seed, read=make_reader(10_000_000, 20), advance=lambda _: None)
+    prepare([open_export(export)], out, seed=seed, read=make_reader(10_000_000, 20), advance=lambda _: None)
     return out
 
 
