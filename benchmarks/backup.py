@@ -28,9 +28,9 @@ from catalog.store.collection import PhotoCollection
 from marketlens.backup.manifest import check_files, read_manifest
 from marketlens.backup.restore import restore
 from marketlens.backup.writer import make_backup
-from tests.support.backups import settings_of
-from tests.support.milvus_server import running_server
-from tests.support.models import fake_card
+from tests.support.data.backups import settings_of
+from tests.support.data.models import fake_card
+from tests.support.servers.milvus_server import running_server
 
 FINGERPRINT = "ab" * 32
 

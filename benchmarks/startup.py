@@ -21,7 +21,7 @@ from urllib.request import urlopen
 from benchmarks.report.results import Figure, Table, figure, publish, ratio
 from benchmarks.support.sample_exports import first_rows
 from catalog.exports.export import open_export
-from tests.support.milvus_server import free_ports
+from tests.support.servers.milvus_server import free_ports
 
 OURS = Path(sys.executable).with_name("marketlens")
 READY_SECONDS = 300

@@ -20,10 +20,10 @@ import pytest
 from embedding.model_import import import_model
 from search_api.client import ApiError, Client
 from search_api.schemas import Duplicate, PutListing, PutPhoto, PutVerdict, SearchRequest
+from tests.support.data.exports import part_of_listings
+from tests.support.data.pictures import jpeg, picture
 from tests.support.environment import forget_settings
-from tests.support.exports import part_of_listings
 from tests.support.paths import LISTINGS, WEIGHTS
-from tests.support.pictures import jpeg, picture
 
 ROOT = Path(__file__).parents[1]
 forget_settings()

@@ -19,18 +19,18 @@ from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from embedding.model_import import import_model
-from tests.support.catalogues import Connect, new_catalogue
 from tests.support.commands import RunHere
+from tests.support.data.catalogues import Connect, new_catalogue
+from tests.support.data.exports import MakeExport, part_of_listings, write_export
+from tests.support.data.models import FakeEngine, fake_embedder, random_resnet50
 from tests.support.environment import forget_settings
-from tests.support.exports import MakeExport, part_of_listings, write_export
-from tests.support.milvus_server import running_server
-from tests.support.models import FakeEngine, fake_embedder, random_resnet50
 from tests.support.paths import LISTINGS, WEIGHTS
-from tests.support.web import Site, website
+from tests.support.servers.milvus_server import running_server
+from tests.support.servers.web import Site, website
 
 if TYPE_CHECKING:
-    from tests.support.browser import Browser, DashboardSite
-    from tests.support.review_site import ReviewSite
+    from tests.support.dashboard.browser import Browser, DashboardSite
+    from tests.support.dashboard.review_site import ReviewSite
 
 
 forget_settings()
@@ -193,7 +193,7 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DashboardSite"]:
     """API and dashboard in their own processes, with 300 real listings and the shipped model. Read-only."""
-    from tests.support.browser import running_site
+    from tests.support.dashboard.browser import running_site
 
     with running_site(tmp_path_factory.mktemp("site")) as site:
         yield site
@@ -202,7 +202,7 @@ def dashboard_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Dashbo
 @pytest.fixture(scope="session")
 def review_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ReviewSite"]:
     """Like `dashboard_site`, but with API keys and with problems among the listings; tests may change it."""
-    from tests.support.review_site import running_review_site
+    from tests.support.dashboard.review_site import running_review_site
 
     with running_review_site(tmp_path_factory.mktemp("review")) as site:
         yield site
@@ -211,7 +211,7 @@ def review_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ReviewSit
 @pytest.fixture(scope="session")
 def reader_dashboard(review_site: "ReviewSite") -> Iterator[str]:
     """Address of a dashboard for `review_site` with a read-only key."""
-    from tests.support.browser import running_dashboard
+    from tests.support.dashboard.browser import running_dashboard
 
     key = {"MARKETLENS_DASHBOARD__API_KEY": review_site.read_key}
     with running_dashboard(review_site.folder, review_site.api, **key) as address:
@@ -222,7 +222,7 @@ def reader_dashboard(review_site: "ReviewSite") -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """Chromium."""
-    from tests.support.browser import running_browser
+    from tests.support.dashboard.browser import running_browser
 
     with running_browser() as browser:
         yield browser

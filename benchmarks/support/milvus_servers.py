@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.milvus_server import running_server
+from tests.support.servers.milvus_server import running_server
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from streamlit.testing.v1 import AppTest
 from catalog.settings import DashboardSettings, MilvusSettings
 from marketlens.processes import dashboard_command
 from search_api.auth.api_keys import create_key
-from tests.support.exports import MakeExport
-from tests.support.milvus_server import free_ports
-from tests.support.models import fake_embedder
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import fake_embedder
+from tests.support.data.pictures import jpeg, picture
 from tests.support.paths import ROOT
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app, serving
+from tests.support.servers.milvus_server import free_ports
+from tests.support.servers.serving import make_app, serving
 
 APP = ROOT / "dashboard" / "app.py"
 

@@ -6,12 +6,12 @@ import pytest
 
 from catalog.settings import MilvusSettings
 from search_api.auth.api_keys import create_key, revoke_key
-from tests.support.browser import Browser, assert_accessible, running_dashboard, settle, shoot, visit
-from tests.support.exports import MakeExport
-from tests.support.models import fake_embedder
-from tests.support.pictures import jpeg, picture
-from tests.support.proxy import proxied
-from tests.support.serving import make_app, serving
+from tests.support.dashboard.browser import Browser, assert_accessible, running_dashboard, settle, shoot, visit
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import fake_embedder
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.proxy import proxied
+from tests.support.servers.serving import make_app, serving
 
 PHOTO = jpeg(picture(2))
 

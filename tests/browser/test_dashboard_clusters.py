@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import (
+from tests.support.dashboard.browser import (
     SCREENS,
     Browser,
     DashboardSite,
@@ -20,8 +20,8 @@ from tests.support.browser import (
     visit,
     wait_until,
 )
-from tests.support.milvus_server import free_ports
 from tests.support.paths import ROOT
+from tests.support.servers.milvus_server import free_ports
 
 # Record the duration of each frame from now on, in milliseconds.
 FRAMES = """() => {

@@ -9,8 +9,8 @@ import pytest
 
 from search_api.auth.api_keys import revoke_key
 from search_api.schemas import Build
-from tests.support.browser import NARROW, Browser, Page, assert_accessible, settle, shoot, visit
-from tests.support.review_site import BROKEN, ReviewSite
+from tests.support.dashboard.browser import NARROW, Browser, Page, assert_accessible, settle, shoot, visit
+from tests.support.dashboard.review_site import BROKEN, ReviewSite
 
 
 @pytest.fixture

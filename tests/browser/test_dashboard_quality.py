@@ -8,8 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from search_api.schemas import ConfusionResponse
-from tests.support.browser import Browser, Page, assert_accessible, settle, shoot, visit
-from tests.support.review_site import ReviewSite
+from tests.support.dashboard.browser import Browser, Page, assert_accessible, settle, shoot, visit
+from tests.support.dashboard.review_site import ReviewSite
 
 MATRIX = "[data-testid=stVegaLiteChart] svg g.mark-rect path"
 

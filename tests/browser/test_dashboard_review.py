@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from search_api.schemas import Suggestion, Verdict
-from tests.support.browser import NARROW, Browser, Page, assert_accessible, settle, shoot, visit
-from tests.support.review_site import TWICE, WRONG, ReviewSite
+from tests.support.dashboard.browser import NARROW, Browser, Page, assert_accessible, settle, shoot, visit
+from tests.support.dashboard.review_site import TWICE, WRONG, ReviewSite
 
 
 @pytest.fixture(autouse=True)

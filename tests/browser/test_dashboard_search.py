@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import Browser, DashboardSite, Page, assert_accessible, settle, shoot, visit, wait_until
+from tests.support.dashboard.browser import (
+    Browser,
+    DashboardSite,
+    Page,
+    assert_accessible,
+    settle,
+    shoot,
+    visit,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -166,7 +175,7 @@ def test_the_next_page_and_the_export(page: Page, dashboard_site: DashboardSite)
 
 def test_no_good_match(page: Page, tmp_path: Path) -> None:
     """For a photo without a matching listing, the page says that the hits are only the most similar ones."""
-    from tests.support.pictures import jpeg, picture
+    from tests.support.data.pictures import jpeg, picture
 
     unlisted = tmp_path / "unlisted.jpg"
     unlisted.write_bytes(jpeg(picture(5, (200, 200))))

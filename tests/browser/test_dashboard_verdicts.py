@@ -13,11 +13,11 @@ from dashboard.review.duplicates_page import GROUPS, turn_page
 from dashboard.review.question_queue import Queue, groups_of, question_of
 from search_api.client import ApiError, Client
 from search_api.schemas import Decision, DuplicateGroup, PutVerdict
-from tests.support.exports import MakeExport
-from tests.support.insight_files import duplicate, suggestion, write_insights
-from tests.support.models import fake_embedder
+from tests.support.data.exports import MakeExport
+from tests.support.data.insight_files import duplicate, suggestion, write_insights
+from tests.support.data.models import fake_embedder
 from tests.support.paths import ROOT
-from tests.support.serving import make_app, serving
+from tests.support.servers.serving import make_app, serving
 
 APP = ROOT / "dashboard" / "app.py"
 DECISIONS: tuple[Decision, ...] = ("skip", "reject", "accept")

@@ -16,9 +16,9 @@ from PIL import Image
 from catalog.settings import Settings
 from marketlens import cli, doctor
 from tests.support.commands import COMMAND, RunHere, assert_failed, marketlens
-from tests.support.exports import MakeExport
-from tests.support.milvus_server import free_ports
-from tests.support.pictures import jpeg, picture
+from tests.support.data.exports import MakeExport
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.milvus_server import free_ports
 
 
 @pytest.mark.parametrize(

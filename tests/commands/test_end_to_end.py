@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from tests.support.commands import COMMAND, marketlens
-from tests.support.milvus_server import free_ports
-from tests.support.pictures import jpeg
+from tests.support.data.pictures import jpeg
+from tests.support.servers.milvus_server import free_ports
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from torchvision.models import resnet50
 
 from embedding.model_import import import_model
 from tests.support.commands import COMMAND, RunHere, assert_failed
-from tests.support.exports import MakeExport
-from tests.support.milvus_server import free_ports
+from tests.support.data.exports import MakeExport
+from tests.support.servers.milvus_server import free_ports
 
 
 @pytest.fixture(scope="module")

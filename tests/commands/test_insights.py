@@ -13,7 +13,7 @@ from catalog.store.collection import PhotoCollection
 from insights.result_files import Insights
 from insights.summary import Summary
 from tests.support.commands import RunHere, marketlens
-from tests.support.exports import write_csv
+from tests.support.data.exports import write_csv
 from tests.support.paths import LISTINGS, MODEL
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
-from tests.support.builds import other_embedder, run
-from tests.support.exports import write_export
+from tests.support.data.builds import other_embedder, run
+from tests.support.data.exports import write_export
 from tests.support.paths import ROOT
 
 
@@ -36,9 +36,9 @@ import os, signal, sys
 from pathlib import Path
 from catalog.store.collection import PhotoCollection
 from catalog.settings import IndexSettings, MilvusSettings
-from tests.support.models import fake_embedder
-from tests.support.catalogues import ingest_export
-from tests.support.builds import new_build, other_embedder, run
+from tests.support.data.models import fake_embedder
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.builds import new_build, other_embedder, run
 
 photos = PhotoCollection.connect(MilvusSettings(uri=sys.argv[1]), IndexSettings(), consistency="Session")
 ingest_export(Path(sys.argv[2]), fake_embedder(), photos)

@@ -13,7 +13,7 @@ import pytest
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from tests.support.commands import COMMAND, marketlens
-from tests.support.exports import write_export
+from tests.support.data.exports import write_export
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import assert_failed, marketlens
-from tests.support.exports import write_export
+from tests.support.data.exports import write_export
 from tests.support.paths import MODEL, ROOT
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ import pytest
 
 from search_api import schemas
 from search_api.client import Client
-from tests.support.browser import process
 from tests.support.commands import assert_failed, marketlens
-from tests.support.exports import write_export
-from tests.support.milvus_server import free_ports
+from tests.support.dashboard.browser import process
+from tests.support.data.exports import write_export
+from tests.support.servers.milvus_server import free_ports
 
 # Find every installed package except these.
 WITHOUT = """

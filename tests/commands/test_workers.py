@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from tests.support.commands import COMMAND, marketlens
-from tests.support.exports import write_export
-from tests.support.milvus_server import free_ports
-from tests.support.pictures import jpeg, picture
+from tests.support.data.exports import write_export
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.milvus_server import free_ports
 
 START_SECONDS = 300
 ALIAS = {"MARKETLENS_MILVUS__ALIAS": "workers"}

@@ -15,9 +15,9 @@ from search_api.auth.signed_urls import PhotoUrls
 from search_api.middleware.authentication import RateLimit
 from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
-from tests.support.builds import new_build
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
+from tests.support.data.builds import new_build
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
 
 YEAR = 365 * 86_400
 

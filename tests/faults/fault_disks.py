@@ -17,10 +17,10 @@ from ingest.run import IngestJob, ingest
 from tests.faults.helpers import ids_of, lost_and_doubled, remount, small_disk
 from tests.faults.reliability import record
 from tests.server import test_waiting
-from tests.support.exports import MakeExport
-from tests.support.models import LoadedModel, fake_embedder
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app, put
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import LoadedModel, fake_embedder
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.serving import make_app, put
 
 
 def test_full_under_lite(make_export: MakeExport, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from catalog.verdicts import VerdictStore
 from embedding.checkpoint import load_model
 from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.models import fake_embedder, random_copy
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import fake_embedder, random_copy
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda _: b"",

@@ -18,11 +18,11 @@ from tests.commands import test_kills
 from tests.commands.test_kills import clean
 from tests.faults.reliability import record
 from tests.server import test_milvus_lost, test_waiting
-from tests.support.browser import process
 from tests.support.commands import COMMAND, marketlens
-from tests.support.exports import MakeExport, write_export
-from tests.support.milvus_server import free_ports
-from tests.support.pictures import jpeg, picture
+from tests.support.dashboard.browser import process
+from tests.support.data.exports import MakeExport, write_export
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.milvus_server import free_ports
 
 __all__ = ["clean"]  # the fixture of test_kill
 

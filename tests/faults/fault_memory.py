@@ -13,7 +13,7 @@ from catalog.store.collection import PhotoCollection
 from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
 from tests.support.commands import COMMAND, marketlens
-from tests.support.exports import write_export
+from tests.support.data.exports import write_export
 
 LISTINGS = 60
 

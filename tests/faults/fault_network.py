@@ -22,11 +22,11 @@ from ingest.run import IngestJob, ingest
 from search_api.app import create_app
 from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.models import FakeEngine, LoadedModel, fake_embedder
-from tests.support.proxy import Proxy, proxied
-from tests.support.serving import judge, serving
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import FakeEngine, LoadedModel, fake_embedder
+from tests.support.servers.proxy import Proxy, proxied
+from tests.support.servers.serving import judge, serving
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
-from tests.support.broken_photos import KINDS
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
+from tests.support.data.broken_photos import KINDS
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
 
 # Number of good photos, and of broken ones; MARKETLENS_TEST_BROKEN changes it.
 PHOTOS = int(os.environ.get("MARKETLENS_TEST_BROKEN", "10000"))

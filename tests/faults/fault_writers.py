@@ -12,9 +12,9 @@ from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from tests.faults.helpers import ids_of, lost_and_doubled
 from tests.faults.reliability import record
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.models import FakeEngine, fake_embedder
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import FakeEngine, fake_embedder
 
 HOLD = """
 import sys

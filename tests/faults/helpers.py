@@ -18,7 +18,7 @@ def lost_and_doubled(photos: PhotoCollection, expected: Iterable[str]) -> tuple[
 
 
 def ids_of(listings: int, photos_each: int = 2) -> list[str]:
-    """Return the ids of the photos that `tests.support.exports.write_export` writes."""
+    """Return the ids of the photos that `tests.support.data.exports.write_export` writes."""
     return [f"l{number}-{which}" for number in range(listings) for which in range(photos_each)]
 
 

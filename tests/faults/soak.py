@@ -30,11 +30,11 @@ from scipy import stats
 from catalog.exports.export import open_export
 from catalog.listing import Photo
 from tests.faults.reliability import DOCS, record_soak
-from tests.support.browser import process
 from tests.support.commands import COMMAND, marketlens
+from tests.support.dashboard.browser import process
 from tests.support.environment import forget_settings
-from tests.support.milvus_server import free_ports, running_server
 from tests.support.paths import LISTINGS, MODEL
+from tests.support.servers.milvus_server import free_ports, running_server
 
 forget_settings()
 SAMPLE_SECONDS = 5.0

@@ -36,13 +36,13 @@ from catalog.verdicts import Decision, Duplicate, Verdict, VerdictStore, WrongCa
 from marketlens.backup import photo_tables as parquet
 from marketlens.backup.manifest import MANIFEST, check_files, read_manifest
 from marketlens.backup.writer import make_backup
-from tests.support.backups import back_up, open_photos, restore_backup, settings_of
 from tests.support.commands import RunHere, assert_failed
-from tests.support.exports import MakeExport
-from tests.support.milvus_server import free_ports
-from tests.support.models import fake_card
-from tests.support.postgres_server import new_database, running_postgres
-from tests.support.vectors import DIM, MODEL, stored, unit_vectors
+from tests.support.data.backups import back_up, open_photos, restore_backup, settings_of
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import fake_card
+from tests.support.data.vectors import DIM, MODEL, stored, unit_vectors
+from tests.support.servers.milvus_server import free_ports
+from tests.support.servers.postgres_server import new_database, running_postgres
 
 PHOTOS = 2_345
 CHANGED_AT = 1_700_000_123
@@ -322,8 +322,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from catalog.store.builds import Builds
 from catalog.settings import MilvusSettings
-from tests.support import backups
-from tests.support.backups import back_up, restore_backup, settings_of
+from tests.support.data import backups
+from tests.support.data.backups import back_up, restore_backup, settings_of
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

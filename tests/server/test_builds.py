@@ -14,8 +14,8 @@ from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
 from index_builds.difference import compare, find_suspects, look_up_batches
 from index_builds.promotion import require_same
-from tests.support.catalogues import Connect
-from tests.support.vectors import DIM, MODEL, stored, unit_vectors
+from tests.support.data.catalogues import Connect
+from tests.support.data.vectors import DIM, MODEL, stored, unit_vectors
 
 OTHER = "0c" * 32
 

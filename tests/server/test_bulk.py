@@ -30,9 +30,9 @@ from ingest.run import IngestJob, Options, ingest
 from ingest.stages.bulk_sink import NOTE
 from ingest.store_retry import StoreRetry
 from tests.support.commands import RunHere
-from tests.support.exports import MakeExport, undated
-from tests.support.models import LoadedModel
-from tests.support.web import Site
+from tests.support.data.exports import MakeExport, undated
+from tests.support.data.models import LoadedModel
+from tests.support.servers.web import Site
 
 bulk = pytest.importorskip(
     "catalog.store.bulk_import",

@@ -34,9 +34,9 @@ from catalog.store.collection import PhotoCollection
 from catalog.store.filters import SearchFilter
 from catalog.store.reader import _to_scored
 from catalog.store.records import FIELDS
-from tests.support.catalogues import Connect, new_catalogue
+from tests.support.data.catalogues import Connect, new_catalogue
+from tests.support.data.vectors import DIM, MODEL, stored, unit_vectors
 from tests.support.paths import ROOT
-from tests.support.vectors import DIM, MODEL, stored, unit_vectors
 
 EVERYTHING = SearchFilter()
 

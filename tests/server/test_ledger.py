@@ -11,8 +11,8 @@ from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest import claim
-from tests.support.exports import MakeExport
-from tests.support.runs import start, start_stopped
+from tests.support.data.exports import MakeExport
+from tests.support.data.runs import start, start_stopped
 
 
 def test_a_running_ingest_is_not_resumed(

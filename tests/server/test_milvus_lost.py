@@ -15,11 +15,11 @@ import pytest
 from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Settings
 from catalog.store.collection import PhotoCollection
 from search_api.app import create_app
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.milvus_server import PackageServer
-from tests.support.models import fake_embedder
-from tests.support.serving import judge, serving
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import fake_embedder
+from tests.support.servers.milvus_server import PackageServer
+from tests.support.servers.serving import judge, serving
 
 pytestmark = pytest.mark.slow
 

@@ -20,9 +20,9 @@ import pytest
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from tests.support.commands import COMMAND, marketlens
-from tests.support.exports import MakeExport, part_of_listings, undated
+from tests.support.data.exports import MakeExport, part_of_listings, undated
 from tests.support.paths import LISTINGS, MODEL
-from tests.support.proxy import Proxy, proxied
+from tests.support.servers.proxy import Proxy, proxied
 
 # Read when Ray is imported: no usage statistics, loopback only.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}

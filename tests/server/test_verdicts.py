@@ -17,7 +17,7 @@ from catalog.errors import InvalidQuery, InvalidSetting, NotFound, OutputFailed,
 from catalog.verdicts import DecidedDuplicates, Duplicate, VerdictStore, WrongCategory
 from catalog.verdicts.database import Database
 from catalog.verdicts.tables import METADATA, VERDICTS
-from tests.support.postgres_server import driver, new_database, running_postgres
+from tests.support.servers.postgres_server import driver, new_database, running_postgres
 
 WORKERS = 8
 QUESTION = WrongCategory("l1", "Other Goods", "Home & Garden")

@@ -23,11 +23,11 @@ from catalog.store.collection import PhotoCollection
 from ingest.engines.local import run_locally
 from ingest.run import IngestJob, ingest
 from marketlens.terminal import sigterm_as_interrupt
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.milvus_server import PackageServer
-from tests.support.models import FakeEngine, LoadedModel, fake_embedder
-from tests.support.proxy import Proxy, proxied
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import FakeEngine, LoadedModel, fake_embedder
+from tests.support.servers.milvus_server import PackageServer
+from tests.support.servers.proxy import Proxy, proxied
 
 
 class CuttingEngine(FakeEngine):

@@ -18,13 +18,13 @@ from search_api.auth.api_keys import create_key
 from search_api.serving import live_catalogue
 from search_api.telemetry.activity import Activity, quantile
 from search_api.telemetry.metrics import Metrics
-from tests.support.builds import OTHER, OWN, build, load, new_build
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.insight_files import write_insights
-from tests.support.models import fake_embedder
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app
+from tests.support.data.builds import OTHER, OWN, build, load, new_build
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.insight_files import write_insights
+from tests.support.data.models import fake_embedder
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.serving import make_app
 
 PNG = b"\x89PNG\r\n\x1a\n..."
 

@@ -14,11 +14,11 @@ from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Setting
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from search_api.app import create_app
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport, write_csv, write_export
-from tests.support.models import fake_embedder
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport, write_csv, write_export
+from tests.support.data.models import fake_embedder
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.serving import make_app
 
 PROBLEM = "application/problem+json"
 

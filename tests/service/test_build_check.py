@@ -15,7 +15,7 @@ from catalog.store.collection import PhotoCollection
 from index_builds import golden_queries
 from index_builds.check import check
 from index_builds.index_recall import index_recall
-from tests.support.vectors import DIM, MODEL, stored
+from tests.support.data.vectors import DIM, MODEL, stored
 
 LISTINGS = 600
 PHOTOS = 2 * LISTINGS

@@ -15,11 +15,11 @@ from search_api import schemas
 from search_api.auth.api_keys import create_key
 from search_api.client import ApiError, AsyncClient, Client
 from search_api.schemas import PutListing, PutPhoto, SearchRequest
-from tests.support.exports import MakeExport
-from tests.support.insight_files import duplicate, suggestion, write_insights
-from tests.support.models import FakeEngine
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app, serving
+from tests.support.data.exports import MakeExport
+from tests.support.data.insight_files import duplicate, suggestion, write_insights
+from tests.support.data.models import FakeEngine
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.serving import make_app, serving
 
 Outcome = httpx.Response | Exception
 

@@ -16,14 +16,14 @@ from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Setting
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from search_api.app import create_app
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport, write_csv
-from tests.support.milvus_server import free_ports
-from tests.support.models import GatedEngine, fake_embedder
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport, write_csv
+from tests.support.data.models import GatedEngine, fake_embedder
+from tests.support.data.pictures import jpeg, picture
 from tests.support.paths import ROOT
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app, serving
-from tests.support.web import Answer, Site
+from tests.support.servers.milvus_server import free_ports
+from tests.support.servers.serving import make_app, serving
+from tests.support.servers.web import Answer, Site
 
 
 @pytest.fixture
@@ -128,8 +128,8 @@ import uvicorn
 from catalog.settings import ApiSettings, MilvusSettings, Settings
 from embedding.embedder import Embedder
 from marketlens.serving import _options
-from tests.support.models import FakeEngine, fake_embedder
-from tests.support.serving import make_app
+from tests.support.data.models import FakeEngine, fake_embedder
+from tests.support.servers.serving import make_app
 
 folder = Path(sys.argv[1])
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from catalog.settings import MilvusSettings
 from embedding.embedder import Embedder
-from tests.support.exports import part_of_listings
+from tests.support.data.exports import part_of_listings
 from tests.support.paths import LISTINGS, MODEL
-from tests.support.serving import make_app
+from tests.support.servers.serving import make_app
 
 
 @pytest.fixture(scope="module")

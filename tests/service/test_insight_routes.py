@@ -16,10 +16,10 @@ from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from search_api.auth.api_keys import create_key
 from search_api.review.map_response import map_response
-from tests.support.exports import MakeExport, write_export
-from tests.support.insight_files import duplicate, suggestion, write_insights
-from tests.support.models import fake_embedder
-from tests.support.serving import make_app
+from tests.support.data.exports import MakeExport, write_export
+from tests.support.data.insight_files import duplicate, suggestion, write_insights
+from tests.support.data.models import fake_embedder
+from tests.support.servers.serving import make_app
 
 # l0, l2, … are in Home; l1, l3, … in Garden.
 SUGGESTIONS = [

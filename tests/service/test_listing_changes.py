@@ -25,10 +25,10 @@ from catalog.store.reader import CollectionReader
 from catalog.store.writer import CollectionWriter
 from embedding.embedder import Embedder
 from search_api.listings.photo_store import LONGEST_SIDE, PhotoStore, clean
-from tests.support.exports import MakeExport
-from tests.support.models import FakeEngine
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app, put
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import FakeEngine
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.serving import make_app, put
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from embedding.embedder import Embedder
 from index_builds.build import fill
 from index_builds.build_report import BuildReport
 from search_api.app import create_app
-from tests.support.models import FakeEngine, fake_embedder
+from tests.support.data.models import FakeEngine, fake_embedder
 from tests.support.waiting import until
 
 DIM = 16

@@ -23,10 +23,10 @@ from schemathesis.specs.openapi.checks import (
 
 from catalog.settings import MilvusSettings
 from embedding.embedder import Embedder
-from tests.support.exports import write_csv
-from tests.support.insight_files import duplicate, suggestion, write_insights
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app, serving
+from tests.support.data.exports import write_csv
+from tests.support.data.insight_files import duplicate, suggestion, write_insights
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.serving import make_app, serving
 
 # The photos and listings that the document's examples use.
 PHOTOS = [("f1", "243809c0-9cfc-4486-ad12-3b7a16605ba9"), ("f2", "l2"), ("f3", "l3"), ("f4", "l4")]

@@ -17,11 +17,11 @@ from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from search_api.app import create_app
 from search_api.serving import live_catalogue
-from tests.support.builds import OTHER, OWN, build, load
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.insight_files import write_insights
-from tests.support.models import FakeEngine, fake_embedder
+from tests.support.data.builds import OTHER, OWN, build, load
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.insight_files import write_insights
+from tests.support.data.models import FakeEngine, fake_embedder
 from tests.support.waiting import until
 
 

@@ -20,8 +20,8 @@ from catalog.settings import ApiSettings, IndexSettings, MilvusSettings, Setting
 from catalog.store.collection import PhotoCollection
 from search_api.app import create_app
 from search_api.schemas import MAX_EXCLUDED
-from tests.support.models import fake_embedder
-from tests.support.pictures import picture
+from tests.support.data.models import fake_embedder
+from tests.support.data.pictures import picture
 
 CATEGORIES = ["Home & Garden", 'Say "cheese"', "Ünïcode 🛋️", "a\\b", "tab\there", "%", ""]
 SUBCATEGORIES = ["", "Beds", "Beds / Other", "Beds, Cots", "Beds / Other / Old", "beds"]

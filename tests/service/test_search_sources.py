@@ -15,10 +15,10 @@ from PIL import Image
 from catalog.settings import MilvusSettings
 from embedding.card import Calibration
 from embedding.embedder import Embedder
-from tests.support.exports import MakeExport, write_export
-from tests.support.models import FakeEngine, fake_embedder
-from tests.support.pictures import jpeg, picture
-from tests.support.serving import make_app
+from tests.support.data.exports import MakeExport, write_export
+from tests.support.data.models import FakeEngine, fake_embedder
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.serving import make_app
 
 CALIBRATION = Calibration(slope=20, intercept=-18, pairs=10, same_item_pairs=5)  # probability 0.5 at a cosine of 0.9
 

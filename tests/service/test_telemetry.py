@@ -26,10 +26,10 @@ from search_api.serving.recall_probe import RecallProbe
 from search_api.telemetry import timing
 from search_api.telemetry.logging import configure
 from search_api.telemetry.metrics import Metrics
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.models import FakeEngine
-from tests.support.pictures import jpeg, picture
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import FakeEngine
+from tests.support.data.pictures import jpeg, picture
 from tests.support.stages import make_stages
 
 

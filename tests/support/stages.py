@@ -4,7 +4,7 @@ from catalog.settings import ApiSettings
 from embedding.embedder import Embedder
 from search_api.serving.embed_queue import ServingStages, StageFactory
 from search_api.telemetry.metrics import Metrics
-from tests.support.models import FakeEngine, fake_embedder
+from tests.support.data.models import FakeEngine, fake_embedder
 
 
 def make_stages(engine: FakeEngine, **settings: float) -> tuple[ServingStages, Metrics]:

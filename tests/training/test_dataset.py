@@ -15,9 +15,9 @@ from catalog.photo_files.hosts import make_reader
 from embedding.training.prepare import DatasetReport, prepare
 from embedding.training.splits import assign_splits, listing_groups, near_identical_pairs
 from tests.support.commands import RunHere
-from tests.support.exports import MakeExport, write_export
+from tests.support.data.exports import MakeExport, write_export
+from tests.support.data.pictures import jpeg, picture
 from tests.support.paths import LISTINGS
-from tests.support.pictures import jpeg, picture
 
 
 def run(export: Path, out: Path, seed: int = 0) -> tuple[pd.DataFrame, DatasetReport]:

@@ -12,8 +12,8 @@ from catalog.progress import silent
 from embedding.checkpoint import TRAINED_ON, listing_hash
 from embedding.evaluation.evaluate import Evaluation, evaluate
 from tests.support.commands import RunHere
-from tests.support.exports import MakeExport
-from tests.support.models import random_copy
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import random_copy
 from tests.support.paths import MODEL
 
 

@@ -18,8 +18,8 @@ from embedding.int8_weights import dequantize, quantize
 from embedding.quantization.quantize import quantize_arithmetic, quantize_model
 from marketlens.terminal import progress
 from tests.support.commands import RunHere
-from tests.support.exports import write_export
-from tests.support.pictures import picture
+from tests.support.data.exports import write_export
+from tests.support.data.pictures import picture
 
 
 def test_error_is_half_a_step() -> None:

@@ -31,8 +31,8 @@ from embedding.training.prepared_dataset import PhotoDataset, TargetTable, read_
 from embedding.training.recipes import ListingTrainee, SeedTrainee, whiten
 from embedding.training.train import TrainingArguments, train
 from tests.support.commands import COMMAND, RunHere, marketlens
-from tests.support.exports import write_export
-from tests.support.pictures import picture
+from tests.support.data.exports import write_export
+from tests.support.data.pictures import picture
 
 QUICK = TrainingArguments(
     recipe="listing",

@@ -10,7 +10,7 @@ import pytest
 from catalog.errors import InvalidSetting
 from catalog.extras import Extra, install_command, needs
 from tests.support.commands import RunHere, assert_failed
-from tests.support.exports import MakeExport
+from tests.support.data.exports import MakeExport
 from tests.support.paths import ROOT
 
 # Modules that import the packages of an extra. They must be imported again to notice that one is missing.

@@ -18,9 +18,9 @@ from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest.stages.lookup import look_up
 from ingest.store_retry import StoreRetry
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.runs import start, start_stopped
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.runs import start, start_stopped
 
 NO_PROCESS = 2**22 + 1  # above Linux' largest process id
 

@@ -12,7 +12,7 @@ from embedding.checkpoint import load_model, save_model
 from embedding.embedder import Embedder
 from embedding.model import EmbeddingModel, as_arrays
 from embedding.training.balance import balance_model, shift
-from tests.support.pictures import picture
+from tests.support.data.pictures import picture
 
 HEAD = TwoPartHeadConfig(categories=3)
 

@@ -15,8 +15,8 @@ from embedding.engines.cuda_engine import CudaEngine
 from embedding.engines.onnx_engine import OnnxEngine
 from embedding.engines.onnx_graph import build_graph
 from embedding.model import load_network
-from tests.support.models import DIM, FakeEngine, random_copy
-from tests.support.pictures import picture
+from tests.support.data.models import DIM, FakeEngine, random_copy
+from tests.support.data.pictures import picture
 
 PICTURES = [picture(seed, size) for seed, size in enumerate([(64, 48), (48, 64), (300, 300), (500, 100)])]
 

@@ -22,8 +22,8 @@ from embedding.explain import GRID, Explainer, cosine_and_slopes, overlay
 from embedding.model import ClassifierHead, EmbeddingModel, TwoPartHead, as_arrays
 from embedding.photos import open_photo
 from embedding.transforms import embed_transform
+from tests.support.data.pictures import picture
 from tests.support.paths import LISTINGS, MODEL
-from tests.support.pictures import picture
 
 HEADS = {
     "pooled": ArchitectureConfig(),

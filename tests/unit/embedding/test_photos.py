@@ -10,7 +10,7 @@ from PIL import Image
 
 from catalog.errors import PhotoUnusable
 from embedding.photos import MAX_PIXELS, open_photo
-from tests.support.pictures import jpeg, picture
+from tests.support.data.pictures import jpeg, picture
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 

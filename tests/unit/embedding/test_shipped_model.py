@@ -10,8 +10,8 @@ from embedding.checkpoint import load_model, load_weights, trained_listing_hashe
 from embedding.embedder import Embedder
 from embedding.model import load_network
 from embedding.photos import open_photo
+from tests.support.data.pictures import picture
 from tests.support.paths import LISTINGS, MODEL
-from tests.support.pictures import picture
 
 
 def test_is_the_default() -> None:

@@ -15,8 +15,8 @@ from embedding.model import Normalize
 from embedding.photos import open_photo
 from embedding.transforms import embed_transform
 from ingest.stages.photo_reader import PhotoReader, ReadPhoto
-from tests.support.models import DIM
-from tests.support.pictures import jpeg, picture
+from tests.support.data.models import DIM
+from tests.support.data.pictures import jpeg, picture
 
 # (row, column) -> colour. Bilinear scaling would give blues of 32, 23, 32, 205 and 50 along the chequerboard's edges.
 GOLDEN = {

@@ -11,11 +11,11 @@ from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from index_builds.build import resume_build, start_build
-from tests.support.builds import new_build, other_embedder, run
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.models import random_copy
-from tests.support.pictures import jpeg, picture
+from tests.support.data.builds import new_build, other_embedder, run
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import random_copy
+from tests.support.data.pictures import jpeg, picture
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from embedding.photos import MAX_PIXELS, open_photo
 from search_api.app import create_app
-from tests.support.broken_photos import corpus
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.pictures import jpeg, picture
+from tests.support.data.broken_photos import corpus
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.pictures import jpeg, picture
 
 # MARKETLENS_TEST_BROKEN=20000 tests more files.
 FILES = int(os.environ.get("MARKETLENS_TEST_BROKEN", "2000"))

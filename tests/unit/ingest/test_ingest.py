@@ -19,10 +19,10 @@ from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from ingest.engines.local import run_locally
 from ingest.run import IngestJob, ingest
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport, write_csv
-from tests.support.models import FakeEngine, LoadedModel, fake_embedder
-from tests.support.pictures import jpeg, picture
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport, write_csv
+from tests.support.data.models import FakeEngine, LoadedModel, fake_embedder
+from tests.support.data.pictures import jpeg, picture
 
 
 def test_every_photo_of_an_export_is_written(

@@ -11,8 +11,8 @@ from catalog.photo_files.hosts import FAILURES_IN_A_ROW
 from catalog.stage_timer import StageTimer
 from embedding.embedder import Embedder
 from ingest.stages.photo_reader import PhotoReader, ReadPhoto
-from tests.support.pictures import jpeg, picture
-from tests.support.web import Answer, Site
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.web import Answer, Site
 
 
 def photo(uri: object) -> Photo:

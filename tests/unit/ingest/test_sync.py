@@ -7,9 +7,9 @@ import pytest
 
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport
-from tests.support.models import FakeEngine
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import FakeEngine
 
 
 def drop_listing(export: Path, listing: str) -> None:

@@ -13,8 +13,8 @@ from catalog.settings import IngestSettings
 from embedding.embedder import Embedder
 from embedding.photos import open_photo
 from ingest.vector_export import embed_export
-from tests.support.exports import MakeExport
-from tests.support.models import DIM
+from tests.support.data.exports import MakeExport
+from tests.support.data.models import DIM
 
 
 def test_one_row_per_usable_photo(make_export: MakeExport, embedder: Embedder, tmp_path: Path) -> None:

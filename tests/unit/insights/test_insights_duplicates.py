@@ -24,8 +24,8 @@ from insights.duplicates.groups import (
     weakest,
 )
 from insights.neighbours.graph import neighbour_graph
+from tests.support.data.pictures import jpeg
 from tests.support.paths import LISTINGS
-from tests.support.pictures import jpeg
 
 PART = 40
 

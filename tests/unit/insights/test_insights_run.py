@@ -22,11 +22,11 @@ from insights import result_files
 from insights.duplicates import edited_photos
 from insights.result_files import Insights
 from insights.run import run
-from tests.support.catalogues import ingest_export
-from tests.support.exports import MakeExport, write_csv
-from tests.support.models import fake_embedder
-from tests.support.pictures import jpeg, picture
-from tests.support.web import Answer, Site
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport, write_csv
+from tests.support.data.models import fake_embedder
+from tests.support.data.pictures import jpeg, picture
+from tests.support.servers.web import Answer, Site
 
 
 def run_insights(photos: PhotoCollection, embedder: Embedder, folder: Path, map_photos: int = 1_000) -> Insights:

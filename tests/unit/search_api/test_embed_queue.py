@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from search_api.serving.stage import Overloaded, StageTooSlow
-from tests.support.models import FakeEngine, GatedEngine, fake_embedder
-from tests.support.pictures import picture
+from tests.support.data.models import FakeEngine, GatedEngine, fake_embedder
+from tests.support.data.pictures import picture
 from tests.support.stages import make_stages
 
 

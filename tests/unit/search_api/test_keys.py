@@ -18,9 +18,9 @@ from embedding.embedder import Embedder
 from search_api.app import create_app
 from search_api.auth.api_keys import KeyFile, KeyRing, create_key, is_public, read_keys, revoke_key, rotate_secret
 from search_api.dependencies import needs
-from tests.support.catalogues import ingest_export
 from tests.support.commands import RunHere
-from tests.support.exports import MakeExport
+from tests.support.data.catalogues import ingest_export
+from tests.support.data.exports import MakeExport
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what must be refused
 UNAUTHORIZED = {"title": "Unauthorized", "status": 401, "code": "unauthorized"}

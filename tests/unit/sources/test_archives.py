@@ -12,7 +12,7 @@ import pytest
 from catalog.errors import PhotoUnusable
 from catalog.photo_files import archives
 from catalog.photo_files.files import members, read_photo, source_tag
-from tests.support.web import Answer, Site
+from tests.support.servers.web import Answer, Site
 
 NAMES = ["a b.jpg", "ü🎹.jpg", "a#b?%20.jpg", "urn::1.jpg", "[x]*.jpg", "d/e/f.jpg", "http:/x.jpg"]
 

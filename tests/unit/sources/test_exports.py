@@ -8,7 +8,7 @@ from catalog.errors import ExportUnreadable
 from catalog.exports.export import MANIFEST_COLUMNS, open_export
 from catalog.listing import Listing, Photo, Rejected
 from catalog.store.filters import SearchFilter
-from tests.support.exports import MakeExport, write_csv
+from tests.support.data.exports import MakeExport, write_csv
 from tests.support.paths import LISTINGS
 
 GOOD = {

@@ -3,7 +3,7 @@ import pytest
 from catalog.errors import HostFailed, PhotoUnusable
 from catalog.photo_files.hosts import FAILURES_IN_A_ROW, HostGate, make_reader
 from catalog.photo_files.retries import ATTEMPTS
-from tests.support.web import Answer, Site
+from tests.support.servers.web import Answer, Site
 
 SLOW, OTHER = "https://slow.example/a.jpg", "https://other.example/a.jpg"
 

@@ -9,7 +9,7 @@ import pytest
 from catalog.errors import HostFailed, PhotoUnusable
 from catalog.photo_files.files import read_photo, source_tag
 from catalog.photo_files.retries import ATTEMPTS, LONGEST_PAUSE, classify_failure
-from tests.support.web import Answer, Site
+from tests.support.servers.web import Answer, Site
 
 BODY = b"a photo" * 1_000
 

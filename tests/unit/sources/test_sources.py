@@ -16,8 +16,8 @@ from catalog.errors import ExportUnreadable, HostFailed, PhotoUnusable
 from catalog.exports.export import MANIFEST_COLUMNS, open_export
 from catalog.listing import Photo, Rejected
 from catalog.photo_files.files import read_photo, source_tag
-from tests.support.exports import MakeExport, write_csv
-from tests.support.web import Answer, Site
+from tests.support.data.exports import MakeExport, write_csv
+from tests.support.servers.web import Answer, Site
 
 ROW = ["p1", "l1", "Bed", "Home / Beds", "£12.00", "", "Leeds", "images/ü #1.jpg"]
 BODY = b"a photo"

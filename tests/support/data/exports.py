@@ -10,7 +10,7 @@ from pathlib import Path
 
 from catalog.listing import Photo
 from tests.support.paths import LISTINGS
-from tests.support.pictures import jpeg, picture
+from tests.support.data.pictures import jpeg, picture
 
 # Files have this time, because a file that just changed has no source tag: it may change again within the tick.
 AN_HOUR_AGO = time.time() - 3600

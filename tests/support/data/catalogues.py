@@ -14,7 +14,7 @@ from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
 from ingest.run import IngestJob, Options, ingest
-from tests.support.models import LoadedModel
+from tests.support.data.models import LoadedModel
 
 Connect = Callable[..., PhotoCollection]
 

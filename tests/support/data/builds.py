@@ -13,7 +13,7 @@ from embedding.embedder import Embedder
 from index_builds.build import fill
 from index_builds.build_report import BuildReport
 from index_builds.difference import compare
-from tests.support.models import FakeEngine, fake_embedder
+from tests.support.data.models import FakeEngine, fake_embedder
 
 SETTINGS = IngestSettings(batch_size=4)
 OTHER = "0c" * 32

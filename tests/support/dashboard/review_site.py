@@ -9,8 +9,8 @@ from pathlib import Path
 
 from search_api.auth.api_keys import create_key
 from search_api.client import Client
-from tests.support.browser import running_site
-from tests.support.exports import write_csv
+from tests.support.dashboard.browser import running_site
+from tests.support.data.exports import write_csv
 
 TWICE = "posted-twice"
 WRONG = "Appliances"

@@ -28,7 +28,7 @@ from catalog.store.collection import Consistency, PhotoCollection
 from embedding.embedder import Embedder
 from marketlens.serving import IDLE_SECONDS
 from search_api.app import create_app
-from tests.support.catalogues import ingest_export
+from tests.support.data.catalogues import ingest_export
 
 
 def make_app(

@@ -1,4 +1,4 @@
-"""Take the README's pictures of the demo: `python -m tests.support.gallery` writes docs/images/*.jpg. Needs npm.
+"""Take the README's pictures of the demo: `python -m tests.support.dashboard.gallery` writes docs/images. Needs npm.
 
 Not a test: run it by hand when the look of the pages has changed.
 """
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.support.browser import Browser, Page, process, running_browser, running_dashboard, settle, visit
 from tests.support.commands import COMMAND, marketlens
-from tests.support.exports import write_csv
-from tests.support.milvus_server import free_ports
+from tests.support.dashboard.browser import Browser, Page, process, running_browser, running_dashboard, settle, visit
+from tests.support.data.exports import write_csv
 from tests.support.paths import MODEL, ROOT
+from tests.support.servers.milvus_server import free_ports
 
 IMAGES = ROOT / "docs" / "images"
 

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from tests.support.milvus_server import free_ports
+from tests.support.servers.milvus_server import free_ports
 
 READY_SECONDS = 300
 

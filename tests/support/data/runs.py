@@ -12,7 +12,7 @@ from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
 from ingest.engines.local import run_locally
 from ingest.run import IngestJob, Options, ingest
-from tests.support.models import LoadedModel
+from tests.support.data.models import LoadedModel
 
 
 def start(export: Path, embedder: Embedder, photos: PhotoCollection, **options: bool) -> Report:

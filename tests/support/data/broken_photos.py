@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from embedding.photos import FORMATS
-from tests.support.pictures import jpeg, picture
+from tests.support.data.pictures import jpeg, picture
 
 SEEDS = [picture(1), picture(2, (300, 200)), picture(3, (40, 500)).convert("L"), picture(4).convert("RGBA")]
 

@@ -26,9 +26,9 @@ import httpx
 import pytest
 
 from tests.support.commands import COMMAND, marketlens
-from tests.support.exports import write_csv
-from tests.support.milvus_server import free_ports
+from tests.support.data.exports import write_csv
 from tests.support.paths import LISTINGS, MODEL, ROOT
+from tests.support.servers.milvus_server import free_ports
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright")
 Browser, Page, Error = playwright.Browser, playwright.Page, playwright.Error

@@ -1,0 +1,1 @@
+"""The dashboard for tests: its sites, Chromium, and the README's pictures."""
