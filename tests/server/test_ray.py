@@ -186,7 +186,7 @@ def test_the_same_results_with_an_outage(ray_setup: RaySetup, tmp_path: Path) ->
         out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, out + errors
     assert errors.count("Retrying for up to") == 1
-    assert [line for line in errors.splitlines() if "Ingesting" not in line and "Waiting" not in line] == []
+    assert [line for line in errors.splitlines() if "Ingesting" not in line and "Retrying" not in line] == []
     report = require_same_as_local(ray_setup, alias, tmp_path)
     assert report["unchanged"] == 0
     assert set(report["stage_seconds"]) == {"start", "look up", "read", "decode", "embed", "write"}
@@ -259,7 +259,7 @@ def test_lite_is_refused(tmp_path: Path, make_export: MakeExport) -> None:
 
 @pytest.mark.parametrize(
     ("address", "status", "words"),
-    [("127.0.0.1:9", 3, "No Ray cluster answers at 127.0.0.1:9"), ("ray://127.0.0.1:9", 2, "client server")],
+    [("127.0.0.1:9", 3, "No Ray cluster answers at 127.0.0.1:9"), ("ray://127.0.0.1:9", 2, "Ray client address")],
 )
 def test_an_address_without_a_cluster(
     ray_setup: RaySetup, tmp_path: Path, address: str, status: int, words: str

@@ -62,7 +62,7 @@ def take_search(browser: Browser, dashboard: str, photos: list[Path]) -> None:
     page.locator(".st-key-heading").wait_for()
     save(page, "search")
     page.locator('[class*="st-key-why-"] button').nth(1).click()
-    page.get_by_text("The warmer a place").wait_for()
+    page.get_by_text("The warmer an area").wait_for()
     save(page, "why")
 
 
