@@ -130,9 +130,9 @@ def test_seeds(weights: Path, tmp_path: Path) -> None:
     prepared = prepared_from(write_export(tmp_path / "export", listings=16), tmp_path / "prepared", seed=7)
     card = run(prepared, tmp_path / "m", weights, quick(seed=3, epochs=0))
     assert (card.training["data_seed"], card.training["arguments"]["seed"]) == (7, 3)
-    assert "shares, seed 7." in (tmp_path / "m" / "README.md").read_text()
+    assert "each category, seed 7." in (tmp_path / "m" / "README.md").read_text()
     card.training.pop("data_seed")
-    assert "shares." in describe(card)
+    assert "each category." in describe(card)
 
 
 def test_no_photos_in_the_model_folder(trained: Path) -> None:
