@@ -83,4 +83,5 @@ class RecallProbe:
             except MarketlensError:
                 pass  # the store is unreachable: requests report it, and there is nothing to measure
             except Exception:
+                # The thread continues whatever the error is: the next measurement may succeed.
                 logger.exception("measuring recall failed")

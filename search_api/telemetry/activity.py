@@ -138,4 +138,5 @@ class Activity:
             try:
                 self.read(round(time.time() / SECONDS) * SECONDS)
             except Exception:
+                # The thread continues whatever the error is: a missing point in a chart must not end the others.
                 logger.exception("Reading the service's own metrics failed.")
