@@ -174,6 +174,7 @@ class QueryResolver:
 def _query(source: _ResolvedSource) -> Query:
     """Build the query of a resolved source. Raises InvalidQuery."""
     examples = [*source.positives, *source.negatives]
+    assert all(example.vectors is not None for example in examples)  # noqa: S101 - `_embed` sets them
     # dict.fromkeys, because a set has no order.
     own = tuple(dict.fromkeys(listing_id for example in examples for listing_id in example.own))
     keys = [example.key for example in examples]
