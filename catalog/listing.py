@@ -31,7 +31,8 @@ class Listing:
 class Photo:
     """One picture of a listing. `uri` is an absolute path, a URL, or a place in an archive (`zip://images/a.jpg::/exports/a.zip`).
 
-    `row` is its place in the export, `warnings` are about that row; neither is stored.
+    `row` is its place in the export, `warnings` are about that row, `description` is what the seller wrote about the
+    listing, for training: none of them is stored.
     """
 
     photo_id: str
@@ -39,6 +40,7 @@ class Photo:
     uri: str
     row: str = field(default="", compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    description: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

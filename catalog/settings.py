@@ -122,10 +122,15 @@ class CheckSettings(SettingsGroup):
 
 
 class InsightsSettings(SettingsGroup):
-    """Where `marketlens insights` stores its results, and the maximum number of photos on its map."""
+    """Where `marketlens insights` stores its results, and the maximum number of photos on its map.
+
+    `catch_all` are the categories for the rest, which are never suggested; by default those with a name such as "Other
+    Goods" or "Sonstiges".
+    """
 
     folder: Path = Path("data/insights")
     map_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    catch_all: list[str] | None = None
 
 
 class VerdictSettings(SettingsGroup):

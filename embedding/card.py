@@ -59,11 +59,32 @@ class TwoPartHeadConfig(_Config):
 HeadConfig = Annotated[PooledHeadConfig | ClassifierHeadConfig | TwoPartHeadConfig, Field(discriminator="kind")]
 
 
+class TextConfig(_Config):
+    """The text tower: features of a text -> their vectors, summed -> a hidden layer -> the embedding.
+
+    A feature's vector of `width` numbers is stored in `width / piece` bytes: product quantisation, Jégou et al.,
+    "Product quantization for nearest neighbor search", 2011. The categories are those of the photos' head.
+    """
+
+    features: int = Field(gt=0, description="words, pairs and pieces in the vocabulary")
+    width: int = Field(default=512, gt=0)
+    piece: int = Field(default=16, gt=0, description="numbers of a vector that share a byte")
+    hidden: int = Field(default=512, gt=0)
+    title_share: float = Field(default=0.45, ge=0, le=0.45, description="share of the title in a stored vector")
+
+    @model_validator(mode="after")
+    def _check_pieces(self) -> "TextConfig":
+        if self.width % self.piece:
+            raise ValueError(f"a vector of {self.width} numbers cannot be cut into pieces of {self.piece}")
+        return self
+
+
 class ArchitectureConfig(_Config):
-    """Everything needed to build the network before its weights are loaded."""
+    """Everything needed to build the network before its weights are loaded. `text` is None without a text tower."""
 
     trunk: Literal["resnet50"] = "resnet50"
     head: HeadConfig = PooledHeadConfig()
+    text: TextConfig | None = None
 
 
 class TransformConfig(_Config):
@@ -104,6 +125,16 @@ class Calibration(_Config):
         return (math.log(probability / (1 - probability)) - self.intercept) / self.slope
 
 
+class CategoryWeights(_Config):
+    """How much a photo and a title count for a category: p ~ photo ** photo_weight * title ** title_weight.
+
+    Learned on listings that were not used for training. Genest & Zidek, "Combining probability distributions", 1986.
+    """
+
+    photo: float = Field(default=1.0, ge=0)
+    title: float = Field(default=1.0, ge=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A mean with its 95 % bootstrap interval, over `queries` photos."""
@@ -126,6 +157,10 @@ class ModelCard(BaseModel):
         default_factory=list, description="names of the category head's outputs; empty without a category head"
     )
     calibration: Calibration | None = Field(default=None, description="cosine -> probability of the same item")
+    words_calibration: Calibration | None = Field(
+        default=None, description="cosine of a text and a photo -> probability of the same kind of thing"
+    )
+    category_weights: CategoryWeights | None = Field(default=None, description="None without a text tower")
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Figure] = Field(
         default_factory=dict, description="measured on listings that were not used for training"

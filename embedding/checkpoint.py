@@ -28,12 +28,30 @@ def fingerprint(
 ) -> str:
     """Hash (sha256, hex) all that determines an embedding. Only embeddings of equal fingerprints are comparable."""
     config: dict[str, Any] = {
-        "architecture": architecture.model_dump(mode="json"),
+        # Without `text: null`, so that models without a text tower keep the fingerprint they had before there was one.
+        "architecture": architecture.model_dump(mode="json", exclude_none=True),
         "transform": transform.model_dump(mode="json"),
     }
     if int8_onnx is not None:
         config["int8_onnx"] = hashlib.sha256(int8_onnx).hexdigest()
     return hash_tensors(weights, json.dumps(config, sort_keys=True))
+
+
+def photo_fingerprint(folder: Path) -> str:
+    """Return the fingerprint that a model would have without its text tower: that of its photos' embeddings.
+
+    Raises ModelMissing, ModelBroken.
+    """
+    card, weights = read_card(folder), load_weights(folder)
+    if card.architecture.text is None:
+        return card.fingerprint
+    architecture = card.architecture.model_copy(update={"text": None})
+    return fingerprint(without_text(weights), architecture, card.transform, _int8_onnx(folder, card))
+
+
+def without_text(weights: Weights) -> dict[str, NDArray[Any]]:
+    """Return the weights without those of the text tower."""
+    return {name: tensor for name, tensor in weights.items() if not name.startswith("text.")}
 
 
 def hash_tensors(weights: Weights, description: str) -> str:

@@ -20,8 +20,11 @@ def quantize(weights: Weights) -> dict[str, NDArray[Any]]:
     """
     stored: dict[str, NDArray[Any]] = {}
     for name, tensor in weights.items():
+        if not np.issubdtype(tensor.dtype, np.floating):
+            stored[name] = tensor
+            continue
         if tensor.ndim < 2:
-            stored[name] = tensor.astype(np.float16) if np.issubdtype(tensor.dtype, np.floating) else tensor
+            stored[name] = tensor.astype(np.float16)
             continue
         channels = tensor.astype(np.float32).reshape(len(tensor), -1)
         scale = np.abs(channels).max(axis=1).clip(min=np.finfo(np.float32).tiny) / np.float32(127)

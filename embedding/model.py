@@ -25,7 +25,7 @@ from embedding.card import (
     TransformConfig,
     TwoPartHeadConfig,
 )
-from embedding.checkpoint import load_model
+from embedding.checkpoint import load_model, without_text
 
 
 class Normalize(nn.Module):
@@ -172,7 +172,7 @@ def load_network(folder: Path) -> tuple[EmbeddingModel, ModelCard]:
 def build_network(card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> EmbeddingModel:
     """Build the network from weights that `load_model` read and checked, in evaluation mode."""
     network = EmbeddingModel(card.architecture, card.transform)
-    network.load_state_dict(as_tensors(weights))
+    network.load_state_dict(as_tensors(without_text(weights)))
     return network.eval()
 
 

@@ -1,7 +1,7 @@
-"""Fill a build beside the live collection: copy embeddings, or embed every photo with another model."""
+"""Fill a build beside the live collection: copy vectors, mix titles anew, or embed every photo with another model."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from catalog.stage_timer import StageTimer
 from catalog.store.builds import CollectionInfo
 from catalog.store.collection import PhotoCollection
 from embedding.card import CARD, read_card
+from embedding.checkpoint import photo_fingerprint
 from embedding.embedder import BATCH, Embedder
 from index_builds.build_report import BuildReport
 from index_builds.difference import Batch, find_suspects, look_up_batches
@@ -34,10 +35,34 @@ class PendingBatch:
     reads: list[tuple[StoredPhoto, Future[ReadPhoto | Rejected]]]
 
 
+@dataclass(frozen=True, slots=True)
+class BuildMethod:
+    """How a build gets its vectors.
+
+    Without an embedder they are copied. With `new_words`, the photos' embeddings are the same in both models, so they
+    are recovered by `old_words` (None: a model without words) and mixed with the titles anew, without their files.
+    """
+
+    embedder: Embedder | None = None
+    old_words: Embedder | None = None
+    new_words: Embedder | None = None
+
+    def __str__(self) -> str:
+        if self.embedder:
+            return f"embedding every photo with {self.embedder.folder}"
+        return "mixing the titles anew, without reading photos" if self.new_words else "copying embeddings"
+
+    def convert(self, vectors: Embeddings, titles: Sequence[str]) -> Embeddings:
+        """Convert the live collection's vectors (n, dim) of photos with these titles to those of the build."""
+        if self.old_words:
+            vectors = self.old_words.remove_titles(vectors, titles)
+        return self.new_words.add_titles(vectors, titles) if self.new_words else vectors
+
+
 def start_build(
     photos: PhotoCollection, folder: Path, index: IndexSettings, *, own: Path
-) -> tuple[CollectionInfo, Embedder | None]:
-    """Create an empty build for the model in `folder`; return its embedder unless it is the live collection's model.
+) -> tuple[CollectionInfo, BuildMethod]:
+    """Create an empty build for the model in `folder`; return it, and how it gets its vectors.
 
     `own`: a folder that may hold the live collection's model. Rollback needs it, and old collections do not name it.
     Raises BuildRefused while another build is incomplete; ModelMissing, ModelBroken.
@@ -49,22 +74,23 @@ def start_build(
             hint=f"Resume it: marketlens index build --resume. Or drop it: marketlens index drop {unfinished[0]}",
         )
     card = read_card(folder)
-    embedder = None if card.fingerprint == live.fingerprint else Embedder.load(folder)
+    method = _choose_method(live, folder, own)
     if not live.model and (own / CARD).exists() and read_card(own).fingerprint == live.fingerprint:
         photos.builds.note_model(live.name, str(own.absolute()))
     dim = int(card.architecture.head.dim)
     info = photos.builds.create(card.fingerprint, dim, index, model=str(folder.absolute()), state="building")
-    return info, embedder
+    return info, method
 
 
-def resume_build(photos: PhotoCollection, folder: Path | None) -> tuple[CollectionInfo, Embedder | None]:
-    """Return the newest build, and the embedder if it needs one, from `folder` or from the build's own folder.
+def resume_build(photos: PhotoCollection, folder: Path | None, *, own: Path) -> tuple[CollectionInfo, BuildMethod]:
+    """Return the newest build and how it gets its vectors; its model is in `folder` or in the build's own folder.
 
-    Raises NotFound if there is no build, ModelMismatch if the folder holds another model; ModelMissing, ModelBroken.
+    `own`: as in `start_build`. Raises NotFound if there is no build, ModelMismatch if the folder holds another model;
+    ModelMissing, ModelBroken.
     """
     live, info = photos.builds.live(), photos.builds.newest()
     if folder is None and info.fingerprint == live.fingerprint:
-        return info, None
+        return info, BuildMethod()
     folder = folder or Path(info.model)
     found = read_card(folder).fingerprint
     if found != info.fingerprint:
@@ -72,20 +98,20 @@ def resume_build(photos: PhotoCollection, folder: Path | None) -> tuple[Collecti
             f"The build {info.name} needs the model {info.fingerprint[:12]}, but {folder} holds {found[:12]}.",
             hint=f"Restore that model, or start over: marketlens index drop {info.name}",
         )
-    return info, None if info.fingerprint == live.fingerprint else Embedder.load(folder)
+    return info, _choose_method(live, folder, own)
 
 
 def fill(
     live: PhotoCollection,
     build: PhotoCollection,
-    embedder: Embedder | None,
+    method: BuildMethod,
     settings: IngestSettings,
     report: BuildReport,
     progress: Progress,
 ) -> None:
     """Bring the build to the contents of the live collection, repeatedly while that changes; then mark it ready.
 
-    Without an embedder, embeddings are copied. Photos that the build already holds stay, so a killed run can resume. If
+    Photos that the build already holds stay, so a killed run can resume. If
     a photo's bytes have changed, its new bytes are embedded but its old record is kept, so that the next ingest sees
     the change. Raises BuildRefused if the live collection keeps changing.
     """
@@ -93,7 +119,7 @@ def fill(
     name = build.info().name
     build.builds.reopen(name)
     build.notes.begin_changes()
-    filler = _Filler(live, build, embedder, settings, report)
+    filler = _Filler(live, build, method, settings, report)
     try:
         for number in range(MAX_PASSES):
             # Before the comparison, so that it is never later than the contents of the build.
@@ -120,13 +146,14 @@ class _Filler:
         self,
         live: PhotoCollection,
         build: PhotoCollection,
-        embedder: Embedder | None,
+        method: BuildMethod,
         settings: IngestSettings,
         report: BuildReport,
     ) -> None:
         self._build = build
         self._live = live
-        self._embedder = embedder
+        self._method = method
+        self._embedder = embedder = method.embedder
         self._settings = settings
         if embedder:
             limits = (settings.max_photo_bytes, StageTimer(), settings.network_seconds)
@@ -140,7 +167,7 @@ class _Filler:
         with ThreadPoolExecutor(READERS, "read") as pool:
             for pending in self._read_ahead(ids, pool):
                 embedded = self._embed([(stored, future.result()) for stored, future in pending.reads], advance)
-                self._copy(pending.to_copy)
+                self._copy(pending.to_copy, pending.batch.in_build)
                 self._build.writer.remove(pending.batch.removed)
                 self._report.removed += len(pending.batch.removed)
                 advance(len(pending.batch.ids) - embedded)
@@ -171,14 +198,19 @@ class _Filler:
                 reads.append((stored, pool.submit(self._reader.read, stored.photo, None)))
         return PendingBatch(batch, to_copy, reads)
 
-    def _copy(self, photos: list[StoredPhoto]) -> None:
-        # With another model, the build itself has embeddings of these bytes: only the metadata has changed.
-        source = self._build if self._embedder else self._live
+    def _copy(self, photos: list[StoredPhoto], in_build: Mapping[str, StoredPhoto]) -> None:
+        ids = [stored.photo.photo_id for stored in photos]
+        titles = [stored.photo.listing.title for stored in photos]
         try:
-            embeddings = source.reader.embeddings([stored.photo.photo_id for stored in photos])
+            if self._embedder:
+                # The build itself has embeddings of these bytes: only the metadata has changed.
+                before = [in_build[photo_id].photo.listing.title for photo_id in ids]
+                vectors = self._embedder.replace_titles(self._build.reader.embeddings(ids), before, titles)
+            else:
+                vectors = self._method.convert(self._live.reader.embeddings(ids), titles)
         except NotFound:
             return  # removed a moment ago: the next pass compares again
-        self._write(photos, embeddings)
+        self._write(photos, vectors)
         self._report.copied += len(photos)
 
     def _embed(self, read: list[tuple[StoredPhoto, ReadPhoto | Rejected]], advance: Advance) -> int:
@@ -186,7 +218,9 @@ class _Filler:
         photos, parts = [], []
         for step in chunked(((stored, result) for stored, result in read if isinstance(result, ReadPhoto)), BATCH):
             assert self._embedder  # noqa: S101 - without one, nothing is read
-            parts.append(self._embedder.embed_pixels(pixels_of([result for _, result in step])))
+            embeddings = self._embedder.embed_pixels(pixels_of([result for _, result in step]))
+            titles = [stored.photo.listing.title for stored, _ in step]
+            parts.append(self._embedder.add_titles(embeddings, titles))
             photos += [stored for stored, _ in step]
             advance(len(step))
         if photos:
@@ -203,3 +237,19 @@ class _Filler:
             self._build.writer.upsert(photos, embeddings)
         for stored in photos:
             self._report.rejected.pop(stored.photo.photo_id, None)
+
+
+def _choose_method(live: CollectionInfo, folder: Path, own: Path) -> BuildMethod:
+    if read_card(folder).fingerprint == live.fingerprint:
+        return BuildMethod()
+    photos = photo_fingerprint(folder)
+    if photos == live.fingerprint:
+        return BuildMethod(new_words=Embedder.load(folder))
+    for old in (Path(live.model or own), own):
+        if (
+            (old / CARD).exists()
+            and read_card(old).fingerprint == live.fingerprint
+            and photo_fingerprint(old) == photos
+        ):
+            return BuildMethod(old_words=Embedder.load(old), new_words=Embedder.load(folder))
+    return BuildMethod(embedder=Embedder.load(folder))

@@ -111,8 +111,8 @@ def _sink(job: IngestJob) -> AbstractContextManager[Sink]:
         return nullcontext(DryRunSink())
     cut_off = finish_interrupted_load(job.target, job.settings.bulk, job.retry)
     if job.options.bulk:
-        return bulk_loading(job.target, job.settings.bulk, job.retry, cut_off=cut_off)
-    return nullcontext(UpsertSink(job.target, job.retry))
+        return bulk_loading(job.target, job.settings.bulk, job.retry, job.model, cut_off=cut_off)
+    return nullcontext(UpsertSink(job.target, job.retry, job.model))
 
 
 def _complete(job: IngestJob, collection: PhotoCollection, run: Run) -> None:

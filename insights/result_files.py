@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from catalog.errors import InsightsMissing, OutputFailed
-from insights.summary import Summary
+from insights.summary import FORMAT, Summary
 
 SUMMARY, PHOTOS, SUGGESTIONS, DUPLICATES = (
     "insights.json",
@@ -28,7 +28,6 @@ SUMMARY, PHOTOS, SUGGESTIONS, DUPLICATES = (
     "suggestions.parquet",
     "duplicates.parquet",
 )
-FORMAT = 1
 _HINT = "marketlens insights"
 _ABANDONED_SECONDS = 86_400
 
@@ -54,6 +53,9 @@ PHOTO_SCHEMA = pa.schema(
     ]
 )
 _NEIGHBOUR = pa.struct([("photo_id", pa.string()), ("similarity", pa.float32())])
+_TITLE_WORD = pa.struct(
+    [("word", pa.string()), ("suggested", pa.float32()), ("seller", pa.float32()), ("listings", pa.int32())]
+)
 SUGGESTION_SCHEMA = pa.schema(
     [
         ("rank", pa.int32()),
@@ -64,7 +66,11 @@ SUGGESTION_SCHEMA = pa.schema(
         ("certainty", pa.float32()),
         ("head_probability", pa.float32()),
         ("seller_probability", pa.float32()),
+        ("title_probability", pa.float32()),
+        ("title_seller_probability", pa.float32()),
+        ("title_words", pa.list_(_TITLE_WORD)),
         ("neighbour_share", pa.float32()),
+        ("neighbour_seller_share", pa.float32()),
         ("neighbours", pa.list_(_NEIGHBOUR)),
     ]
 )
@@ -116,6 +122,8 @@ class Insights:
     def _read(cls, path: Path) -> "Insights":
         stamp = _stamp(path)
         summary = Summary.model_validate_json(path.read_text())
+        if summary.format != FORMAT:
+            raise InsightsMissing(f"The insights in {path} were made by another version of marketlens.", hint=_HINT)
         photos, suggestions, duplicates = (
             pq.read_table(path.parent / summary.files / name) for name in (PHOTOS, SUGGESTIONS, DUPLICATES)
         )

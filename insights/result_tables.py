@@ -1,5 +1,6 @@
 """Conversion of results, which use row numbers, to the tables of `insights.result_files`, which use ids and names."""
 
+from dataclasses import asdict
 from operator import attrgetter
 from typing import Any
 
@@ -7,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embedding.card import Calibration
 from insights import category_overlap
 from insights.duplicates.groups import KINDS, Group, weakest
 from insights.map_layout import Places
@@ -63,9 +63,13 @@ def suggestions_table(snapshot: Snapshot, suggestions: list[Suggestion]) -> pa.T
             "category": snapshot.categories[suggestion.category],
             "suggested_category": snapshot.categories[suggestion.suggested],
             "certainty": suggestion.certainty,
-            "head_probability": suggestion.head_probability,
-            "seller_probability": suggestion.seller_probability,
-            "neighbour_share": suggestion.neighbour_share,
+            "head_probability": suggestion.photo and suggestion.photo.suggested,
+            "seller_probability": suggestion.photo and suggestion.photo.seller,
+            "title_probability": suggestion.title and suggestion.title.suggested,
+            "title_seller_probability": suggestion.title and suggestion.title.seller,
+            "title_words": [asdict(word) for word in suggestion.words],
+            "neighbour_share": suggestion.neighbour.suggested,
+            "neighbour_seller_share": suggestion.neighbour.seller,
             "neighbours": [
                 {"photo_id": photo_ids[row].as_py(), "similarity": cosine}
                 for row, cosine in zip(suggestion.neighbours.tolist(), suggestion.similarities.tolist(), strict=True)
@@ -76,14 +80,12 @@ def suggestions_table(snapshot: Snapshot, suggestions: list[Suggestion]) -> pa.T
     return pa.Table.from_pylist(rows, SUGGESTION_SCHEMA)
 
 
-def groups_table(snapshot: Snapshot, groups: list[Group], curve: Calibration | None) -> pa.Table:
+def groups_table(snapshot: Snapshot, groups: list[Group]) -> pa.Table:
     """Return a row for each group: same files, same pictures, same items; each by probability, then by size."""
     photo_ids, listing_ids = _column(snapshot, "photo_id"), _column(snapshot, "listing_id")
     rows: list[dict[str, Any]] = []
     for group in groups:
-        cosine, probability = weakest(group, snapshot.listing), None
-        if curve is not None and cosine is not None:
-            probability = float(curve.probability(np.array([cosine], np.float32))[0])
+        probability = weakest(group, snapshot.listing)
         photos = sorted({row for link in group.links for row in (link.a, link.b)})
         rows.append(
             {

@@ -1,7 +1,9 @@
 """The insights job: read the live collection, analyse it as a whole, write the results."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +21,18 @@ from embedding.embedder import Embedder
 from insights import category_overlap, descriptions, map_layout, result_files, result_tables, suggestions
 from insights.duplicates import edited_photos, links
 from insights.duplicates.groups import KINDS, group_listings
+from insights.duplicates.same_item import LEAST_COSINE
 from insights.neighbours.graph import DEPTH, OWN_DEPTH, neighbour_graph
 from insights.snapshot import Snapshot, read_snapshot
 from insights.summary import RunParameters, Summary
 from insights.title_words import TitleWords
+
+# "The rest" in the languages of the largest marketplaces of Europe and America, at the start of a category's name.
+_REST = re.compile(
+    r"(other|others|misc|miscellaneous|various|everything else|sonstige\w*|verschiedenes|weitere|autres?|divers|"
+    r"otros?|otras?|varios|altro|altri|varie|outros?|outras?|diversos|overige?|diversen|övrigt|diverse|inne|pozostałe)\b",
+    re.IGNORECASE,
+)
 
 
 def run(
@@ -30,10 +40,13 @@ def run(
     embedder: Embedder,
     settings: InsightsSettings,
     *,
+    decided: suggestions.Decided = MappingProxyType({}),
     read: Read,
     progress: Progress,
 ) -> tuple[Summary, Path]:
     """Analyse the live collection; return the summary, and the path that it was written to.
+
+    `decided` are staff's decisions on earlier suggestions.
 
     Raises CollectionMissing, ModelMismatch, OutputFailed, ModelBroken.
     """
@@ -42,24 +55,21 @@ def run(
     changed_at = build.notes.changed_at()
     stages = StageTimer()
     with stages.time("reading"):
-        snapshot = read_snapshot(build, progress)
+        snapshot = read_snapshot(build, embedder.remove_titles, progress)
     with stages.time("neighbours"):
         graph = neighbour_graph(snapshot.embeddings, snapshot.category, snapshot.listing, progress)
     with stages.time("map"):
         on_map, places, clusters = _map(snapshot, settings.map_photos)
     with stages.time("categories"):
-        predicted = suggestions.predict(snapshot.embeddings, embedder.classify)
+        in_training = _in_training(snapshot, embedder.folder)
+        predicted = suggestions.predict(embedder, snapshot)
         suggested = suggestions.suggestions(
-            snapshot.embeddings,
-            snapshot.category,
-            snapshot.listing,
-            graph,
-            snapshot.categories,
-            embedder.classify,
-            embedder.card.categories,
+            snapshot, graph, embedder, in_training, _catch_all(snapshot, settings), decided, progress
         )
     with stages.time("duplicates"):
-        photo_links, unreadable = links.find_links(snapshot, graph, embedder.card.calibration, read, progress)
+        photo_links, unreadable = links.find_links(
+            snapshot, graph, read, progress, compare_items=embedder.card.calibration is not None
+        )
         groups, too_large = group_listings(photo_links, snapshot.listing)
     with stages.time("words"):
         words = TitleWords(snapshot.photos["title"].take(pa.array(snapshot.first_rows())).to_pylist())
@@ -68,7 +78,6 @@ def run(
     with stages.time("overlap"):
         shares = category_overlap.overlap(graph, snapshot.category, len(snapshot.categories))
         distances = category_overlap.distances(snapshot.embeddings, snapshot.category, len(snapshot.categories))
-    in_training = _in_training(snapshot, embedder.folder)
     table = result_tables.photos_table(
         snapshot, graph, predicted, embedder.card.categories, in_training, on_map, places
     )
@@ -102,7 +111,7 @@ def run(
         summary,
         table,
         result_tables.suggestions_table(snapshot, suggested),
-        result_tables.groups_table(snapshot, groups, embedder.card.calibration),
+        result_tables.groups_table(snapshot, groups),
     )
 
 
@@ -122,6 +131,12 @@ def _in_training(snapshot: Snapshot, folder: Path | None) -> NDArray[np.bool_]:
     return np.repeat(in_training, np.diff(firsts, append=len(snapshot.listing)))
 
 
+def _catch_all(snapshot: Snapshot, settings: InsightsSettings) -> list[str]:
+    if settings.catch_all is not None:
+        return settings.catch_all
+    return [name for name in snapshot.categories if _REST.match(name)]
+
+
 def _run_parameters(settings: InsightsSettings, curve: Calibration | None) -> RunParameters:
     return RunParameters(
         neighbours=DEPTH,
@@ -130,6 +145,6 @@ def _run_parameters(settings: InsightsSettings, curve: Calibration | None) -> Ru
         min_certainty=suggestions.MIN_CERTAINTY,
         same_photo_likeness=edited_photos.SAME_PHOTO,
         same_photo_cosine=links.SAME_PHOTO_COSINE,
-        same_item_cosine=links.same_item_cosine(curve) if curve else None,
+        same_item_cosine=LEAST_COSINE if curve else None,
         same_item_probability=links.SAME_ITEM_PROBABILITY,
     )

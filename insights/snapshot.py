@@ -1,6 +1,6 @@
 """A snapshot of the live collection: columns and vectors, sorted by category, listing and photo."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,9 @@ _SCHEMA = pa.schema(
 )
 
 
+RemoveTitles = Callable[[Embeddings, Sequence[str]], Embeddings]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The photos at one time. Rows are sorted by category, then listing, so that the rows of each are contiguous.
@@ -54,10 +57,11 @@ def first_rows(numbers: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.flatnonzero(np.diff(numbers, prepend=-1))
 
 
-def read_snapshot(photos: PhotoCollection, progress: Progress) -> Snapshot:
+def read_snapshot(photos: PhotoCollection, remove_titles: RemoveTitles, progress: Progress) -> Snapshot:
     """Read every photo. Photos written or removed during the read may be included or not. Raises CollectionMissing.
 
-    Vectors are written directly to their rows, so that there is never a second copy of them.
+    `remove_titles` recovers the photos from the stored vectors. Vectors are written directly to their rows, so that
+    there is never a second copy of them.
     """
     count = photos.reader.count()
     with progress("Reading records", count) as advance:
@@ -79,7 +83,8 @@ def read_snapshot(photos: PhotoCollection, progress: Progress) -> Snapshot:
                 pc.index_in(pa.array(photo_ids, pa.large_string()), ids).fill_null(-1).to_numpy(zero_copy_only=False)
             )
             known = places >= 0
-            embeddings[places[known]] = vectors[known]
+            titles = table["title"].take(pa.array(places[known])).to_pylist()
+            embeddings[places[known]] = remove_titles(vectors[known], titles)
             found[places[known]] = True
             advance(len(photo_ids))
     if not found.all():  # removed between the two scans

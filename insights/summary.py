@@ -39,12 +39,16 @@ class RunParameters(BaseModel):
     same_item_probability: float
 
 
+FORMAT = 2
+"""Of the summary and its tables. 2: a suggestion has the voice of its title."""
+
+
 class Summary(BaseModel):
     """The summary of a collection. Matrices have a row for each category, `overlap` and `distances` also a column."""
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int = 1
+    format: int = FORMAT
     files: str = Field(description="the folder beside this file that holds the tables")
     collection: str
     model_fingerprint: str

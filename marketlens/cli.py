@@ -28,6 +28,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     training.prepare,
     training.train,
     training.retrain,
+    training.words,
     training.evaluate,
 )
 for command in COMMANDS:

@@ -16,7 +16,9 @@ from catalog.text import MAX_TEXT_BYTES, id_problem, make_quotable
 LISTING_COLUMNS = ("id", "product_name", "category", "price", "location")
 PHOTO_COLUMNS = ("id", "product_id")
 MANIFEST_COLUMNS = ("photo_id", "listing_id", "title", "category", "price", "currency", "location", "photo")
-OPTIONAL_COLUMNS = ("listed_at",)
+OPTIONAL_COLUMNS = ("listed_at", "description")
+
+_DESCRIPTION_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def _folder_rows(listings_table: Path, photos_table: Path) -> Iterator[tuple[str
                 "currency": "",
                 "location": row["location"],
                 "listed_at": "",
+                "description": row.get("product_description", "")[:_DESCRIPTION_CHARACTERS],
             }
     for where, row in csv_rows(photos_table):
         if row is None:
@@ -107,7 +110,11 @@ def _folder_rows(listings_table: Path, photos_table: Path) -> Iterator[tuple[str
 def _manifest_rows(manifest: Path) -> Iterator[tuple[str, dict[str, str] | Rejected]]:
     names = (*MANIFEST_COLUMNS, *OPTIONAL_COLUMNS)
     for where, row in rows_of(manifest, names):
-        yield where, _malformed(where) if row is None else {name: row.get(name, "") for name in names}
+        if row is None:
+            yield where, _malformed(where)
+        else:
+            description = row.get("description", "")[:_DESCRIPTION_CHARACTERS]
+            yield where, {name: row.get(name, "") for name in names} | {"description": description}
 
 
 def _photo(where: str, row: dict[str, str], root: str) -> Photo | Rejected:
@@ -126,7 +133,7 @@ def _photo(where: str, row: dict[str, str], root: str) -> Photo | Rejected:
     except PhotoUnusable as error:
         return rejected(error.reason, error.message)
     listing, warnings = _listing({name: make_quotable(text) for name, text in row.items()})
-    return Photo(photo_id, listing, uri, where, warnings)
+    return Photo(photo_id, listing, uri, where, warnings, row["description"])
 
 
 def _locate(location: str, root: str) -> str:

@@ -11,7 +11,15 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from catalog.errors import InvalidQuery, NotFound, OutputFailed
 from catalog.verdicts.database import Database
-from catalog.verdicts.questions import DecidedDuplicates, Decision, Duplicate, Kind, Question, Verdict
+from catalog.verdicts.questions import (
+    DecidedDuplicates,
+    Decision,
+    Duplicate,
+    Kind,
+    Question,
+    Verdict,
+    WrongCategory,
+)
 from catalog.verdicts.tables import VERDICTS, from_row, question_of, to_row
 
 # If several users decide one question at the same time, each attempt lets one of them through.
@@ -112,6 +120,14 @@ class VerdictStore:
     def wrong_categories(self) -> Mapping[str, Decision]:
         """Return every decision on a wrong category, by the key of its question."""
         return self._all("wrong_category", lambda rows: {row.question_key: row.decision for row in rows})
+
+    def category_decisions(self) -> Mapping[tuple[str, str, str], Decision]:
+        """Return every decision on a wrong category, by listing id, seller's category and suggested category."""
+        return {
+            (question.listing_id, question.category, question.suggested_category): verdict.decision
+            for verdict in self.all_verdicts()
+            if isinstance(question := verdict.question, WrongCategory)
+        }
 
     def duplicates(self) -> DecidedDuplicates:
         """Return every decision on duplicates."""

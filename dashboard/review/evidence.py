@@ -10,8 +10,8 @@ from search_api.client import Client
 from search_api.schemas import Evidence, Suggestion
 
 LARGE_PIXELS = 800
-# These describe the evidence: a certainty compares two categories, and is no measured probability of a mistake.
-CERTAINTIES = [(0.9, "Strong evidence"), (0.75, "Good evidence"), (0.6, "Some evidence"), (0.0, "Weak evidence")]
+# A certainty is the share of such suggestions that a moderator accepts, see docs/insights.md.
+CERTAINTIES = [(0.75, "Very likely wrong"), (0.5, "Probably wrong"), (0.25, "Possibly wrong"), (0.0, "Rather right")]
 
 
 def certainty_in_words(certainty: float) -> str:
@@ -62,18 +62,36 @@ def preload(api: Client, upcoming: Iterable[Suggestion]) -> None:
 def _categories_html(suggestion: Suggestion) -> str:
     """Return both categories as HTML. Sellers' texts are escaped."""
     return f"""<div class="certainty"><strong>{certainty_in_words(suggestion.certainty)}</strong>
-        <span>certainty {suggestion.certainty:.0%}</span></div>
+        <span>{suggestion.certainty:.0%} likely to be accepted</span></div>
         <dl class="versus">
-        <div><dt>Seller's category</dt><dd>{html.escape(suggestion.category)}</dd>
-        <dd>{_probability_in_words(suggestion.seller_probability)}.</dd></div>
-        <div class="suggested"><dt>Suggested</dt><dd>{html.escape(suggestion.suggested_category)}</dd>
-        <dd>{_probability_in_words(suggestion.head_probability)};
-        {suggestion.neighbour_share:.0%} of the neighbours are in it.</dd>
-        </div></dl>"""
+        <div><dt>Seller's category</dt><dd>{html.escape(suggestion.category)}</dd></div>
+        <div class="suggested"><dt>Suggested</dt><dd>{html.escape(suggestion.suggested_category)}</dd></div></dl>
+        <table class="voices"><thead><tr><th scope="col">According to</th><th scope="col">Seller's</th>
+        <th scope="col">Suggested</th></tr></thead><tbody>{"".join(_voice_html(*row) for row in _voices(suggestion))}
+        </tbody></table>
+        {"".join(f"<p>{html.escape(sentence)}</p>" for sentence in _word_sentences(suggestion))}"""
 
 
-def _probability_in_words(probability: float | None) -> str:
-    return "The model does not know this category" if probability is None else f"The model gives it {probability:.0%}"
+def _voices(suggestion: Suggestion) -> list[tuple[str, float | None, float | None]]:
+    return [
+        ("its title", suggestion.title_seller_probability, suggestion.title_probability),
+        ("its photos", suggestion.seller_probability, suggestion.head_probability),
+        ("similar listings", suggestion.neighbour_seller_share, suggestion.neighbour_share),
+    ]
+
+
+def _voice_html(name: str, seller: float | None, suggested: float | None) -> str:
+    cells = "".join(f"<td>{'not asked' if share is None else f'{share:.0%}'}</td>" for share in (seller, suggested))
+    return f'<tr><th scope="row">{name}</th>{cells}</tr>'
+
+
+def _word_sentences(suggestion: Suggestion) -> list[str]:
+    """Return a sentence for each word of the title that speaks for the suggested category."""
+    return [
+        f"Of {word.listings:,} other listings with “{word.word}” in the title, {word.suggested:.0%} are in "
+        f"{suggestion.suggested_category} and {word.seller:.0%} in {suggestion.category}."
+        for word in suggestion.title_words
+    ]
 
 
 def _tile(api: Client, neighbour: Evidence, suggestion: Suggestion) -> Tile:

@@ -35,13 +35,13 @@ def clear_examples_for_new_photo() -> None:
 
 
 def clear_filters() -> None:
-    """Clear all filters, but keep the examples."""
-    examples = {"listing_id": st.session_state["listing_id"], "unlike": st.session_state["unlike"]}
-    st.session_state.update(asdict(replace(SearchState(), **examples)))
+    """Clear all filters, but keep the words and examples."""
+    kept = {name: st.session_state[name] for name in ("text", "listing_id", "unlike")}
+    st.session_state.update(asdict(replace(SearchState(), **kept)))
 
 
 def reset_search() -> None:
-    """Clear examples, filters and uploads."""
+    """Clear words, examples, filters and uploads."""
     st.session_state.update(asdict(SearchState()))
     st.session_state["upload"] += 1
 

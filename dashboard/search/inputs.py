@@ -1,4 +1,4 @@
-"""The inputs of a search: uploaded photos and example listings."""
+"""The inputs of a search: words, uploaded photos and example listings."""
 
 from collections.abc import Sequence
 
@@ -20,14 +20,22 @@ from search_api.client import Client
 from search_api.schemas import MAX_EXAMPLES, MAX_UPLOADS
 
 EXAMPLE_PIXELS = 240
+MAX_TEXT = 2_000
 LISTING_PIXELS = 150
 
 
 def draw_inputs() -> list[UploadedFile]:
-    """Draw the inputs for photos and for a listing's ID; return the uploads."""
+    """Draw the inputs for words, for photos and for a listing's ID; return the uploads."""
+    st.text_input(
+        "Words",
+        key="text",
+        max_chars=MAX_TEXT,
+        placeholder="What is it? For example: oak table, or blue, together with a photo",
+        icon=":material/search:",
+    )
     upload, listing = st.columns([3, 2], gap="medium")
     photos = upload.file_uploader(
-        "Photos of one thing: drop, pick, or paste with Ctrl + V",
+        "and photos of one thing: drop, pick, or paste with Ctrl + V",
         type=["jpg", "jpeg", "png", "webp"],
         accept_multiple_files=True,
         key=uploader_key(),

@@ -1,4 +1,4 @@
-"""The Search page: find listings that look like photos or other listings."""
+"""The Search page: find listings by words, photos or other listings."""
 
 import streamlit as st
 
@@ -18,7 +18,7 @@ from search_api.client import ApiError
 def main() -> None:
     """Draw the page."""
     api = connect()
-    st.title("Search by photo")
+    st.title("Search by words or photo")
     load_state_from_url(SearchState)
     uploads = draw_inputs()
     with api_errors_shown():

@@ -20,6 +20,13 @@ ACTIONS = (
 )
 MAX_PREDICTED = 3
 
+_ONLY_SIMILAR = "They are only the most similar ones."
+_NO_GOOD_MATCH = {
+    "photo": f"No good match: none of these is likely to be the same item. {_ONLY_SIMILAR}",
+    "words": f"No good match: none of these is likely to be what the words say. {_ONLY_SIMILAR}",
+    "examples": "No listing was found for these examples.",
+}
+
 
 def draw_instructions(state: SearchState) -> None:
     """Draw how to use the page, or that no price can pass the filters."""
@@ -27,9 +34,9 @@ def draw_instructions(state: SearchState) -> None:
         st.info("The lowest price is above the highest: change the filters.", icon=":material/search_off:")
         return
     st.info(
-        "Upload a photo to find listings that look like it, or enter a listing ID to find similar ones. Then use the "
-        "buttons below a hit to get more listings like it, or fewer. Filters narrow the results. The address of this "
-        "page contains the listings and filters, so you can share it.",
+        "Say what you look for, upload a photo of it, or enter a listing ID to find similar ones. Words and photos can "
+        "be combined. Then use the buttons below a hit to get more listings like it, or fewer. Filters narrow the "
+        "results. The address of this page contains the words, listings and filters, so you can share it.",
         icon=":material/image_search:",
     )
 
@@ -43,11 +50,8 @@ def draw_hits(api: Client, state: SearchState, pages: Sequence[SearchResponse]) 
         return
     _draw_heading(hits, last)
     if first.no_good_match:
-        st.warning(
-            "No good match: none of these is likely to be the same item. They are only the most similar ones.",
-            icon=":material/help:",
-        )
-    draw_tiles([_tile(api, hit) for hit in hits], ACTIONS)
+        st.warning(_NO_GOOD_MATCH[first.asked_by], icon=":material/help:")
+    draw_tiles([_tile(api, hit, first.asked_by) for hit in hits], ACTIONS)
     if last.cursor:
         st.button("Next page", key="next", icon=":material/expand_more:", on_click=request_next_page)
     else:
@@ -80,7 +84,8 @@ def _draw_no_hits(state: SearchState) -> None:
     """Draw the filters that may exclude all listings."""
     filters = state.filters_in_words()
     if not filters:
-        st.info("No listing was found: the collection contains no others.", icon=":material/search_off:")
+        reason = "the model does not know these words" if state.text else "the collection contains no others"
+        st.info(f"No listing was found: {reason}.", icon=":material/search_off:")
         return
     st.info("No listing passes these filters. Relax one of them:", icon=":material/search_off:")
     for phrase in filters:
@@ -88,10 +93,10 @@ def _draw_no_hits(state: SearchState) -> None:
     st.button("Clear filters", key="clear-filters", on_click=clear_filters)
 
 
-def _tile(api: Client, hit: SearchHit) -> Tile:
+def _tile(api: Client, hit: SearchHit, asked_by: str) -> Tile:
     match = f"Score {hit.score:.3f}"
     if hit.probability is not None:
-        match += f" · same item {hit.probability:.0%}"
+        match += f" · {'fits the words' if asked_by == 'words' else 'same item'} {hit.probability:.0%}"
     facts = [match, *listing_facts(hit)]
     if hit.matched_photos > 1:
         facts.append(f"{hit.matched_photos} photos match")

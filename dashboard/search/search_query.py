@@ -20,7 +20,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """The examples and filters of a search."""
+    """The words, examples and filters of a search."""
 
     state: SearchState
     photos: tuple[Photo, ...] = ()
@@ -28,7 +28,7 @@ class SearchQuery:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to search by: negative examples alone are not enough."""
-        return not self.photos and not self.state.listing_id
+        return not self.photos and not self.state.listing_id and not self.state.text
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -71,9 +71,18 @@ class SearchQuery:
         return ExplainRequest(**self._source(), hit_photo_id=photo_id, overlays=True)
 
     def _source(self) -> dict[str, Any]:
-        return self._positives() | (
-            {"negatives": [{"listing_id": listing_id} for listing_id in self.negative_ids]} if self.negative_ids else {}
+        return (
+            self._words()
+            | self._positives()
+            | (
+                {"negatives": [{"listing_id": listing_id} for listing_id in self.negative_ids]}
+                if self.negative_ids
+                else {}
+            )
         )
+
+    def _words(self) -> dict[str, Any]:
+        return {"text": self.state.text} if self.state.text else {}
 
     def _positives(self) -> dict[str, Any]:
         """Return a photo, photos of one item or a single listing as such if possible: these have a probability."""

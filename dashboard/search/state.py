@@ -13,8 +13,9 @@ DEFAULT_LIMIT: int = SearchRequest.model_fields["limit"].default
 
 @dataclass(frozen=True)
 class SearchState:
-    """Example listings and filters. The field names are both the widgets' keys and the URL's parameters."""
+    """Words, example listings and filters. The field names are both the widgets' keys and the URL's parameters."""
 
+    text: str = ""
     listing_id: tuple[str, ...] = ()  # positive examples
     unlike: tuple[str, ...] = ()  # negative examples
     category: tuple[str, ...] = ()
@@ -30,6 +31,7 @@ class SearchState:
         """Read a URL's parameters. Invalid values are ignored."""
         limit = _number(last_value(params, "limit"))
         return cls(
+            text=last_value(params, "text"),
             listing_id=unique_values(params, "listing_id"),
             unlike=unique_values(params, "unlike"),
             category=unique_values(params, "category"),

@@ -46,6 +46,26 @@ def tensor_shapes(architecture: ArchitectureConfig) -> dict[str, tuple[int, ...]
         shapes[f"{batch_norm}.num_batches_tracked"] = ()
     for layer, (outputs, inputs) in _head_layers(architecture.head).items():
         shapes |= {f"head.{layer}.weight": (outputs, inputs), f"head.{layer}.bias": (outputs,)}
+    return shapes | text_shapes(architecture)
+
+
+def text_shapes(architecture: ArchitectureConfig) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor of the text tower; empty without one."""
+    if (text := architecture.text) is None:
+        return {}
+    head, pieces = architecture.head, text.width // text.piece
+    shapes: dict[str, tuple[int, ...]] = {
+        "text.hashes": (text.features,),
+        "text.idf": (text.features,),
+        "text.codes": (text.features, pieces),
+        "text.lengths": (text.features,),
+        "text.codebook": (pieces, 256, text.piece),
+    }
+    layers = {"hidden": (text.hidden, text.width), "embedding": (head.dim, text.hidden)}
+    if head.categories:
+        layers["category"] = (head.categories, text.features)
+    for layer, (outputs, inputs) in layers.items():
+        shapes |= {f"text.{layer}.weight": (outputs, inputs), f"text.{layer}.bias": (outputs,)}
     return shapes
 
 

@@ -12,13 +12,15 @@ NEAREST = 10
 
 
 def nearest_pairs(
-    embeddings: Embeddings, items: NDArray[np.int64], queries: NDArray[np.bool_]
+    stored: Embeddings, items: NDArray[np.int64], queries: NDArray[np.bool_], photos: Embeddings | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the cosine of each query photo with each of its NEAREST neighbours, and whether both show the same item.
 
     `items` is the item number of each photo; `queries` marks the query photos. Both results have one entry per pair.
+    `photos` (n, dim) are what the queries search by, by default the stored vectors.
     """
-    cosines, neighbours = exact_neighbours(embeddings, np.flatnonzero(queries), NEAREST)
+    rows = np.flatnonzero(queries)
+    cosines, neighbours = exact_neighbours(stored, rows, NEAREST, None if photos is None else photos[rows])
     same = items[neighbours] == items[queries][:, None]
     return cosines.ravel(), same.ravel()
 

@@ -18,12 +18,13 @@ from catalog.exports.export import Export
 from catalog.listing import Embeddings, Photo
 from catalog.photo_files.hosts import Read
 from catalog.progress import Advance, Progress
-from embedding.card import Figure
+from embedding.card import CategoryWeights, Figure
 from embedding.card_text import LABELS
 from embedding.checkpoint import listing_hash, trained_listing_hashes
 from embedding.embedder import Embedder
 from embedding.evaluation import plots
 from embedding.evaluation.measurement import measure, summarize
+from embedding.evaluation.words import titles_of
 from embedding.photos import open_or_none
 
 RESULT = "evaluation.json"
@@ -105,7 +106,12 @@ def evaluate(models: list[Path], export: Export, out: Path, *, read: Read, progr
     results, pictures = [], {}
     for name, embedder, batches in zip(_distinct_names(models), embedders, held_out.embeddings, strict=True):
         embeddings = np.concatenate(batches)
-        measurement = measure(photos, embeddings, embedder.classify(embeddings), embedder.card.categories)
+        probabilities = embedder.classify(embeddings)
+        titles = None
+        if embedder.words:
+            weights = embedder.card.category_weights or CategoryWeights()
+            titles = titles_of(embedder.words, weights, held_out.titles, embeddings, probabilities)
+        measurement = measure(photos, embeddings, probabilities, embedder.card.categories, titles)
         results.append(
             ModelFigures(
                 model=name,
@@ -145,6 +151,7 @@ class _HeldOutPhotos:
     """Photos that no model was trained on, and each model's embeddings of them, in batches."""
 
     rows: list[dict[str, str]]
+    titles: list[str]
     embeddings: list[list[Embeddings]]
     left_out: set[str]
     rejected: int = 0
@@ -158,7 +165,7 @@ class _HeldOutPhotos:
         read: Read,
         advance: Advance,
     ) -> "_HeldOutPhotos":
-        held_out = cls([], [[] for _ in embedders], set())
+        held_out = cls([], [], [[] for _ in embedders], set())
         with ThreadPoolExecutor(_READER_THREADS, "read") as readers:
             for batch in chunked(export.rows(), _BATCH):
                 photos = [row for row in batch if isinstance(row, Photo)]
@@ -177,6 +184,7 @@ class _HeldOutPhotos:
                     }
                     for row, _ in usable
                 ]
+                held_out.titles += [row.listing.title for row, _ in usable]
                 for embedder, batches in zip(embedders, held_out.embeddings, strict=True):
                     batches.append(embedder.embed([image for _, image in usable]))
                 advance(len(batch))

@@ -8,20 +8,21 @@ from numpy.typing import NDArray
 
 from catalog.listing import Embeddings
 from embedding.card import Figure
-from embedding.evaluation.metrics import average, head_metrics_per_photo, metrics_per_photo
+from embedding.evaluation.metrics import average, category_metrics_per_photo, metrics_per_photo, words_metrics
 from embedding.evaluation.neighbours import exact_neighbours
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Figures of each photo, one row per photo, in the order of `embeddings`.
+    """Figures of each photo, one row per photo, in the order of `embeddings`, which search the vectors `stored`.
 
     `photos` has photo_id, listing_id, category, the columns of `metrics.metrics_per_photo` and, for a model with a
-    category head, head_top_1, head_top_3 and predicted.
+    category head, head_top_1, head_top_3 and predicted; for one with a text tower, further columns of `measure`.
     """
 
     photos: pd.DataFrame
     embeddings: Embeddings
+    stored: Embeddings
 
     def figures(self) -> dict[str, Figure]:
         """Return every figure that has a value, with its interval."""
@@ -30,27 +31,54 @@ class Measurement:
     def worst_misses(self, count: int, nearest: int) -> list[tuple[int, list[int]]]:
         """Return queries whose nearest photo is of another listing, worst margin first, each with its nearest rows."""
         missed = np.flatnonzero(self.photos["recall_at_1"] == 0)
-        cosines, neighbours = exact_neighbours(self.embeddings, missed, len(self.embeddings) - 1)
+        cosines, neighbours = exact_neighbours(self.stored, missed, len(self.stored) - 1, self.embeddings[missed])
         listings = self.photos["listing_id"].to_numpy(str)
         same_listing = listings[neighbours] == listings[missed][:, None]
         margins = cosines[:, 0] - np.where(same_listing, cosines, -np.inf).max(axis=1)
         return [(int(missed[row]), neighbours[row, :nearest].tolist()) for row in np.argsort(-margins)[:count]]
 
 
+@dataclass(frozen=True, slots=True)
+class Titles:
+    """What a model with a text tower makes of the titles of photos, one row per photo.
+
+    `embeddings` (n, dim); `stored` (n, dim) are the photos mixed with their titles. `by_title` and `together`
+    (n, categories) are category probabilities, by the title alone and with the photo; None without a category head.
+    """
+
+    embeddings: Embeddings
+    stored: Embeddings
+    by_title: NDArray[np.float32] | None
+    together: NDArray[np.float32] | None
+
+
 def measure(
-    photos: pd.DataFrame, embeddings: Embeddings, probabilities: NDArray[np.float32] | None, names: list[str]
+    photos: pd.DataFrame,
+    embeddings: Embeddings,
+    probabilities: NDArray[np.float32] | None,
+    names: list[str],
+    titles: Titles | None = None,
 ) -> Measurement:
     """Measure embeddings (n, dim) of photos (photo_id, listing_id, category).
 
-    `names` are the categories of the columns of `probabilities`.
+    `names` are the categories of the columns of `probabilities`. With `titles`, photos search the vectors that are
+    stored, and the figures of a search without stored titles are the columns photos_only_*.
     """
     listings, categories = photos["listing_id"].to_numpy(str), photos["category"].to_numpy(str)
+    stored = titles.stored if titles else embeddings
     parts = [photos[["photo_id", "listing_id", "category"]].reset_index(drop=True)]
-    parts.append(metrics_per_photo(embeddings, listings, categories))
+    parts.append(metrics_per_photo(embeddings, listings, categories, stored))
+    voices = {"head": probabilities}
+    if titles:
+        parts.append(metrics_per_photo(embeddings, listings, categories).add_prefix("photos_only_"))
+        parts.append(words_metrics(titles.embeddings, embeddings, stored, listings, categories))
+        voices |= {"title": titles.by_title, "together": titles.together}
+    for voice, shares in voices.items():
+        if shares is not None:
+            parts.append(category_metrics_per_photo(shares, names, categories, voice))
     if probabilities is not None:
-        parts.append(head_metrics_per_photo(probabilities, names, categories))
         parts.append(pd.DataFrame({"predicted": np.asarray(names)[probabilities.argmax(axis=1)]}))
-    return Measurement(pd.concat(parts, axis=1), embeddings)
+    return Measurement(pd.concat(parts, axis=1), embeddings, stored)
 
 
 def summarize(photos: pd.DataFrame) -> dict[str, Figure]:

@@ -12,11 +12,18 @@ from embedding.evaluation.neighbours import exact_neighbours
 
 RESAMPLES = 1_000
 _NEIGHBOURS = 10
+_WORDS_DEPTHS = (1, 10, 100)
 
 
-def metrics_per_photo(embeddings: Embeddings, listings: NDArray[np.str_], categories: NDArray[np.str_]) -> pd.DataFrame:
+def metrics_per_photo(
+    embeddings: Embeddings,
+    listings: NDArray[np.str_],
+    categories: NDArray[np.str_],
+    stored: Embeddings | None = None,
+) -> pd.DataFrame:
     """Measure each photo as a query against all others, one row per photo of embeddings (n, dim), unit length.
 
+    `stored` (n, dim) are the vectors that are searched, by default the embeddings.
     recall_at_1, _5, _10: whether another photo of its listing is among the nearest (NaN if the listing has one photo).
     category_p_at_1, _p_at_10, category_vote, category_map_at_r: share of the nearest photos with its category, whether
     the majority of ten has it, and mean average precision at R (Musgrave et al., "A Metric Learning Reality Check",
@@ -29,8 +36,9 @@ def metrics_per_photo(embeddings: Embeddings, listings: NDArray[np.str_], catego
     largest_category, largest_listing = np.bincount(category_codes).max(), np.bincount(listing_codes).max()
     # Deep enough to leave R neighbours after the photos of the query's own listing are removed.
     depth = int(min(len(embeddings), max(largest_category, _NEIGHBOURS) + largest_listing))
+    searched = embeddings if stored is None else stored
     rows = []
-    for query, others in enumerate(exact_neighbours(embeddings, np.arange(len(embeddings)), depth)[1]):
+    for query, others in enumerate(exact_neighbours(searched, np.arange(len(embeddings)), depth, embeddings)[1]):
         same_listing = listing_codes[others] == listing_codes[query]
         same_category = category_codes[others] == category_codes[query]
         rows.append(
@@ -46,16 +54,49 @@ def metrics_per_photo(embeddings: Embeddings, listings: NDArray[np.str_], catego
     return pd.DataFrame(rows)
 
 
-def head_metrics_per_photo(
-    probabilities: NDArray[np.float32], names: Sequence[str], categories: NDArray[np.str_]
+def category_metrics_per_photo(
+    probabilities: NDArray[np.float32], names: Sequence[str], categories: NDArray[np.str_], voice: str
 ) -> pd.DataFrame:
-    """Return head_top_1 and head_top_3 of each photo: whether its category is among the head's most probable ones.
+    """Return {voice}_top_1 and {voice}_top_3: whether a photo's category is among the most probable ones.
 
-    `probabilities` are (n, categories). A category that the head does not know counts as wrong.
+    `probabilities` are (n, categories). A category that the model does not know counts as wrong.
     """
     order = np.asarray(names)[np.argsort(-probabilities, axis=1)[:, :3]]
     right = order == categories[:, None]
-    return pd.DataFrame({"head_top_1": right[:, 0].astype(float), "head_top_3": right.any(axis=1).astype(float)})
+    return pd.DataFrame(
+        {f"{voice}_top_1": right[:, 0].astype(float), f"{voice}_top_3": right.any(axis=1).astype(float)}
+    )
+
+
+def words_metrics(
+    titles: Embeddings,
+    photos: Embeddings,
+    stored: Embeddings,
+    listings: NDArray[np.str_],
+    categories: NDArray[np.str_],
+) -> pd.DataFrame:
+    """Measure each listing's title as a query, in the row of the listing's first photo; NaN in the other rows.
+
+    `titles` (n, dim) are the titles' embeddings, one per photo; `photos` and `stored` (n, dim) the photos without and
+    with titles. words_recall_at_1, _10, _100: whether a photo of the listing is among the nearest photos: a stored
+    vector contains the very title, so it would prove nothing. words_category_p_at_10: share of the nearest stored
+    vectors of other listings with its category.
+    """
+    firsts = np.unique(listings, return_index=True)[1]
+    table = pd.DataFrame(index=range(len(listings)))
+    same_listing = listings[_descending(titles[firsts] @ photos.T)] == listings[firsts][:, None]
+    for k in _WORDS_DEPTHS:
+        table.loc[firsts, f"words_recall_at_{k}"] = same_listing[:, :k].any(axis=1).astype(float)
+    order = _descending(titles[firsts] @ stored.T)
+    same_category = categories[order] == categories[firsts][:, None]
+    others = listings[order] != listings[firsts][:, None]
+    precisions = [same[other][:_NEIGHBOURS].mean() for same, other in zip(same_category, others, strict=True)]
+    table.loc[firsts, "words_category_p_at_10"] = precisions
+    return table
+
+
+def _descending(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.argsort(-scores, axis=1, kind="stable")
 
 
 def average(values: pd.Series, listings: NDArray[np.str_], seed: int = 0) -> Figure:

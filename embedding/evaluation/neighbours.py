@@ -8,16 +8,17 @@ from catalog.listing import Embeddings
 
 
 def exact_neighbours(
-    embeddings: Embeddings, queries: NDArray[np.int64], depth: int
+    stored: Embeddings, queries: NDArray[np.int64], depth: int, vectors: Embeddings | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the cosines and rows of the `depth` nearest neighbours of each query row, nearest first: (queries, depth).
 
-    A photo is never its own neighbour. If there are fewer photos, there are fewer columns.
+    `vectors` (queries, dim) are what the rows search by, by default the stored vectors. A photo is never its own
+    neighbour. If there are fewer photos, there are fewer columns.
     """
-    index = faiss.IndexFlatIP(embeddings.shape[1])
-    index.add(embeddings)
-    depth = min(depth, len(embeddings) - 1)
-    cosines, neighbours = index.search(embeddings[queries], depth + 1)
+    index = faiss.IndexFlatIP(stored.shape[1])
+    index.add(stored)
+    depth = min(depth, len(stored) - 1)
+    cosines, neighbours = index.search(stored[queries] if vectors is None else vectors, depth + 1)
     # If identical photos push the query out of its own result, drop the last neighbour instead.
     is_query = neighbours == queries[:, None]
     is_query[~is_query.any(axis=1), -1] = True

@@ -2,19 +2,25 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from catalog.errors import InvalidSetting
 from catalog.listing import Embeddings
 from catalog.progress import Progress
-from embedding.card import ArchitectureConfig, ModelCard, TwoPartHeadConfig, read_card
+from embedding.card import ModelCard, TwoPartHeadConfig, read_card
 from embedding.card_text import CARD_TEXT, describe
-from embedding.checkpoint import companion_files, load_weights, save_model
+from embedding.checkpoint import companion_files, load_model, load_weights, save_model
 from embedding.embedder import Embedder
+from embedding.int8_weights import Weights
+from embedding.text.tower import TextTower
 from embedding.training.prepared_dataset import PhotoDataset, iter_batches, read_prepared
 from embedding.training.trained_model import add_measurements
 from embedding.transforms import embed_transform
+
+_LAST_LAYER = "text.embedding"
 
 
 def balance_model(
@@ -36,7 +42,7 @@ def balance_model(
     card_changes = {
         "name": out.name,
         "arithmetic": "float",
-        "architecture": ArchitectureConfig(trunk=card.architecture.trunk, head=balanced),
+        "architecture": card.architecture.model_copy(update={"head": balanced}),
     }
     training_changes = {"balanced_from": card.fingerprint}
     files = companion_files(folder)
@@ -44,7 +50,8 @@ def balance_model(
         twin_card, plots = _load_twin(card, twin, kind_share)
         files |= plots
         training_changes |= {"calibration_error": twin_card.training["calibration_error"]}
-        card_changes |= {"metrics": twin_card.metrics, "calibration": twin_card.calibration}
+        copied = ("metrics", "calibration", "words_calibration", "category_weights")
+        card_changes |= {name: getattr(twin_card, name) for name in copied}
         card = card.model_copy(update=card_changes | {"training": card.training | training_changes})
     else:
         data = read_prepared(prepared)
@@ -59,10 +66,12 @@ def balance_model(
         probabilities = embedder.classify(embeddings)
         assert probabilities is not None  # noqa: S101 - a two-part head classifies
         card = card.model_copy(update=card_changes | {"training": card.training | training_changes})
-        card, figures, _ = add_measurements(card, data, shift(embeddings, head, kind_share), probabilities)
+        text = card.architecture.text
+        tower = TextTower(text, _shift_words(load_model(folder)[0], head, kind_share)) if text else None
+        card, figures, _ = add_measurements(card, data, shift(embeddings, head, kind_share), probabilities, tower)
         files |= figures
     files[CARD_TEXT] = describe(card).encode()
-    return save_model(out, load_weights(folder), card, files)
+    return save_model(out, _shift_words(load_weights(folder), head, kind_share), card, files)
 
 
 def shift(embeddings: Embeddings, head: TwoPartHeadConfig, kind_share: float) -> Embeddings:
@@ -70,6 +79,22 @@ def shift(embeddings: Embeddings, head: TwoPartHeadConfig, kind_share: float) ->
     item, kind = np.split(embeddings, [head.item_dim], axis=1)
     item_scale = math.sqrt((1 - kind_share) / (1 - head.kind_share))
     return np.concatenate([item_scale * item, math.sqrt(kind_share / head.kind_share) * kind], axis=1)
+
+
+def _shift_words(weights: Weights, head: TwoPartHeadConfig, kind_share: float) -> dict[str, NDArray[Any]]:
+    """Shift the text tower so that every text finds the shifted photos in the same order as before.
+
+    The last layer's rows are divided by what the photos' parts are multiplied with.
+    """
+    shifted = dict(weights)
+    if f"{_LAST_LAYER}.weight" in weights:
+        factors = 1 / shift(np.ones((1, head.dim), np.float32), head, kind_share)[0]
+        # Of int8 weights, the scale of each row.
+        scaled = ".weight.scale" if f"{_LAST_LAYER}.weight.scale" in weights else ".weight"
+        for name in (f"{_LAST_LAYER}{scaled}", f"{_LAST_LAYER}.bias"):
+            tensor = weights[name]
+            shifted[name] = (tensor * factors.reshape(-1, *[1] * (tensor.ndim - 1))).astype(tensor.dtype)
+    return shifted
 
 
 def _load_twin(card: ModelCard, twin: Path | None, kind_share: float) -> tuple[ModelCard, dict[str, bytes]]:

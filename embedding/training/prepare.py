@@ -75,8 +75,8 @@ def prepare(exports: Sequence[Export], out: Path, *, seed: int, read: Read, adva
     """Write photos.parquet, categories.json, report.json and categories.png into a new folder.
 
     photos.parquet has a row per usable photo: photo_id, listing_id, title, category, subcategory, price, currency,
-    location, listed_at, uri, sha256, phash, group, split. Of photos with the same id in several exports, the first is
-    used. Raises ExportUnreadable, OutputFailed, and leaves no incomplete folder.
+    location, listed_at, description, uri, sha256, phash, group, split. Of photos with the same id in several exports,
+    the first is used. Raises ExportUnreadable, OutputFailed, and leaves no incomplete folder.
     """
     refuse_existing(out)
     hashed: dict[str, _HashedPhoto] = {}
@@ -127,6 +127,7 @@ def _to_frame(hashed: list[_HashedPhoto]) -> pd.DataFrame:
             {
                 "photo_id": item.photo.photo_id,
                 **asdict(item.photo.listing),
+                "description": item.photo.description,
                 "uri": item.photo.uri,
                 "sha256": item.sha256,
                 "phash": item.phash.tobytes().hex(),

@@ -51,6 +51,8 @@ def read_prepared(folder: Path) -> PreparedDataset:
         photos = pd.read_parquet(folder / PHOTOS)
         encoder: dict[str, int] = json.loads((folder / CATEGORIES).read_text())
         report = DatasetReport.model_validate_json((folder / REPORT).read_text())
+        if "description" not in photos:  # prepared by version 0.1
+            photos["description"] = ""
     except FileNotFoundError as error:
         raise ExportUnreadable(
             f"{folder} is not a prepared data set: {PHOTOS}, {CATEGORIES} or {REPORT} is missing.",

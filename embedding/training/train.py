@@ -30,6 +30,7 @@ from embedding.training.prepared_dataset import PhotoDataset, TargetTable, check
 from embedding.training.recipes import Recipe, Trainee, make_trainee
 from embedding.training.run_folder import BEST, METRICS, RunFolder, RunState
 from embedding.training.trained_model import save_trained_model
+from embedding.training.words import TITLE_SHARE, Lesson, learn_words
 from embedding.transforms import embed_transform
 
 # Photos per listing and categories per batch: few categories, so that the listings are hard to tell apart.
@@ -37,6 +38,7 @@ _PER_LISTING, _CATEGORIES_PER_BATCH = 2, 2
 _EMA_DECAY = 0.97
 _LOWER_LAYERS_RATE = 0.25
 _WARM_UP_SHARE = 0.1
+_FEATURES = "levels-{}.safetensors"
 _PHASES = ("Head", "All layers", "Head again")
 
 
@@ -193,7 +195,14 @@ def train(  # noqa: PLR0912, PLR0915 - one straight line on purpose
         "device": str(device),
         "seconds": round(time.monotonic() - started),
     }
-    return save_trained_model(out, run, trainee, data, start, facts, pd.DataFrame(history), progress, twin)
+    words = None
+    if arguments.recipe == "listing":
+        features = run.load(_FEATURES.format("trained" if all_layers_epochs else "start"))[0]["0"].to(device)
+        embeddings, _ = trainee.embed_and_classify(features)
+        lesson = Lesson.of(train_photos, embeddings, data.categories)
+        head = trainee.model.architecture.head
+        words = learn_words(lesson, head, TITLE_SHARE, seed=arguments.seed, progress=progress)
+    return save_trained_model(out, run, trainee, words, data, start, facts, pd.DataFrame(history), progress, twin)
 
 
 def _join_process_group() -> tuple[int, int, torch.device]:
@@ -218,7 +227,7 @@ def _load_or_extract_features(
     name: str, trainee: Trainee, run: RunFolder, datasets: list[PhotoDataset], progress: Progress
 ) -> list[Tensor]:
     """Return pooled features by the current trunk, extracted once, so that an epoch of the head takes seconds."""
-    file = f"levels-{name}.safetensors"
+    file = _FEATURES.format(name)
     if not (run.path / file).exists() and (not distributed.is_initialized() or distributed.get_rank() == 0):
         with progress("Reading", sum(map(len, datasets))) as advance, _mixed_precision(trainee.device):
             features = [trainee.extract_dataset_features(dataset, advance) for dataset in datasets]

@@ -17,11 +17,15 @@ from embedding.checkpoint import TRAINED_ON, listing_hash, save_model
 from embedding.evaluation import calibration, plots
 from embedding.evaluation.contact_sheet import Cell, contact_sheet
 from embedding.evaluation.measurement import Measurement, measure
+from embedding.evaluation.words import measure_with_words
 from embedding.model import as_arrays
 from embedding.model_import import StartWeights
+from embedding.text.stored_words import add_titles
+from embedding.text.tower import TextTower
 from embedding.training.prepared_dataset import PhotoDataset, PreparedDataset, open_prepared
 from embedding.training.recipes import Trainee
 from embedding.training.run_folder import RunFolder
+from embedding.training.words import Words, half
 from embedding.transforms import embed_transform
 
 MISSES = "worst-misses.png"
@@ -39,6 +43,7 @@ def save_trained_model(
     out: Path,
     run: RunFolder,
     trainee: Trainee,
+    words: Words | None,
     data: PreparedDataset,
     start: StartWeights,
     facts: dict[str, Any],
@@ -73,7 +78,13 @@ def save_trained_model(
         "data_seed": data.seed,
         "versions": {name: version(name) for name in ("torch", "torchvision", "pytorch-metric-learning")},
     }
-    architecture = trainee.model.architecture
+    if words:
+        facts = facts | {
+            "words": {
+                "listings": data.photos["listing_id"].nunique() if twin else data.split("train")["listing_id"].nunique()
+            }
+        }
+    architecture = trainee.model.architecture.model_copy(update={"text": words.config if words else None})
     card = ModelCard(
         name=out.name,
         architecture=architecture,
@@ -85,33 +96,46 @@ def save_trained_model(
     )
     if twin:
         facts["calibration_error"] = twin.training["calibration_error"]
-        card = card.model_copy(update={"training": facts, "metrics": twin.metrics, "calibration": twin.calibration})
+        copied = ("metrics", "calibration", "words_calibration", "category_weights")
+        card = card.model_copy(update={"training": facts} | {name: getattr(twin, name) for name in copied})
     else:
         trainee.model.load_state_dict(weights)
         with progress("Measuring", len(data.photos)) as advance:
             dataset = PhotoDataset(data.photos, embed_transform(trainee.model.transform))
             embeddings, probabilities = trainee.embed_and_classify(trainee.extract_dataset_features(dataset, advance))
-        card, figures, measurement = add_measurements(card, data, embeddings, probabilities)
+        tower = TextTower(words.config, words.weights) if words else None
+        card, figures, measurement = add_measurements(card, data, embeddings, probabilities, tower)
         files |= figures | {
             "plots/recall.png": plots.curves(history, _CURVES, "On the validation split", facts["best_epoch"])
         }
         _draw_misses(measurement, data.split("test"), run)
     files[CARD_TEXT] = describe(card).encode()
-    card = save_model(out, as_arrays(weights), card, files)
+    card = save_model(out, as_arrays(weights) | (half(words.weights) if words else {}), card, files)
     run.remove_resume_files()
     return card
 
 
 def add_measurements(
-    card: ModelCard, data: PreparedDataset, embeddings: Embeddings, probabilities: NDArray[np.float32]
+    card: ModelCard,
+    data: PreparedDataset,
+    embeddings: Embeddings,
+    probabilities: NDArray[np.float32],
+    tower: TextTower | None,
 ) -> tuple[ModelCard, dict[str, bytes], Measurement]:
-    """Add the figures on the test split and the calibration to a card; return it, their plots and the measurement.
+    """Add the figures on the test split and the calibrations to a card; return it, their plots and the measurement.
 
     `embeddings` (n, dim) and `probabilities` (n, categories) are of all photos of the data set, in order.
     """
-    held_out = (data.photos["split"] == "test").to_numpy()
-    measurement = measure(data.photos[held_out], embeddings[held_out], probabilities[held_out], data.categories)
-    curve, error, picture = _calibrate(embeddings, data.photos)
+    held_out, validation = ((data.photos["split"] == name).to_numpy() for name in ("test", "val"))
+    stored = embeddings
+    if tower:
+        stored = add_titles(embeddings, tower.embed(data.photos["title"].tolist()), tower.config.title_share)
+        card, measurement = measure_with_words(
+            card, tower, data.photos, embeddings, probabilities, calibrate_on=validation, measure_on=held_out
+        )
+    else:
+        measurement = measure(data.photos[held_out], embeddings[held_out], probabilities[held_out], data.categories)
+    curve, error, picture = _calibrate(embeddings, stored, data.photos)
     training = card.training | {"calibration_error": error}
     card = card.model_copy(update={"training": training, "metrics": measurement.figures(), "calibration": curve})
     confusion = plots.confusion(
@@ -121,7 +145,7 @@ def add_measurements(
 
 
 def _calibrate(
-    embeddings: Embeddings, photos: pd.DataFrame
+    embeddings: Embeddings, stored: Embeddings, photos: pd.DataFrame
 ) -> tuple[Calibration | None, float | None, dict[str, bytes]]:
     """Fit the curve on validation pairs; measure its error and plot it on test pairs."""
     split, items = photos["split"].to_numpy(str), photos["group"].to_numpy(np.int64)
@@ -129,7 +153,8 @@ def _calibrate(
     def pairs(name: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         # The gallery includes the train split: a real search covers a catalogue, not a small split.
         gallery = (split == name) | (split == "train")
-        return calibration.nearest_pairs(embeddings[gallery], items[gallery], (split == name)[gallery])
+        queries = (split == name)[gallery]
+        return calibration.nearest_pairs(stored[gallery], items[gallery], queries, embeddings[gallery])
 
     curve = calibration.fit(*pairs("val"))
     if curve is None:

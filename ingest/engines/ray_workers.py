@@ -149,20 +149,10 @@ class EmbedStage(Stage):
         """Embed a batch."""
         if item.waiting:
             with self.stages.time("embed"):
-                item.embed(None if self.settings.dry_run else self._load_model())
+                if self._model is None and not self.settings.dry_run:
+                    self._model = _open_model(self.settings)
+                item.embed(self._model)
         return item
-
-    def _load_model(self) -> LazyEmbedder:
-        if self._model is None:
-            model = LazyEmbedder(self.settings.model)
-            if model.card.fingerprint != self.settings.fingerprint:
-                raise ModelMismatch(
-                    f"On {socket.gethostname()} {self.settings.model} is the model {model.card.fingerprint[:12]}, but "
-                    f"this run's is {self.settings.fingerprint[:12]}.",
-                    hint="Every machine of the cluster needs the same model folder under the same path.",
-                )
-            self._model = model
-        return self._model
 
 
 class WriteStage(Stage):
@@ -177,6 +167,19 @@ class WriteStage(Stage):
         with self.stages.time("write"):
             if self._upserts is None:
                 assert self.settings.connect  # noqa: S101 - without a collection there is no write stage
-                self._upserts = UpsertSink(self.retry(self.settings.connect), self.retry)
+                collection = self.retry(self.settings.connect)
+                self._upserts = UpsertSink(collection, self.retry, _open_model(self.settings))
             (confirmed,) = self._upserts.write(item)
         return confirmed
+
+
+def _open_model(settings: WorkerSettings) -> LazyEmbedder:
+    """Open this machine's copy of the model. Raises ModelMismatch, ModelMissing, ModelBroken."""
+    model = LazyEmbedder(settings.model)
+    if model.card.fingerprint != settings.fingerprint:
+        raise ModelMismatch(
+            f"On {socket.gethostname()} {settings.model} is the model {model.card.fingerprint[:12]}, but this run's is "
+            f"{settings.fingerprint[:12]}.",
+            hint="Every machine of the cluster needs the same model folder under the same path.",
+        )
+    return model

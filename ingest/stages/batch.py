@@ -34,10 +34,12 @@ class Batch:
             self.waiting.append(result)
 
     def embed(self, model: Model | None) -> int:
-        """Embed the waiting rows and free their pixels; returns how many. A dry run passes no `model`."""
+        """Embed the waiting rows with their titles, free their pixels, return how many. A dry run has no `model`."""
         count = len(self.waiting)
         if count and model:
-            self.embeddings.append(model.embedder.embed_pixels(pixels_of(self.waiting)))
+            photos = model.embedder.embed_pixels(pixels_of(self.waiting))
+            titles = [row.photo.listing.title for row in self.waiting]
+            self.embeddings.append(model.embedder.add_titles(photos, titles))
         self.new.extend(replace(row, pixels=None) for row in self.waiting)
         self.waiting = []
         return count

@@ -9,6 +9,7 @@ from catalog.extras import needs
 from catalog.settings import BulkSettings
 from catalog.store.collection import PhotoCollection
 from ingest.stages.batch import Batch, Confirmed, confirm
+from ingest.stages.lazy_model import Model
 from ingest.stages.writer import UpsertSink, records
 from ingest.store_retry import StoreRetry
 
@@ -22,9 +23,9 @@ NOTE = "bulk"
 class BulkSink:
     """Imports new photos; upserts those that the store already knows."""
 
-    def __init__(self, load: "BulkLoad", collection: PhotoCollection, retry: StoreRetry) -> None:
+    def __init__(self, load: "BulkLoad", collection: PhotoCollection, retry: StoreRetry, model: Model) -> None:
         self._load = load
-        self._upserts = UpsertSink(collection, retry)
+        self._upserts = UpsertSink(collection, retry, model)
         self._retry = retry
         self._pending: list[Confirmed] = []
 
@@ -56,7 +57,7 @@ class BulkSink:
 
 @contextmanager
 def bulk_loading(
-    collection: PhotoCollection, settings: BulkSettings, retry: StoreRetry, *, cut_off: bool
+    collection: PhotoCollection, settings: BulkSettings, retry: StoreRetry, model: Model, *, cut_off: bool
 ) -> Iterator[BulkSink]:
     """A sink for a collection that is empty, or whose earlier bulk load was interrupted (`cut_off`).
 
@@ -69,7 +70,7 @@ def bulk_loading(
             hint="Run without --bulk: then only new photos are written.",
         )
     collection.notes.set(NOTE, "under way")
-    yield BulkSink(load, collection, retry)
+    yield BulkSink(load, collection, retry, model)
     finish_interrupted_load(collection, settings, retry)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from catalog.listing import StoredPhoto
+from catalog.listing import Embeddings, StoredPhoto
 from catalog.stage_timer import StageTimer
 from catalog.store.collection import PhotoCollection
 from ingest.stages.batch import Batch, Confirmed, confirm, unchanged_rows, updated_rows
+from ingest.stages.lazy_model import Model
 from ingest.stages.photo_reader import ReadPhoto
 from ingest.store_retry import StoreRetry
 
@@ -38,11 +39,12 @@ class DryRunSink:
 
 
 class UpsertSink:
-    """Writes each batch at once."""
+    """Writes each batch at once. `model` mixes a changed title into a stored vector."""
 
-    def __init__(self, collection: PhotoCollection, retry: StoreRetry) -> None:
+    def __init__(self, collection: PhotoCollection, retry: StoreRetry, model: Model) -> None:
         self._collection = collection
         self._retry = retry
+        self._model = model
 
     def write(self, batch: Batch) -> Sequence[Confirmed]:
         """Write a batch. Raises what `CollectionWriter.upsert` raises."""
@@ -54,15 +56,22 @@ class UpsertSink:
             row for row in unchanged_rows(batch) if row.known and row.source_tag not in {"", row.known.source_tag}
         ]
         if metadata := [*updated_rows(batch), *retagged]:
-            ids = [row.photo.photo_id for row in metadata]
-            self._retry(
-                lambda: self._collection.writer.upsert(records(metadata), self._collection.reader.embeddings(ids))
-            )
+            # Read once: after an upsert whose confirmation was lost, the vectors hold the new titles already.
+            vectors = self._retry(lambda: self._vectors_with_new_titles(metadata))
+            self._retry(lambda: self._collection.writer.upsert(records(metadata), vectors))
         return [confirm(batch)]
 
     def finish(self) -> Sequence[Confirmed]:
         """Nothing is left."""
         return []
+
+    def _vectors_with_new_titles(self, rows: Sequence[ReadPhoto]) -> Embeddings:
+        vectors = self._collection.reader.embeddings([row.photo.photo_id for row in rows])
+        if self._model.card.architecture.text is None:
+            return vectors
+        before = [row.known.photo.listing.title if row.known else "" for row in rows]
+        after = [row.photo.listing.title for row in rows]
+        return self._model.embedder.replace_titles(vectors, before, after)
 
 
 def records(rows: Sequence[ReadPhoto]) -> list[StoredPhoto]:

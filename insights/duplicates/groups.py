@@ -19,12 +19,18 @@ MAX_LISTINGS = 200  # of a group: a picture with more listings is a placeholder
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Two photos of different listings, by row, the smaller first."""
+    """Two photos of different listings, by row, the smaller first. Links of the same item have a probability."""
 
     a: int
     b: int
     similarity: float
     kind: DuplicateKind
+    probability: float | None = None
+
+    @property
+    def strength(self) -> float:
+        """How sure the link is, for comparisons with other links of its kind."""
+        return self.similarity if self.probability is None else self.probability
 
 
 @dataclass
@@ -87,9 +93,7 @@ def group_listings(links: Iterable[Link], listing: NDArray[np.int32]) -> tuple[l
         if (group := group_of(first)) is not (other := group_of(second)):
             join(group, other)
     nearest = {
-        pair: max(link.similarity for link in pair_links)
-        for pair, pair_links in by_pair.items()
-        if pair not in pictures
+        pair: max(link.strength for link in pair_links) for pair, pair_links in by_pair.items() if pair not in pictures
     }
     for first, second in sorted(nearest, key=lambda pair: (-nearest[pair], pair)):
         group, other = group_of(first), group_of(second)
@@ -105,7 +109,7 @@ def group_listings(links: Iterable[Link], listing: NDArray[np.int32]) -> tuple[l
 
 
 def weakest(group: Group, listing: NDArray[np.int32]) -> float | None:
-    """Return the cosine of the weakest link that the group needs; None if it only needs same files and pictures.
+    """Return the strength of the weakest link that the group needs; None if it only needs same files and pictures.
 
     The group needs the strongest links that connect all its listings (a spanning tree).
     """
@@ -116,11 +120,11 @@ def weakest(group: Group, listing: NDArray[np.int32]) -> float | None:
             listing_number = parent[listing_number]
         return listing_number
 
-    cosine: float | None = None
-    for link in sorted(group.links, key=lambda link: (link.kind == "same_item", -link.similarity)):
+    strength: float | None = None
+    for link in sorted(group.links, key=lambda link: (link.kind == "same_item", -link.strength)):
         first, second = root(int(listing[link.a])), root(int(listing[link.b]))
         if first != second:
             parent[first] = second
             if link.kind == "same_item":
-                cosine = link.similarity
-    return cosine
+                strength = link.strength
+    return strength

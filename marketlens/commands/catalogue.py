@@ -2,12 +2,18 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catalog.extras import needs
 from marketlens.options import ExportArgument, ModelOption, UriOption, load_settings, open_catalogue
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from catalog.listing import Embeddings
+    from embedding.embedder import Embedder
 
 
 def embed(
@@ -36,7 +42,9 @@ def embed(
 
 
 def search(
-    photo: Annotated[Path, typer.Argument(help="A photo: JPEG, PNG, WebP, GIF or BMP.")],
+    query: Annotated[
+        str, typer.Argument(metavar="PHOTO|WORDS", help="A photo (JPEG, PNG, WebP, GIF or BMP), or words: 'oak table'.")
+    ],
     uri: UriOption = None,
     model: ModelOption = None,
     category: Annotated[list[str] | None, typer.Option(help="Root category; repeat the option for several.")] = None,
@@ -45,27 +53,54 @@ def search(
     location: Annotated[str, typer.Option(help="Prefix of the location.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=200)] = 10,
 ) -> None:
-    """Print the listings that look like a photo."""
-    from catalog.errors import PhotoUnusable
-    from catalog.photo_files.files import read_photo
+    """Print the listings that look like a photo, or like what the words say."""
     from catalog.store.filters import SearchFilter
-    from embedding.photos import open_photo
     from marketlens.tables import hits_table
     from marketlens.terminal import out
 
     settings = load_settings(uri=uri, model=model)
-    data = read_photo(str(photo), settings.ingest.max_photo_bytes)
-    try:
-        image = open_photo(data)
-    except PhotoUnusable as error:
-        raise PhotoUnusable(error.reason, f"{photo}: {error.message}") from error
+    image = _read_photo(query, settings.ingest.max_photo_bytes) if _is_photo(query) else None
     where = SearchFilter(tuple(category or ()), price_min=price_min, price_max=price_max, location=location)
     where.expression()  # reports an invalid filter before the model is loaded
     embedder, photos = open_catalogue(settings, must_exist=True)
     with closing(photos):
         photos.require(embedder.fingerprint)
-        hits = photos.reader.search(embedder.embed([image]), where, limit).hits
-    out.print(hits_table(f"Listings like {photo.name}", hits) if hits else "No listing passes these filters.")
+        vectors = embedder.embed([image]) if image else _embed_words(query, embedder)
+        hits = photos.reader.search(vectors, where, limit).hits
+    title = f"Listings like {Path(query).name}" if image else f"Listings for “{query}”"
+    out.print(hits_table(title, hits) if hits else "No listing passes these filters.")
+
+
+def _is_photo(query: str) -> bool:
+    """Whether the query is a path. Words have no such extension, and a mistyped path is no words."""
+    path = Path(query)
+    return path.exists() or path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+
+
+def _read_photo(path: str, max_bytes: int) -> "Image.Image":
+    from catalog.errors import PhotoUnusable
+    from catalog.photo_files.files import read_photo
+    from embedding.photos import open_photo
+
+    data = read_photo(path, max_bytes)
+    try:
+        return open_photo(data)
+    except PhotoUnusable as error:
+        raise PhotoUnusable(error.reason, f"{path}: {error.message}") from error
+
+
+def _embed_words(query: str, embedder: "Embedder") -> "Embeddings":
+    from catalog.errors import InvalidQuery
+
+    if embedder.words is None:
+        raise InvalidQuery(
+            f"The model {embedder.card.name} cannot search by words.",
+            hint="Teach it the words of your titles: marketlens words MODEL EXPORT, then marketlens index build.",
+        )
+    vectors = embedder.words.embed([query])
+    if not vectors.any():
+        raise InvalidQuery(f"The model knows none of these words: {query[:80]!r}.", hint="Try other words, or a photo.")
+    return vectors
 
 
 def insights(
@@ -85,9 +120,11 @@ def insights(
         from insights.run import run
     embedder, photos = open_catalogue(settings, must_exist=True)
     from catalog.photo_files.hosts import make_reader
+    from catalog.verdicts import VerdictStore
 
     read = make_reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
-    with closing(photos):
-        summary, path = run(photos, embedder, settings.insights, read=read, progress=progress)
+    with closing(photos), closing(VerdictStore(settings.verdicts.url.get_secret_value())) as verdicts:
+        decided = verdicts.category_decisions()
+        summary, path = run(photos, embedder, settings.insights, decided=decided, read=read, progress=progress)
     out.print(insights_table(summary))
     out.print(f"Insights: {path}", soft_wrap=True)

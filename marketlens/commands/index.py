@@ -54,7 +54,8 @@ def build(
 ) -> None:
     """Make a build of the live collection's photos, with this model and the index of the settings.
 
-    If the model is the live collection's, embeddings are copied; otherwise every photo is read and embedded.
+    If the model is the live collection's, vectors are copied; if it only has other words, the titles are mixed anew;
+    otherwise every photo is read and embedded.
     """
     with _open_without_model(uri, model) as (settings, photos):
         from index_builds import golden_queries
@@ -63,18 +64,18 @@ def build(
         from marketlens.terminal import out, progress, sigterm_as_interrupt
 
         live = photos.builds.live()
+        own = load_settings().model.path
         if resume:
-            info, embedder = resume_build(photos, model)
+            info, method = resume_build(photos, model, own=own)
         else:
-            info, embedder = start_build(photos, settings.model.path, settings.index, own=load_settings().model.path)
-        method = "copying embeddings" if embedder is None else f"embedding with {info.model}"
+            info, method = start_build(photos, settings.model.path, settings.index, own=own)
         out.print(f"{live.name} (live) -> {info.name}: {method}.", soft_wrap=True)
         if not golden_queries.golden_path(settings.check.golden, live.name).exists():
             golden_queries.save_answers(photos.at(live), settings.check.golden)
         report = BuildReport(info.name)
         with sigterm_as_interrupt():
             try:
-                fill(photos.at(live), photos.at(info), embedder, settings.ingest, report, progress)
+                fill(photos.at(live), photos.at(info), method, settings.ingest, report, progress)
             finally:
                 out.print(report.render())
                 if not report.finished:

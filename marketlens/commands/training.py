@@ -133,6 +133,44 @@ def retrain(
         terminal.out.print(f"Model {trained.fingerprint[:12]} in {out}; log in {out}.run", soft_wrap=True)
 
 
+def words(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="MODEL EXPORT...", help="A model folder, then one or more exports.")
+    ],
+    out: Annotated[Path, typer.Option(help="The model folder to create.")],
+    title_share: Annotated[
+        float, typer.Option(min=0, max=0.45, help="Share of the title in a stored vector; 0 stores the photo alone.")
+    ] = 0.45,
+    kind_share: Annotated[
+        float | None,
+        typer.Option(min=0.05, max=0.95, help="Also shift the embeddings of photos, as `model balance` does."),
+    ] = None,
+) -> None:
+    """Teach a model the words of your titles: search by words, and better search by photo.
+
+    Without --kind-share, the embeddings of photos do not change, and `marketlens index build` brings a collection over
+    without reading photos.
+    """
+    from catalog.errors import InvalidSetting
+    from catalog.exports.export import open_export
+    from catalog.photo_files.hosts import make_reader
+
+    folder, *exports = paths
+    if not exports:
+        raise InvalidSetting("A model folder and an export are both required.", hint="marketlens words MODEL EXPORT")
+    settings = load_settings()
+    rows = [open_export(export) for export in exports]
+    with needs("train"):
+        from embedding.training.words_model import add_words
+    from marketlens import terminal
+    from marketlens.tables import figures_table
+
+    read = make_reader(settings.ingest.max_photo_bytes, settings.ingest.network_seconds)
+    card = add_words(Path(folder), rows, out, title_share, kind_share=kind_share, read=read, progress=terminal.progress)
+    terminal.out.print(figures_table(card))
+    terminal.out.print(f"Model {card.fingerprint[:12]} in {out}.", soft_wrap=True)
+
+
 def evaluate(
     models: Annotated[list[str], typer.Argument(metavar="MODEL... EXPORT", help="Model folders, then an export.")],
     out: Annotated[Path, typer.Option(help="The folder to create.")] = Path("data/evaluation"),

@@ -123,9 +123,12 @@ def _write(
         ]
         photos = kept + new
         try:
-            vectors = embedded
+            vectors = live.embedder.add_titles(embedded, [listing.title] * len(new))
             if unchanged:
-                vectors = np.concatenate([live.photos.reader.embeddings(unchanged, strong=True), embedded])
+                stored = live.photos.reader.embeddings(unchanged, strong=True)
+                old_titles = [before[photo_id].photo.listing.title for photo_id in unchanged]
+                renamed = live.embedder.replace_titles(stored, old_titles, [listing.title] * len(kept))
+                vectors = np.concatenate([renamed, vectors])
             written = change.write(photos, vectors)
         except BaseException:
             photo_store.delete(stored for stored in new if stored.photo.uri not in _uris(before.values()))

@@ -179,7 +179,11 @@ def _suggestion(
         certainty=row["certainty"],
         head_probability=row["head_probability"],
         seller_probability=row["seller_probability"],
+        title_probability=row["title_probability"],
+        title_seller_probability=row["title_seller_probability"],
+        title_words=row["title_words"],
         neighbour_share=row["neighbour_share"],
+        neighbour_seller_share=row["neighbour_seller_share"],
         neighbours=neighbours,
     )
 

@@ -38,7 +38,7 @@ async def classify(
     async def work(live: LiveBuild) -> ClassifyResponse:
         query = await QueryResolver(live, body.uploads).resolve(body.message)
         return ClassifyResponse(
-            categories=required_categories(query.vectors, live),
+            categories=required_categories(query, live),
             model_fingerprint=live.info.fingerprint,
             timings_ms=timings(),
         )

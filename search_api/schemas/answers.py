@@ -1,6 +1,7 @@
 """Responses of search, classify, embed and explain."""
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -43,7 +44,7 @@ class HeatMap(BaseModel):
 class Explanation(BaseModel):
     """Both sides of a match. `query` is null unless the query is a single photo whose pixels are available."""
 
-    score: float
+    score: float = Field(description="Cosine of the query and the photo alone, without the title of its listing.")
     query: HeatMap | None
     hit: HeatMap
 
@@ -60,8 +61,8 @@ class SearchHit(ListingFields):
 
     score: float = Field(description="Cosine similarity of the best photo, -1 to 1.")
     probability: float | None = Field(
-        description="Probability that both photos show the same item, 0 to 1. Null if the model is not calibrated or "
-        "the query has several examples."
+        description="Probability that both photos show the same item, 0 to 1; for words, that the photo shows the kind "
+        "of thing that they name. Null if the model is not calibrated or the query combines several examples."
     )
     photo_id: str
     photo_url: str = Field(description="Path on this API; add `size=` for the longer side in pixels.")
@@ -78,8 +79,12 @@ class SearchResponse(BaseModel):
     """Hits, nearest first unless diversity is set."""
 
     hits: list[SearchHit]
+    asked_by: Literal["photo", "words", "examples"] = Field(
+        description="What the query was: photos, words, or one vector that combines several examples."
+    )
     no_good_match: bool | None = Field(
-        description="True if no hit is the same item with a probability of 0.5 or more. Null if hits have none."
+        description="True if no hit has a probability of 0.5 or more, or if the model does not know the words. Null if "
+        "hits have no probability."
     )
     predicted_categories: list[CategoryProbability] | None = Field(
         description="Categories of the query, most probable first. Null if the model has no categories."

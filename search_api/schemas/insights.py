@@ -120,6 +120,15 @@ class Evidence(InsightPhoto):
     similarity: float
 
 
+class TitleWord(BaseModel):
+    """A word of a title: the shares of the other listings with it that are in the suggested and seller's category."""
+
+    word: str
+    suggested: float
+    seller: float
+    listings: int
+
+
 class Suggestion(ListingFields):
     """A listing whose category is probably wrong."""
 
@@ -128,12 +137,19 @@ class Suggestion(ListingFields):
     photo_url: str
     photo_urls: list[str] = Field(description="All photos of the listing, this photo first.")
     suggested_category: str
-    certainty: float = Field(
-        description="0 to 1: how far head and neighbours support this category rather than the seller's."
+    certainty: float = Field(description="Probability that a moderator accepts the suggestion, 0 to 1.")
+    head_probability: float | None = Field(
+        description="Of the suggested category, by the photos; null if the model was trained on the listing or does "
+        "not know the seller's category."
     )
-    head_probability: float | None = Field(description="Of the suggested category; null if the head does not know it.")
-    seller_probability: float | None = Field(description="Of the seller's category, by the same head.")
+    seller_probability: float | None = Field(description="Of the seller's category, by the photos.")
+    title_probability: float | None = Field(None, description="Of the suggested category, by the title.")
+    title_seller_probability: float | None = Field(None, description="Of the seller's category, by the title.")
+    title_words: list[TitleWord] = Field(
+        default_factory=list, description="Words of the title that speak for the suggested category, strongest first."
+    )
     neighbour_share: float = Field(description="Share of the neighbours that are in the suggested category.")
+    neighbour_seller_share: float = Field(0.0, description="Share of the neighbours that are in the seller's category.")
     neighbours: list[Evidence]
 
 

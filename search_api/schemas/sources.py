@@ -12,6 +12,7 @@ MAX_EXAMPLES = 32
 Base64 = Annotated[str, StringConstraints(min_length=1, max_length=40_000_000)]
 QueryId = Annotated[str, StringConstraints(min_length=1, max_length=4_000_000)]
 Vector = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=8_192)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 Upload = Annotated[int, Field(ge=0, lt=MAX_UPLOADS)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
@@ -40,11 +41,12 @@ class _Example(StrictModel):
     query_id: QueryId | None = None
     photo_base64: Base64 | None = None
     upload: Upload | None = Field(None, description="Index of the uploaded photo, from 0.")
+    text: Words | None = Field(None, description="Words, such as `blue`; the first 2,000 characters are read.")
     box: Box | None = Field(None, description="Use only this part of the photo.")
 
     @model_validator(mode="after")
     def _exactly_one_source(self) -> "_Example":
-        kinds = ("photo_id", "listing_id", "embedding", "query_id", "photo_base64", "upload")
+        kinds = ("photo_id", "listing_id", "embedding", "query_id", "photo_base64", "upload", "text")
         sources = [kind for kind in kinds if getattr(self, kind) is not None]
         if len(sources) != 1:
             raise ValueError(f"an example is exactly one of {', '.join(kinds)}; given: {', '.join(sources) or 'none'}")
@@ -66,7 +68,13 @@ class Negative(_Example):
 
 
 class Source(StrictModel):
-    """The source of a query: uploaded photos, or exactly one of these fields."""
+    """The source of a query: uploaded photos, or exactly one of these fields; `text` may accompany a photo."""
+
+    text: Words | None = Field(
+        None,
+        description="Words that say what to look for, such as a title, in the language of the catalogue's titles. With "
+        "photos, both count equally. The first 2,000 characters are read.",
+    )
 
     photos_base64: list[Base64] | None = Field(
         None, min_length=1, max_length=MAX_UPLOADS, description="Photos of one item, in base64."

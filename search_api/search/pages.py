@@ -9,7 +9,7 @@ from catalog.errors import InvalidQuery
 from catalog.listing import Hit
 from catalog.search.full_pages import PageRequest
 from catalog.store.filters import SearchFilter
-from embedding.card import Calibration
+from embedding.card import Calibration, ModelCard
 from search_api.listings.fields import as_seconds
 from search_api.schemas import SearchRequest
 from search_api.search.diversity import diversify
@@ -49,17 +49,22 @@ class StoreTerms:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSearch:
-    """A search that is ready to run; `shown` are digests of the hits on earlier pages."""
+    """A search that is ready to run; `shown` are digests of the hits on earlier pages.
+
+    `calibration` converts its scores to probabilities, if the model has one for such queries.
+    """
 
     request: SearchRequest
     query: Query
+    calibration: Calibration | None
     terms: StoreTerms
     identity: bytes
     shown: Sequence[bytes]
 
 
-def plan_search(request: SearchRequest, query: Query, calibration: Calibration | None) -> PlannedSearch:
+def plan_search(request: SearchRequest, query: Query, card: ModelCard) -> PlannedSearch:
     """Plan a search; checks everything that needs no store. Raises InvalidQuery, InvalidFilter."""
+    calibration = calibration_for(query, card)
     given = request.filter
     where = SearchFilter(
         categories=tuple(given.categories),
@@ -85,6 +90,7 @@ def plan_search(request: SearchRequest, query: Query, calibration: Calibration |
     return PlannedSearch(
         request,
         query,
+        calibration,
         StoreTerms(where, page, request.exact, vectors),
         identity,
         read_cursor(request.cursor, identity) if request.cursor else [],
@@ -94,10 +100,20 @@ def plan_search(request: SearchRequest, query: Query, calibration: Calibration |
 async def find_pages(searches: Sequence[PlannedSearch], live: LiveBuild) -> list[FoundPage]:
     """Run searches; returns a page for each. Raises CollectionMissing, StoreUnreachable and what the stage raises."""
     groups: defaultdict[object, list[int]] = defaultdict(list)
+    found: dict[int, FoundPage] = {}
     for place, search in enumerate(searches):
+        if not len(search.query.vectors):
+            found[place] = FoundPage(
+                hits=[],
+                exact=True,
+                exhausted=True,
+                cursor=None,
+                facets={} if search.request.facets else None,
+                changed_at=live.photos.notes.changed_at(),
+            )
+            continue
         # A page after the first excludes hits of its own, so it cannot share a call.
         groups[place if search.shown else search.terms].append(place)
-    found: dict[int, FoundPage] = {}
     # One group at a time: a batch is one request, and other requests need the store as well.
     for places in groups.values():
         alike = [searches[place] for place in places]
@@ -129,13 +145,19 @@ def _ask_store(searches: Sequence[PlannedSearch], live: LiveBuild) -> list[Found
     return found
 
 
+def calibration_for(query: Query, card: ModelCard) -> Calibration | None:
+    """Return the curve for queries of this kind; None if the model has none."""
+    return {"photo": card.calibration, "words": card.words_calibration, "examples": None}[query.kind]
+
+
 def _min_score(request: SearchRequest, query: Query, calibration: Calibration | None) -> float:
     least = -1.0 if request.min_score is None else request.min_score
     if request.min_probability is None:
         return least
-    if query.combined:
+    if query.kind == "examples":
         raise InvalidQuery(
-            "min_probability has no meaning for a query that combines examples: a probability compares two photos.",
+            "min_probability has no meaning for a query that combines examples: it is measured for a photo alone and "
+            "for words alone.",
             hint="Use min_score.",
         )
     if calibration is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,19 +14,26 @@ MAX_VECTORS = 64
 _CANCELLED = 1e-3
 
 
+Kind = Literal["photo", "words", "examples"]
+"""What a query asks by: photos, words, or one vector that was made of several examples."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Vectors (n, dim) of unit length: a hit is near any of them.
+    """Vectors (n, dim) of unit length: a hit is near any of them. There is none for words that the model never saw.
 
-    `key` identifies the source: equal sources have equal keys. `own` are the source's listings, which are excluded. A
-    query is `combined` if its one vector was made of several examples. `pictures` are the photos of the vectors.
+    `key` identifies the source: equal sources have equal keys. `own` are the source's listings, which are excluded.
+    `pictures` are the photos of the vectors. `text` are its words, and `looks` (n, dim) its positive photos: both tell
+    its category.
     """
 
     vectors: Embeddings
     key: bytes
+    kind: Kind
+    looks: Embeddings
     own: tuple[str, ...] = ()
-    combined: bool = False
     pictures: tuple[Picture, ...] = ()
+    text: str = ""
 
 
 def rocchio(positives: Sequence[tuple[Embeddings, float]], negatives: Sequence[tuple[Embeddings, float]]) -> Embeddings:

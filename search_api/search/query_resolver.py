@@ -4,7 +4,7 @@ The photos of all sources are embedded in one batch, and an invalid source does 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from catalog.listing import Embeddings, StoredPhoto
 from embedding.embedder import Pixels
 from search_api.errors import is_callers_fault
 from search_api.schemas import Example, Negative, Source
-from search_api.search.query import MAX_VECTORS, Query, rocchio
+from search_api.search.query import MAX_VECTORS, Kind, Query, rocchio
 from search_api.search.sources import positives_of
 from search_api.search.tokens import KEY_BYTES, digest, read_query_id
 from search_api.serving.live_catalogue import LiveBuild
@@ -34,8 +34,11 @@ class _Resolved:
     vectors: Embeddings | None = None
     pixels: Pixels | None = None
     own: tuple[str, ...] = ()
-    combined: bool = False
+    kind: Kind = "photo"
+    looks: Embeddings | None = None
+    """The photos that tell the category, if they are not the vectors."""
     pictures: tuple[Picture, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class QueryResolver:
         examples: list[Example | Negative] = [*positives, *source.negatives]
         resolved = await asyncio.gather(*(self._resolve_example(example) for example in examples))
         count = len(positives)
-        combine = bool(source.negatives) or bool(source.positives and count > 1)
+        combine = bool(source.negatives) or (count > 1 and bool(source.positives or source.text))
         return _ResolvedSource(list(resolved[:count]), list(resolved[count:]), combine)
 
     async def _embed(self, sources: Sequence[_ResolvedSource]) -> None:
@@ -121,7 +124,11 @@ class QueryResolver:
                 return self._given_vector(example, example.embedding)
             if example.query_id is not None:
                 query = read_query_id(example.query_id, self._live.info.fingerprint, self._live.embedder.dim)
-                return _Resolved(example.weight, query.key, query.vectors, None, query.own, query.combined)
+                return _Resolved(
+                    example.weight, query.key, query.vectors, None, query.own, query.kind, query.looks, text=query.text
+                )
+            if example.text is not None:
+                return self._words(example, example.text)
             if example.photo_base64 is not None:
                 read: Callable[[], bytes] = partial(from_base64, example.photo_base64)
             else:
@@ -141,7 +148,9 @@ class QueryResolver:
         )
         picture = stored_picture(stored, example.box)
         pixels = None
-        if not whole:
+        if vectors is not None:
+            vectors = self._live.embedder.remove_titles(vectors, [stored.photo.listing.title])
+        else:
             part = await self.image(picture)
             pixels = await self._live.stages.decode.run(lambda: self._live.embedder.preprocess(part))
         own = (stored.photo.listing.listing_id,)
@@ -152,11 +161,24 @@ class QueryResolver:
 
         def read_listing() -> tuple[list[StoredPhoto], Embeddings]:
             stored = photos.reader.listing_photos(listing_id)[:MAX_VECTORS]
-            return stored, photos.reader.embeddings([photo.photo.photo_id for photo in stored])
+            vectors = photos.reader.embeddings([photo.photo.photo_id for photo in stored])
+            return stored, self._live.embedder.remove_titles(vectors, [photo.photo.listing.title for photo in stored])
 
         stored, vectors = await store.run(read_listing)
         pictures = tuple(stored_picture(photo) for photo in stored)
         return _Resolved(example.weight, _key(example, listing_id), vectors, None, (listing_id,), pictures=pictures)
+
+    def _words(self, example: Example | Negative, text: str) -> _Resolved:
+        words = self._live.embedder.words
+        if words is None:
+            raise InvalidQuery(
+                f"The model {self._live.embedder.card.name} cannot search by words.",
+                hint="Teach it the words of your titles: marketlens words MODEL EXPORT, then marketlens index build.",
+            )
+        vectors = words.embed([text])
+        # Words that the tower never saw have no direction: they find nothing.
+        found = vectors if vectors.any() else vectors[:0]
+        return _Resolved(example.weight, _key(example, text), found, None, (), "words", found[:0], text=text)
 
     def _given_vector(self, example: Example | Negative, values: Sequence[float]) -> _Resolved:
         dim = self._live.embedder.dim
@@ -178,24 +200,35 @@ def _query(source: _ResolvedSource) -> Query:
     # dict.fromkeys, because a set has no order.
     own = tuple(dict.fromkeys(listing_id for example in examples for listing_id in example.own))
     keys = [example.key for example in examples]
+    looks = _stack(example.vectors if example.looks is None else example.looks for example in source.positives)
+    text = " ".join(dict.fromkeys(example.text for example in source.positives if example.text))
     if not source.combine:
-        vectors = np.concatenate([example.vectors for example in examples if example.vectors is not None])
         pictures = tuple(picture for example in examples for picture in example.pictures)
         key = keys[0] if len(keys) == 1 else digest(*keys)[:KEY_BYTES]
-        return Query(vectors, key, own, examples[0].combined, pictures)
+        return Query(_stack(example.vectors for example in examples), key, examples[0].kind, looks, own, pictures, text)
     weights = [[example.weight for example in part] for part in (source.positives, source.negatives)]
     key = digest(*keys, repr(weights))[:KEY_BYTES]
-    # One vector and the weight per example; `_embed` has set the vectors of every example.
+    # One vector and the weight per example; `_embed` has set the vectors of every example. Unknown words have none.
     positives, negatives = (
-        [(example.vectors.mean(axis=0), example.weight) for example in part if example.vectors is not None]
+        [
+            (example.vectors.mean(axis=0), example.weight)
+            for example in part
+            if example.vectors is not None and len(example.vectors)
+        ]
         for part in (source.positives, source.negatives)
     )
-    vector = rocchio(positives, negatives)
-    return Query(vector[None], key, own, combined=True)
+    if not positives:
+        return Query(looks[:0], key, "examples", looks[:0], own, text=text)
+    return Query(rocchio(positives, negatives)[None], key, "examples", looks, own, text=text)
+
+
+def _stack(parts: Iterable[Embeddings | None]) -> Embeddings:
+    return np.concatenate([vectors for vectors in parts if vectors is not None])
 
 
 def _key(example: Example | Negative, value: str | bytes) -> bytes:
     """Hash an example so that equal examples have equal keys; a photo counts by its bytes, however it was sent."""
-    kind = "photo_id" if example.photo_id else "listing_id" if example.listing_id else "sent"
+    kinds = ("photo_id", "listing_id", "text")
+    kind = next((kind for kind in kinds if getattr(example, kind) is not None), "sent")
     box = example.box.model_dump_json() if example.box else ""
     return digest(kind, value, box)[:KEY_BYTES]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from catalog.errors import InvalidQuery
-from catalog.listing import Embeddings, Hit
+from catalog.listing import Hit
 from search_api.listings.fields import as_time, listing_fields
 from search_api.schemas import (
     CategoryProbability,
@@ -18,11 +18,14 @@ from search_api.schemas import (
     Timings,
 )
 from search_api.search.pages import FoundPage, PlannedSearch
+from search_api.search.query import Query
 from search_api.search.tokens import write_query_id
 from search_api.serving.live_catalogue import LiveBuild
 
 # The probability from which a hit counts as the same item.
 GOOD_MATCH = 0.5
+# Words of which the model knows less than this share of their pieces are answered by chance.
+KNOWN_SHARE = 0.25
 
 PhotoUrl = Callable[[str], str]
 
@@ -36,7 +39,7 @@ def search_response(
     timings: Timings,
 ) -> SearchResponse:
     """Build the response; `explanations` has one for each hit, or none."""
-    curve = None if search.query.combined else live.embedder.card.calibration
+    curve, query = search.calibration, search.query
     probabilities: list[float | None] = [None] * len(page.hits)
     if curve is not None:
         probabilities = curve.probability(np.array([hit.score for hit in page.hits], np.float32)).tolist()
@@ -47,8 +50,9 @@ def search_response(
                 page.hits, probabilities, explanations or [None] * len(page.hits), strict=True
             )
         ],
-        no_good_match=None if curve is None else not any((chance or 0.0) >= GOOD_MATCH for chance in probabilities),
-        predicted_categories=categories_of(search.query.vectors, live),
+        asked_by=query.kind,
+        no_good_match=_no_good_match(search, probabilities, live),
+        predicted_categories=categories_of(query, live),
         facets=page.facets,
         query_id=write_query_id(search.query, live.info.fingerprint),
         cursor=page.cursor,
@@ -61,25 +65,39 @@ def search_response(
     )
 
 
-def categories_of(vectors: Embeddings, live: LiveBuild) -> list[CategoryProbability] | None:
-    """Classify the vectors (n, dim) of one thing, most probable category first; None if the model has no categories."""
-    probabilities = live.embedder.classify(vectors)
+def categories_of(query: Query, live: LiveBuild) -> list[CategoryProbability] | None:
+    """Classify a query by its photos and its words, most probable first; None if the model has no categories."""
+    probabilities = live.embedder.classify_together(query.looks, query.text)
     if probabilities is None:
         return None
-    mean = probabilities.mean(axis=0)
     names = live.embedder.card.categories
-    return [CategoryProbability(category=names[place], probability=mean[place]) for place in np.argsort(-mean)]
+    return [
+        CategoryProbability(category=names[place], probability=probabilities[place])
+        for place in np.argsort(-probabilities)
+    ]
 
 
-def required_categories(vectors: Embeddings, live: LiveBuild) -> list[CategoryProbability]:
+def required_categories(query: Query, live: LiveBuild) -> list[CategoryProbability]:
     """Return `categories_of`. Raises InvalidQuery if the model has no categories."""
-    categories = categories_of(vectors, live)
+    categories = categories_of(query, live)
     if categories is None:
         raise InvalidQuery(
             f"The model {live.embedder.card.name} knows no categories.",
             hint="Use a model made with `marketlens train`.",
         )
     return categories
+
+
+def _no_good_match(search: PlannedSearch, probabilities: Sequence[float | None], live: LiveBuild) -> bool | None:
+    """Whether no hit is good; None if the model cannot tell for such a query."""
+    query = search.query
+    if not len(query.vectors):
+        return True
+    if search.calibration is None:
+        return None
+    if query.kind == "words" and live.embedder.words and live.embedder.words.known_share([query.text])[0] < KNOWN_SHARE:
+        return True
+    return not any((chance or 0.0) >= GOOD_MATCH for chance in probabilities)
 
 
 def _search_hit(

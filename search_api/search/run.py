@@ -23,7 +23,7 @@ async def search_one(
     """Answer one search. Raises its errors and those of the stages and the store."""
     resolver = QueryResolver(live, uploads)
     query = await resolver.resolve(request)
-    search = plan_search(request, query, live.embedder.card.calibration)
+    search = plan_search(request, query, live.embedder.card)
     (page,) = await find_pages([search], live)
     to_explain = page.hits if "explain" in request.include else ()
     explanations = [await explain(query, hit.photo_id, live, resolver) for hit in to_explain]
@@ -65,7 +65,7 @@ def _planned(request: SearchRequest, query: Query | MarketlensError, live: LiveB
     try:
         if "explain" in request.include:
             raise InvalidQuery("A batch cannot explain its hits.", hint="Use POST /v1/explain for each hit.")
-        return plan_search(request, query, live.embedder.card.calibration)
+        return plan_search(request, query, live.embedder.card)
     except MarketlensError as error:
         if not is_callers_fault(error):
             raise

@@ -9,28 +9,40 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from catalog.errors import InvalidQuery, QueryOutdated
-from search_api.search.query import MAX_VECTORS, Query
+from search_api.search.query import MAX_VECTORS, Kind, Query
 
 MAX_SHOWN = 2_000
 KEY_BYTES = 8
 _SHOWN_BYTES = 6
 _DIGEST_BYTES = 12
 _FINGERPRINT_BYTES = 16
-_QUERY, _CURSOR = b"q1", b"c1"
-_IDS = TypeAdapter(tuple[str, ...])
-_HEAD = struct.Struct(f"<2s{_FINGERPRINT_BYTES}s{KEY_BYTES}s?II")  # combined, vectors, bytes of the listing ids
+_QUERY, _CURSOR = b"q2", b"c1"
+_HEAD = struct.Struct(f"<2s{_FINGERPRINT_BYTES}s{KEY_BYTES}sHHI")  # vectors, looks that are no vectors, bytes of _Rest
+
+
+class _Rest(NamedTuple):
+    """The parts of a query that are texts."""
+
+    kind: Kind
+    own: tuple[str, ...]
+    text: str
+
+
+_REST = TypeAdapter(_Rest)
 
 
 def write_query_id(query: Query, fingerprint: str) -> str:
     """Encode a query as text: 2.8 kB for one upload and 512 dimensions."""
-    own = _IDS.dump_json(query.own)
-    head = _HEAD.pack(_QUERY, _fingerprint_prefix(fingerprint), query.key, query.combined, len(query.vectors), len(own))
-    return _encode(head + own + query.vectors.astype("<f4").tobytes())
+    rest = _REST.dump_json(_Rest(query.kind, query.own, query.text))
+    looks = query.looks if query.kind == "examples" else query.looks[:0]
+    head = _HEAD.pack(_QUERY, _fingerprint_prefix(fingerprint), query.key, len(query.vectors), len(looks), len(rest))
+    return _encode(head + rest + np.concatenate([query.vectors, looks]).astype("<f4").tobytes())
 
 
 def read_query_id(text: str, fingerprint: str, dim: int) -> Query:
@@ -38,18 +50,21 @@ def read_query_id(text: str, fingerprint: str, dim: int) -> Query:
     broken = InvalidQuery("The query_id is damaged.", hint="Send it exactly as the response had it, or search again.")
     data = _decode(text, _QUERY, broken)
     try:
-        _, made_by, key, combined, count, own_size = _HEAD.unpack_from(data)
+        _, made_by, key, count, looks, rest_size = _HEAD.unpack_from(data)
         if made_by != _fingerprint_prefix(fingerprint):
             raise QueryOutdated(
                 "The query_id was made by another model than the current one.", hint="Search by the photo again."
             )
-        own = _IDS.validate_json(data[_HEAD.size : _HEAD.size + own_size])
-        vectors = np.frombuffer(data, "<f4", offset=_HEAD.size + own_size).reshape(count, dim)
+        rest = _REST.validate_json(data[_HEAD.size : _HEAD.size + rest_size])
+        vectors = np.frombuffer(data, "<f4", offset=_HEAD.size + rest_size).reshape(count + looks, dim)
     except (struct.error, ValueError) as error:
         raise broken from error
-    if not 0 < count <= MAX_VECTORS or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+    is_empty = count == 0 and rest.kind == "photo"
+    if is_empty or count > MAX_VECTORS or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
         raise broken
-    return Query(vectors.astype(np.float32), key, own, combined)
+    vectors = vectors.astype(np.float32)
+    seen = {"photo": vectors, "words": vectors[:0], "examples": vectors[count:]}[rest.kind]
+    return Query(vectors[:count], key, rest.kind, seen, rest.own, text=rest.text)
 
 
 def digest(*parts: str | bytes) -> bytes:

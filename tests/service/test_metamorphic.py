@@ -25,7 +25,7 @@ from catalog.store.builds import CollectionInfo
 from catalog.store.collection import PhotoCollection
 from embedding.card import ArchitectureConfig, TwoPartHeadConfig
 from embedding.embedder import Embedder
-from index_builds.build import fill
+from index_builds.build import BuildMethod, fill
 from index_builds.build_report import BuildReport
 from search_api.app import create_app
 from tests.support.data.models import FakeEngine, fake_embedder
@@ -366,5 +366,5 @@ def test_promoting_an_equal_build_changes_nothing(shop: Shop) -> None:
 
 def equal_build(photos: PhotoCollection, live: CollectionInfo) -> CollectionInfo:
     made = photos.builds.create(live.fingerprint, DIM, live.index, model="", state="building")
-    fill(photos.at(live), photos.at(made), None, IngestSettings(batch_size=64), BuildReport(made.name), silent)
+    fill(photos.at(live), photos.at(made), BuildMethod(), IngestSettings(batch_size=64), BuildReport(made.name), silent)
     return photos.builds.describe(made.name)

@@ -10,7 +10,7 @@ from catalog.settings import IndexSettings, IngestSettings
 from catalog.store.builds import CollectionInfo
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from index_builds.build import fill
+from index_builds.build import BuildMethod, fill
 from index_builds.build_report import BuildReport
 from index_builds.difference import compare
 from tests.support.data.models import FakeEngine, fake_embedder
@@ -40,12 +40,14 @@ def new_build(photos: PhotoCollection, fingerprint: str = OTHER, index: IndexSet
     return photos.builds.create(fingerprint, 2048, index or IndexSettings(), model="/m", state="building")
 
 
-def run(photos: PhotoCollection, info: CollectionInfo, embedder: Embedder | None) -> BuildReport:
+def run(
+    photos: PhotoCollection, info: CollectionInfo, embedder: Embedder | None, method: BuildMethod | None = None
+) -> BuildReport:
     """Fill the build; check that the counts add up, and that only rejected photos are missing from it."""
     report = BuildReport(info.name)
     live, build = photos.at(photos.builds.live()), photos.at(info)
     try:
-        fill(live, build, embedder, SETTINGS, report, silent)
+        fill(live, build, method or BuildMethod(embedder), SETTINGS, report, silent)
     finally:
         assert report.read == report.copied + report.embedded + len(report.rejected)
     assert report.finished
@@ -67,5 +69,5 @@ def build(photos: PhotoCollection, fingerprint: str = OTHER) -> CollectionInfo:
     info = new_build(photos, fingerprint)
     embedder = None if fingerprint == OWN else other_embedder()[0]
     source = photos.at(photos.builds.live())
-    fill(source, photos.at(info), embedder, IngestSettings(batch_size=4), BuildReport(info.name), silent)
+    fill(source, photos.at(info), BuildMethod(embedder), IngestSettings(batch_size=4), BuildReport(info.name), silent)
     return photos.builds.describe(info.name)

@@ -17,7 +17,16 @@ Row = dict[str, Any]
 
 def suggestion(listing_id: str, category: str, suggested: str, near: Sequence[str] = (), **fields: object) -> Row:
     """A suggestion about a listing's first photo."""
-    scores = {"certainty": 0.9, "head_probability": 0.8, "seller_probability": 0.1, "neighbour_share": 1.0}
+    scores = {
+        "certainty": 0.9,
+        "head_probability": 0.8,
+        "seller_probability": 0.1,
+        "title_probability": 0.7,
+        "title_seller_probability": 0.2,
+        "title_words": [{"word": "thing", "suggested": 0.6, "seller": 0.25, "listings": 8}],
+        "neighbour_share": 1.0,
+        "neighbour_seller_share": 0.0,
+    }
     neighbours = [{"photo_id": photo_id, "similarity": 0.75} for photo_id in near]
     listing = {"listing_id": listing_id, "photo_id": f"{listing_id}-0", "category": category}
     return listing | {"suggested_category": suggested, "neighbours": neighbours} | scores | fields

@@ -44,7 +44,16 @@ def test_price_in_words(price: float | None, currency: str, words: str) -> None:
     [
         SearchState(),
         SearchState(
-            ("a/b", "c"), ("d",), ("Home & Garden", "Gone"), "Beds", 0.0, 1234567.89, "Leeds", date(2026, 2, 3), 200
+            "oak & elm",
+            ("a/b", "c"),
+            ("d",),
+            ("Home & Garden", "Gone"),
+            "Beds",
+            0.0,
+            1234567.89,
+            "Leeds",
+            date(2026, 2, 3),
+            200,
         ),
         SearchState(location="St. John's"),
     ],
@@ -179,6 +188,8 @@ BOX = Box(x=0.1, y=0.2, width=0.5, height=0.5)
             {"positives": [Example(upload=0), Example(upload=1, box=BOX), Example(listing_id="a")]},
         ),
         (SearchQuery(SearchState(unlike=("z",)), (PHOTO,)), {"negatives": [Negative(listing_id="z")]}),
+        (SearchQuery(SearchState(text="oak table")), {"text": "oak table"}),
+        (SearchQuery(SearchState(text="blue", listing_id=("a",))), {"text": "blue", "listing_id": "a"}),
     ],
 )
 def test_sources_of_a_search(query: SearchQuery, source: dict[str, Any]) -> None:

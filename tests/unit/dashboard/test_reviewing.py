@@ -141,11 +141,11 @@ def test_kinds_and_certainties_are_in_words() -> None:
     """A group has the kind, and the probability if the model gave one."""
     assert kind_in_words(group(0)) == "Same file, 2 listings"
     assert kind_in_words(group(0, probability=0.93)) == "Same thing, 2 listings, 93% sure"
-    assert [certainty_in_words(certainty) for certainty in (0.95, 0.8, 0.7, 0.5)] == [
-        "Strong evidence",
-        "Good evidence",
-        "Some evidence",
-        "Weak evidence",
+    assert [certainty_in_words(certainty) for certainty in (0.95, 0.5, 0.3, 0.1)] == [
+        "Very likely wrong",
+        "Probably wrong",
+        "Possibly wrong",
+        "Rather right",
     ]
 
 

@@ -10,11 +10,11 @@ from catalog.errors import BuildRefused, ModelMismatch, NotFound
 from catalog.settings import IndexSettings, MilvusSettings
 from catalog.store.collection import PhotoCollection
 from embedding.embedder import Embedder
-from index_builds.build import resume_build, start_build
-from tests.support.data.builds import new_build, other_embedder, run
+from index_builds.build import BuildMethod, resume_build, start_build
+from tests.support.data.builds import OTHER, OtherEngine, new_build, other_embedder, run
 from tests.support.data.catalogues import ingest_export
 from tests.support.data.exports import MakeExport
-from tests.support.data.models import random_copy
+from tests.support.data.models import fake_embedder, random_copy, with_words, worded_embedder
 from tests.support.data.pictures import jpeg, picture
 
 
@@ -160,23 +160,23 @@ def test_a_build_takes_over_count_and_date(catalogue: PhotoCollection, embedder:
 
 def test_start_and_resume(catalogue: PhotoCollection, random_model: Path, tmp_path: Path) -> None:
     """A build records its model's folder; no second build starts until it is complete; resuming needs its model."""
-    info, embedder = start_build(catalogue, random_model, IndexSettings(), own=tmp_path)
-    assert embedder is not None
-    assert (info.fingerprint, info.model, info.state) == (embedder.fingerprint, str(random_model), "building")
+    info, method = start_build(catalogue, random_model, IndexSettings(), own=tmp_path)
+    assert method.embedder is not None
+    assert (info.fingerprint, info.model, info.state) == (method.embedder.fingerprint, str(random_model), "building")
     with pytest.raises(BuildRefused, match="not complete") as caught:
         start_build(catalogue, random_model, IndexSettings(), own=tmp_path)
     assert "--resume" in caught.value.hint
     assert f"drop {info.name}" in caught.value.hint
-    resumed, embedder = resume_build(catalogue, None)
+    resumed, method = resume_build(catalogue, None, own=tmp_path)
     assert resumed.name == info.name
-    assert embedder is not None
+    assert method.embedder is not None
     catalogue.builds.drop(info)
     other = new_build(catalogue)
     with pytest.raises(ModelMismatch, match=other.name):
-        resume_build(catalogue, random_model)
+        resume_build(catalogue, random_model, own=tmp_path)
     catalogue.builds.drop(other)
     with pytest.raises(NotFound):
-        resume_build(catalogue, None)
+        resume_build(catalogue, None, own=tmp_path)
 
 
 def test_the_live_model_is_recorded_for_rollback(lite: MilvusSettings, random_model: Path, tmp_path: Path) -> None:
@@ -185,11 +185,64 @@ def test_the_live_model_is_recorded_for_rollback(lite: MilvusSettings, random_mo
     try:
         live_embedder = Embedder.load(random_model)
         photos.ensure(live_embedder.fingerprint, live_embedder.dim)
-        info, embedder = start_build(
+        info, method = start_build(
             photos, random_copy(random_model, tmp_path / "copy"), IndexSettings(), own=random_model
         )
-        assert embedder is None  # the same model in another folder
+        assert method == BuildMethod()  # the same model in another folder
         assert photos.builds.live().model == str(random_model)
         assert info.model == str(tmp_path / "copy")
     finally:
         photos.close()
+
+
+def test_titles_are_mixed_anew_without_photos(export: Path, photos: PhotoCollection) -> None:
+    """A model with the same photos and other words: the build has its vectors, and no photo is read."""
+    plain, worded, reworded = fake_embedder(), worded_embedder("0d" * 32), worded_embedder("0e" * 32, 0.2, seed=9)
+    ingest_export(export, plain, photos)
+    alone = photos.reader.embeddings(["l3-0"])
+    title = [photos.reader.photo("l3-0").photo.listing.title]
+    for photo in (export / "images").iterdir():
+        photo.unlink()
+    method = BuildMethod(new_words=worded)
+    info = new_build(photos, worded.fingerprint)
+    assert run(photos, info, None, method).copied == 16
+    assert "without reading photos" in str(method)
+    assert np.allclose(photos.at(info).reader.embeddings(["l3-0"]), worded.add_titles(alone, title), atol=1e-5)
+    photos.builds.promote(photos.builds.describe(info.name))
+    # From one set of words to another: the photo is recovered first.
+    info = new_build(photos, reworded.fingerprint)
+    run(photos, info, None, BuildMethod(old_words=worded, new_words=reworded))
+    assert np.allclose(photos.at(info).reader.embeddings(["l3-0"]), reworded.add_titles(alone, title), atol=1e-5)
+
+
+def test_a_retitled_photo_in_a_build(catalogue: PhotoCollection) -> None:
+    """A title that changes while another model's build is filled is mixed into the vector that the build has."""
+    engine = OtherEngine()
+    worded = worded_embedder(OTHER)
+    embedder = Embedder(worded.card, engine, words=worded.words)
+    info = new_build(catalogue)
+    run(catalogue, info, embedder)
+    stored = catalogue.reader.photo("l3-0")
+    listing = replace(stored.photo.listing, title="old oak table")
+    renamed = replace(stored, photo=replace(stored.photo, listing=listing))
+    catalogue.writer.upsert([renamed], catalogue.reader.embeddings(["l3-0"]))
+    assert run(catalogue, info, embedder).copied == 1
+    vector = catalogue.at(info).reader.embeddings(["l3-0"])
+    alone = np.ascontiguousarray(catalogue.reader.embeddings(["l3-0"])[:, ::-1])
+    assert np.allclose(vector, embedder.add_titles(alone, ["old oak table"]), atol=1e-5)
+
+
+def test_a_model_with_words_is_recognised(random_model: Path, tmp_path: Path, photos: PhotoCollection) -> None:
+    """A collection from before the model had words is brought over without photos, in both directions of words."""
+    embedder = Embedder.load(random_model)
+    photos.ensure(embedder.fingerprint, embedder.dim, model=str(random_model))
+    worded = with_words(random_model, tmp_path / "worded", seed=1)
+    info, method = start_build(photos, worded, IndexSettings(), own=tmp_path)
+    assert (method.embedder, method.old_words) == (None, None)
+    assert method.new_words is not None
+    photos.builds.finish(info.name)
+    photos.builds.promote(photos.builds.describe(info.name))
+    _, method = start_build(photos, with_words(random_model, tmp_path / "again", seed=2), IndexSettings(), own=tmp_path)
+    assert method.embedder is None
+    assert method.old_words is not None
+    assert method.old_words.fingerprint == info.fingerprint

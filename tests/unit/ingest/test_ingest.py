@@ -21,7 +21,7 @@ from ingest.engines.local import run_locally
 from ingest.run import IngestJob, ingest
 from tests.support.data.catalogues import ingest_export
 from tests.support.data.exports import MakeExport, write_csv
-from tests.support.data.models import FakeEngine, LoadedModel, fake_embedder
+from tests.support.data.models import FakeEngine, LoadedModel, fake_embedder, worded_embedder
 from tests.support.data.pictures import jpeg, picture
 
 
@@ -245,3 +245,39 @@ def test_lost_rows_are_counted(make_export: MakeExport, embedder: Embedder, phot
     assert photos.notes.lost() == 2
     report = ingest_export(export, embedder, photos)
     assert (report.written, report.unchanged, photos.notes.lost()) == (2, 10, 0)
+
+
+def test_a_new_title_is_mixed_in_without_embedding(make_export: MakeExport, photos: PhotoCollection) -> None:
+    """Photos are stored with their titles; a changed title changes the vector, and no photo is embedded again."""
+    worded = worded_embedder()
+    export = make_export()
+    ingest_export(export, worded, photos)
+    alone = worded.remove_titles(photos.reader.embeddings(["l2-0"]), ["Thing 2"])
+    assert np.allclose(alone, worded.embed([Image.open(export / "images" / "l2-0.jpg")]), atol=1e-5)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("Thing 2 |", "old oak table |"))
+    engine = FakeEngine()
+    report = ingest_export(export, Embedder(worded.card, engine, words=worded.words), photos)
+    assert (report.updated, engine.photos) == (2, 0)
+    stored = photos.reader.embeddings(["l2-0"])
+    assert np.allclose(stored, worded.add_titles(alone, ["old oak table"]), atol=1e-5)
+    # A later ingest finds nothing to do, and the photo can still be recovered.
+    assert ingest_export(export, worded, photos).unchanged == 12
+    assert np.allclose(worded.remove_titles(stored, ["old oak table"]), alone, atol=1e-5)
+
+
+def test_odd_titles(make_export: MakeExport, photos: PhotoCollection) -> None:
+    """A title that is empty, of emoji alone, very long or in another script is stored; unknown ones change nothing."""
+    worded = worded_embedder()
+    export = make_export()
+    products = export / "Products.csv"
+    text = products.read_text()
+    for number, title in enumerate(["", "🛋️🛋️", "oak " * 12_000, "東京の家具", "xyzzy"]):
+        text = text.replace(f"Thing {number} |", f"{title} |")
+    products.write_text(text)
+    report = ingest_export(export, worded, photos)
+    assert (report.written, report.rejected) == (12, 0)
+    for number in (1, 3, 4):
+        (stored,) = photos.reader.embeddings([f"l{number}-0"])
+        (alone,) = worded.embed([Image.open(export / "images" / f"l{number}-0.jpg")])
+        assert np.allclose(stored, alone, atol=1e-5)

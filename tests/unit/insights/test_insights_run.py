@@ -72,11 +72,13 @@ def test_results_are_written_and_read(
 def test_a_scaled_repost_is_the_same_photo_and_an_unreadable_one_is_counted(
     photos: PhotoCollection, make_export: MakeExport, tmp_path: Path
 ) -> None:
-    """Pixels decide the kind; a photo that cannot be read is compared by its embedding."""
+    """Pixels decide the kind; a photo that cannot be read is compared by embedding, title and price."""
     embedder = fake_embedder()
     curve = Calibration(slope=100, intercept=-95, pairs=1, same_item_pairs=1)
     embedder.card = embedder.card.model_copy(update={"calibration": curve})
     export = make_export(10, 1)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("Thing 9 |", "Thing 3 |").replace("£10.00", "£4.00"))
     for target, size in (("l8-0", (128, 96)), ("l9-0", (96, 72))):
         (export / "images" / f"{target}.jpg").write_bytes(jpeg(picture(3).resize(size)))
     ingest_export(export, embedder, photos)
@@ -231,3 +233,14 @@ def test_nothing_to_analyse(
     photos.writer.remove([photo for photo, _ in photos.reader.ids()])
     with pytest.raises(CollectionMissing, match="no photo"):
         run_insights(photos, embedder, tmp_path / "insights")
+
+
+def test_insights_of_another_version_are_missing(
+    photos: PhotoCollection, embedder: Embedder, make_export: MakeExport, tmp_path: Path
+) -> None:
+    """Tables of another version may lack columns: the reader asks for a new run instead."""
+    ingest_export(make_export(4), embedder, photos)
+    path = run_insights(photos, embedder, tmp_path).path
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1').replace('"format":2', '"format":1'))
+    with pytest.raises(InsightsMissing, match="another version"):
+        Insights.open(tmp_path, photos.info().name)

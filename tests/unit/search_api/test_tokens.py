@@ -1,12 +1,14 @@
 """Unit tests of query_id and cursor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import InvalidQuery, MarketlensError, QueryOutdated
-from search_api.search.query import MAX_VECTORS, Query
+from search_api.search.query import MAX_VECTORS, Kind, Query
 from search_api.search.tokens import digest, hit_digest, read_cursor, read_query_id, write_cursor, write_query_id
 
 MODEL = "ab" * 32
@@ -14,7 +16,8 @@ MODEL = "ab" * 32
 
 def query(count: int = 1, dim: int = 512, own: tuple[str, ...] = ()) -> Query:
     vectors = np.random.default_rng(0).normal(size=(count, dim)).astype(np.float32)
-    return Query(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), b"12345678", own, combined=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Query(vectors, b"12345678", "photo", vectors, own)
 
 
 @pytest.mark.parametrize(("count", "own"), [(1, ()), (3, ("l1", 'a/b "\n🛋️')), (MAX_VECTORS, ("x" * 512,))])
@@ -23,12 +26,25 @@ def test_a_query_comes_back_as_it_was(count: int, own: tuple[str, ...]) -> None:
     asked = query(count, own=own)
     back = read_query_id(write_query_id(asked, MODEL), MODEL, 512)
     assert np.array_equal(back.vectors, asked.vectors)
-    assert (back.key, back.own, back.combined) == (asked.key, asked.own, asked.combined)
+    assert np.array_equal(back.looks, asked.looks)
+    assert (back.key, back.own, back.kind, back.text) == (asked.key, asked.own, asked.kind, asked.text)
+
+
+@pytest.mark.parametrize("kind", ["words", "examples"])
+def test_words_and_looks_come_back(kind: Kind) -> None:
+    """The category of a query is known as before: by its words, and by the photos that a combined vector is made of."""
+    vector, looks = query().vectors, query(3 if kind == "examples" else 0).vectors
+    for vectors in (vector, vector[:0]):  # unknown words have no vector
+        asked = Query(vectors, b"12345678", kind, looks, text='oak "table" 机')
+        back = read_query_id(write_query_id(asked, MODEL), MODEL, 512)
+        assert np.array_equal(back.vectors, vectors)
+        assert np.array_equal(back.looks, looks)
+        assert (back.kind, back.text) == (kind, asked.text)
 
 
 def test_a_query_of_one_upload_is_short() -> None:
     """It fits into an app's URL or cookie if necessary: 512 dimensions are 2.8 kB."""
-    assert len(write_query_id(query(), MODEL)) < 2_850
+    assert len(write_query_id(query(), MODEL)) < 2_870
 
 
 def test_queries_of_other_models_are_refused() -> None:
@@ -36,8 +52,8 @@ def test_queries_of_other_models_are_refused() -> None:
     token = write_query_id(query(), MODEL)
     with pytest.raises(QueryOutdated):
         read_query_id(token, "cd" * 32, 512)
-    twice = Query(2 * query().vectors, b"12345678")
-    endless = Query(np.full((1, 512), np.nan, np.float32), b"12345678")
+    twice = replace(query(), vectors=2 * query().vectors)
+    endless = replace(query(), vectors=np.full((1, 512), np.nan, np.float32))
     for broken in (query(dim=500), query(MAX_VECTORS + 1), query(0), twice, endless):
         with pytest.raises(InvalidQuery):
             read_query_id(write_query_id(broken, MODEL), MODEL, 512)
