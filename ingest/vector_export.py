@@ -1,4 +1,4 @@
-"""`marketlens embed`: an export -> Parquet with photo_id, listing_id, category, embedding. It needs no store."""
+"""`marketlens embed`: an export -> Parquet with photo_id, listing_id, category and vectors. It needs no store."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ def embed_export(
 ) -> None:
     """Write one row per usable photo; `embedding` is a fixed-size list of `dim` float32 with unit length.
 
-    The file appears only when it is complete. Raises OutputFailed.
+    If the model has a text tower, `stored_embedding` is the vector that an ingest would store: photo and title. The file appears only when it is complete. Raises OutputFailed.
     """
     schema = pa.schema(
         [
@@ -40,6 +40,7 @@ def embed_export(
             ("listing_id", pa.string()),
             ("category", pa.string()),
             ("embedding", pa.list_(pa.float32(), embedder.dim)),
+            *([("stored_embedding", pa.list_(pa.float32(), embedder.dim))] if embedder.words else []),
         ],
         metadata={"marketlens.fingerprint": embedder.fingerprint},
     )
@@ -78,13 +79,15 @@ def _table(photos: list[ReadPhoto], embedder: Embedder, schema: pa.Schema, advan
     for step in chunked(photos, embedder.batch):
         parts.append(embedder.embed_pixels(pixels_of(step)))
         advance(len(step))
-    embeddings = np.concatenate(parts)
+    vectors = [np.concatenate(parts)]
+    if embedder.words:
+        vectors.append(embedder.add_titles(vectors[0], [row.photo.listing.title for row in photos]))
     return pa.record_batch(
         [
             [row.photo.photo_id for row in photos],
             [row.photo.listing.listing_id for row in photos],
             [row.photo.listing.category for row in photos],
-            pa.FixedSizeListArray.from_arrays(embeddings.reshape(-1), embedder.dim),
+            *(pa.FixedSizeListArray.from_arrays(columns.reshape(-1), embedder.dim) for columns in vectors),
         ],
         schema=schema,
     )

@@ -23,6 +23,7 @@ from insights.duplicates.groups import (
     same_bytes,
     weakest,
 )
+from insights.duplicates.same_item import same_item_probability
 from insights.neighbours.graph import neighbour_graph
 from tests.support.data.pictures import jpeg
 from tests.support.paths import LISTINGS
@@ -167,3 +168,16 @@ def test_near_pairs_are_unique() -> None:
     pairs, cosines = near_pairs(graph, listing, 0.99)
     assert pairs.tolist() == [[4, 20]]
     assert cosines[0] == pytest.approx(1)
+
+
+def test_the_same_item_is_decided_by_photo_title_and_price() -> None:
+    """Alike photos alone prove nothing; an equal title and price do, and an unknown price is between."""
+    alone = same_item_probability(0.85, ("Oak table", "Red chair"), (40.0, 400.0))
+    titled = same_item_probability(0.85, ("Oak table", "OAK TABLE!"), (40.0, 40.0))
+    unknown = same_item_probability(0.85, ("Oak table", "Oak table"), (40.0, None))
+    dearer = same_item_probability(0.85, ("Oak table", "Oak table"), (40.0, 80.0))
+    assert alone < 0.1
+    assert 0.5 < unknown < titled
+    assert dearer < 0.5
+    assert same_item_probability(0.5, ("Oak table", "Oak table"), (40.0, 40.0)) < 0.5
+    assert same_item_probability(0.95, ("", "🛋️"), (None, None)) < 0.5

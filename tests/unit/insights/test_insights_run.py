@@ -78,7 +78,10 @@ def test_a_scaled_repost_is_the_same_photo_and_an_unreadable_one_is_counted(
     embedder.card = embedder.card.model_copy(update={"calibration": curve})
     export = make_export(10, 1)
     products = export / "Products.csv"
-    products.write_text(products.read_text().replace("Thing 9 |", "Thing 3 |").replace("£10.00", "£4.00"))
+    text = products.read_text()
+    for other, price in (("Thing 8 |", "£9.00"), ("Thing 9 |", "£10.00")):
+        text = text.replace(other, "Thing 3 |").replace(price, "£4.00")
+    products.write_text(text)
     for target, size in (("l8-0", (128, 96)), ("l9-0", (96, 72))):
         (export / "images" / f"{target}.jpg").write_bytes(jpeg(picture(3).resize(size)))
     ingest_export(export, embedder, photos)
