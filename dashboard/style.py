@@ -36,6 +36,10 @@ dl.versus { margin: 0; padding: 0; display: grid; gap: 0.5rem; }
 .versus .suggested { border: 2px solid #2e7d32; }
 .versus dt { font-size: 0.875rem; } .versus dd { margin: 0; }
 .versus dt + dd { font-size: 1.25rem; font-weight: 600; }
+.voices { width: 100%; margin: 0.75rem 0; border-collapse: collapse; font-size: 0.875rem; }
+.voices th, .voices td { text-align: left; font-weight: 400; padding: 0.25rem 0.5rem 0.25rem 0; }
+.voices tr + tr, .voices tbody tr { border-top: 1px solid rgba(128, 128, 128, 0.3); }
+.voices td:last-child, .voices th:last-child { font-weight: 600; }
 [class*="st-key-tile-agrees-"] img { outline: 3px solid #2e7d32; outline-offset: -3px; }
 .differences { display: flex; flex-wrap: wrap; gap: 0.5rem; font-size: 0.875rem; }
 .differences span { border: 1px solid rgba(128, 128, 128, 0.4); border-radius: 1rem; padding: 0.125rem 0.75rem; }

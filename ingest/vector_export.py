@@ -32,7 +32,8 @@ def embed_export(
 ) -> None:
     """Write one row per usable photo; `embedding` is a fixed-size list of `dim` float32 with unit length.
 
-    If the model has a text tower, `stored_embedding` is the vector that an ingest would store: photo and title. The file appears only when it is complete. Raises OutputFailed.
+    If the model has a text tower, `stored_embedding` is the vector that an ingest would store: photo and title. The
+    file appears only when it is complete. Raises OutputFailed.
     """
     schema = pa.schema(
         [

@@ -14,8 +14,17 @@ from scipy.optimize import minimize
 
 # Measured, see docs/insights.md.
 SLOPE, INTERCEPT = 0.57, -2.71
+# Without the model's voices, the same odds mean less.
+_FEWER_VOICES = (0.47, -3.05)
 # How far verdicts may move the curve, and a pair of categories: standard deviations.
 _SLOPE_DEVIATION, _INTERCEPT_DEVIATION, _PAIR_DEVIATION = 0.25, 1.0, 1.0
+
+
+def comparable_odds(odds: NDArray[np.float64], heard: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Convert log odds (listings,) that lack the model's voices to what they would be with them."""
+    slope, intercept = _FEWER_VOICES
+    return np.where(heard, odds, (slope * odds + intercept - INTERCEPT) / SLOPE)
+
 
 Pair = tuple[int, int]
 """The seller's category and the suggested one, by index."""

@@ -16,7 +16,7 @@ from catalog.progress import Progress
 from catalog.verdicts import Decision
 from embedding.embedder import Embedder
 from embedding.evaluation.category_voices import Shares, learn_weights
-from insights.acceptance import Judged, learn_acceptance
+from insights.acceptance import Judged, comparable_odds, learn_acceptance
 from insights.neighbours.graph import Graph
 from insights.snapshot import Snapshot, blocks
 from insights.title_evidence import TitleWord, words_for
@@ -126,7 +126,7 @@ def suggestions(
     if not np.isfinite(others).any():
         return []
     best = others.argmax(axis=1)
-    odds = others[rows, best] - own_score
+    odds = comparable_odds(others[rows, best] - own_score, voices.heard)
     pairs = list(zip(own.tolist(), best.tolist(), strict=True))
     judged = [
         Judged(float(odds[row]), pairs[row], decision == "accept")

@@ -96,7 +96,7 @@ def _draw_no_hits(state: SearchState) -> None:
 def _tile(api: Client, hit: SearchHit, asked_by: str) -> Tile:
     match = f"Score {hit.score:.3f}"
     if hit.probability is not None:
-        match += f" · {'fits the words' if asked_by == 'words' else 'same item'} {hit.probability:.0%}"
+        match += f" · {'fits' if asked_by == 'words' else 'same item'} {hit.probability:.0%}"
     facts = [match, *listing_facts(hit)]
     if hit.matched_photos > 1:
         facts.append(f"{hit.matched_photos} photos match")

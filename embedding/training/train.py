@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from catalog.atomic_files import refuse_existing
-from catalog.errors import InvalidSetting, ModelBroken
+from catalog.errors import ExportUnreadable, InvalidSetting, ModelBroken
 from catalog.progress import Progress
 from embedding.card import ModelCard
 from embedding.evaluation.measurement import measure
@@ -201,7 +201,10 @@ def train(  # noqa: PLR0912, PLR0915 - one straight line on purpose
         embeddings, _ = trainee.embed_and_classify(features)
         lesson = Lesson.of(train_photos, embeddings, data.categories)
         head = trainee.model.architecture.head
-        words = learn_words(lesson, head, TITLE_SHARE, seed=arguments.seed, progress=progress)
+        try:
+            words = learn_words(lesson, head, TITLE_SHARE, seed=arguments.seed, progress=progress)
+        except ExportUnreadable as error:  # the photos are worth a model without words
+            say(f"The model has no words. {error.message}")
     return save_trained_model(out, run, trainee, words, data, start, facts, pd.DataFrame(history), progress, twin)
 
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
 
 
+# The probability from which a hit is a good match, as in the API.
+_GOOD_MATCH = 0.5
+
+
 def embed(
     export: ExportArgument,
     out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
@@ -69,6 +73,9 @@ def search(
         hits = photos.reader.search(vectors, where, limit).hits
     title = f"Listings like {Path(query).name}" if image else f"Listings for “{query}”"
     out.print(hits_table(title, hits) if hits else "No listing passes these filters.")
+    curve = embedder.card.calibration if image else embedder.card.words_calibration
+    if hits and curve and hits[0].score < curve.cosine(_GOOD_MATCH):
+        out.print("No good match: these are only the most similar ones.")
 
 
 def _is_photo(query: str) -> bool:

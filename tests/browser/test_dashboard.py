@@ -9,10 +9,11 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from catalog.settings import DashboardSettings, MilvusSettings
+from embedding.card import Calibration
 from marketlens.processes import dashboard_command
 from search_api.auth.api_keys import create_key
 from tests.support.data.exports import MakeExport
-from tests.support.data.models import fake_embedder
+from tests.support.data.models import fake_embedder, worded_embedder
 from tests.support.data.pictures import jpeg, picture
 from tests.support.paths import ROOT
 from tests.support.servers.milvus_server import free_ports
@@ -64,6 +65,36 @@ def test_an_upload_shows_its_listing_first(api: str) -> None:
     url = app.get_by_key("tile-l4").image[0].value[0]
     assert url.startswith(api)
     assert httpx.get(url).headers["content-type"] == "image/jpeg"
+
+
+def test_words_find_their_titles(
+    make_export: MakeExport, lite: MilvusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words are in the URL, and the page says how well a hit fits them or that the model does not know them."""
+    embedder = worded_embedder()
+    embedder.card.words_calibration = Calibration(slope=20, intercept=-6, pairs=10, same_item_pairs=5)
+    export = make_export(listings=10)
+    products = export / "Products.csv"
+    products.write_text(products.read_text().replace("Thing 7 |", "old oak table |"))
+    with serving(make_app(export, embedder, lite)) as address:
+        monkeypatch.setenv("MARKETLENS_DASHBOARD__API_URL", address)
+        st.cache_data.clear()
+        app = page().run()
+        app.text_input(key="text").set_value("oak table").run()
+        assert tiles(app)[0] == "l7"
+        assert any("fits " in text for text in tile_texts(app, "l7"))
+        assert app.query_params["text"] == "oak table"
+        app.text_input(key="text").set_value("xyzzy").run()
+        assert tiles(app) == []
+        assert any("does not know these words" in info.value for info in app.info)
+
+
+@pytest.mark.usefixtures("api")
+def test_a_model_without_words_names_the_command() -> None:
+    """The error says how to teach the model."""
+    app = page().run()
+    app.text_input(key="text").set_value("oak table").run()
+    assert any("marketlens words" in text.value for text in app.get_by_key("api-error").text)
 
 
 @pytest.mark.usefixtures("api")

@@ -28,7 +28,7 @@ def test_login(browser: Browser, make_export: MakeExport, lite: MilvusSettings, 
     with serving(app) as api, running_dashboard(tmp_path, api) as dashboard:
         page = visit(browser, f"{dashboard}/?listing_id=l2")
         page.get_by_label("API key").wait_for()
-        assert page.get_by_text("Search by photo").count() == 0
+        assert page.get_by_text("Search by words or photo").count() == 0
         shoot(page, "login")
         assert_accessible(page)
 

@@ -126,7 +126,7 @@ def test_hover_shows_a_photo_and_a_click_selects_it(page: Page) -> None:
     settle(page)
     assert page.locator('[class*="st-key-title-"]').first.inner_text().strip() == title.strip()
     page.get_by_role("button", name="More like this").click()
-    page.get_by_role("heading", name="Search by photo").wait_for()
+    page.get_by_role("heading", name="Search by words or photo").wait_for()
     page.locator(".st-key-heading").wait_for()
     assert "listing_id=" in page.url
 

@@ -46,7 +46,10 @@ def test_a_suggestion_shows_its_evidence(page: Page, questions: list[Suggestion]
     assert first.suggested_category in versus
     certainty = page.locator(".certainty").inner_text()
     assert f"{first.certainty:.0%}" in certainty
-    assert "evidence" in certainty
+    assert "likely to be accepted" in certainty
+    voices = page.locator(".voices").inner_text()
+    for voice in ("its title", "its photos", "similar listings"):
+        assert voice in voices
     assert page.locator("[class*=st-key-tile-] img").count() == len(first.neighbours)
     assert page.locator(".st-key-large-photo img").evaluate("image => image.naturalWidth") > 50
     shoot(page, "wrong-category")
