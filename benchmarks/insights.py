@@ -13,10 +13,12 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import faiss
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.report.results import Table, figure, publish
@@ -26,6 +28,7 @@ from catalog.progress import silent
 from insights import category_overlap, map_layout, suggestions
 from insights.duplicates.groups import near_pairs
 from insights.neighbours import graph
+from insights.snapshot import Snapshot
 
 CATEGORIES, CENTRES_PER_CATEGORY = 13, 40
 _SAMPLE = 512
@@ -86,7 +89,11 @@ def measure(count: int, dim: int, mapped: int) -> dict[str, list[float]]:
         row("dense places", time.perf_counter() - started)
     names = [f"c{number}" for number in range(CATEGORIES)]
     started = time.perf_counter()
-    suggestions.suggestions(embeddings, category, listing, neighbours, names, classify, names)
+    model = SimpleNamespace(classify=classify, card=SimpleNamespace(categories=names), words=None)
+    titles = [f"thing {number % 1_000} of kind {kind}" for number, kind in zip(listing, category, strict=True)]
+    table = pa.table({"listing_id": [str(number) for number in listing], "title": titles})
+    snapshot = Snapshot(table, embeddings, names, category, listing)
+    suggestions.suggestions(snapshot, neighbours, model, np.zeros(count, bool), (), {}, silent)
     row("suggestions", time.perf_counter() - started)
     started = time.perf_counter()
     category_overlap.overlap(neighbours, category, CATEGORIES)

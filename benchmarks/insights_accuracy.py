@@ -4,7 +4,7 @@
         [--listings 2400] [--draws 40] [--edited 300]
 
 Listings: in each draw a random share, 100 of 2,400, is moved to another category; then the usual suggestions are
-computed, by both signals and by each alone. Sellers' own mistakes count as false positives, so precision is a lower
+computed, by all voices and by fewer. Sellers' own mistakes count as false positives, so precision is a lower
 bound. Listings that the model was trained on are excluded, unless it was trained on all.
 
 Photos: each photo is edited, saved again and compared with the original, as `insights` compares photos of two listings.
@@ -15,8 +15,10 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 from rich.console import Console
@@ -35,12 +37,12 @@ from embedding.photos import open_photo
 from insights import suggestions
 from insights.duplicates import edited_photos, links
 from insights.map_layout import even_sample
-from insights.neighbours.graph import Graph, neighbour_graph
-from insights.snapshot import first_rows
+from insights.neighbours.graph import neighbour_graph
+from insights.snapshot import Snapshot, first_rows
 
 MOVED = 100 / 2_400
-BOTH, HEAD, NEAR = "both signals", "category head alone", "neighbours alone"
-CERTAINTIES = (0.95, 0.9, suggestions.MIN_CERTAINTY, 0.8)
+ALL, PHOTOS, NEAR = "title, photos and neighbours", "photos and neighbours", "neighbours alone"
+CERTAINTIES = (0.8, 0.5, 0.25, suggestions.MIN_CERTAINTY)
 _MAX_BYTES = 100_000_000
 progress = Console(stderr=True)
 
@@ -54,6 +56,7 @@ class Sample:
     vectors: Embeddings
     listing: NDArray[np.int32]
     category: NDArray[np.int32]
+    titles: list[str]
     categories: list[str]
     note: str
 
@@ -95,7 +98,9 @@ def embed_sample(photos: list[Photo], embedder: Embedder, model: Path, limit: in
     _, listing = np.unique([photo.listing.listing_id for photo in rows], return_inverse=True)
     origin = "that the model was not trained on" if unseen else "all of which the model was trained on"
     note = f"{len(chosen):,} listings, {len(rows):,} photos, {origin}."
-    return Sample(np.concatenate(parts), listing.astype(np.int32), category.astype(np.int32), names.tolist(), note)
+    titles = [photo.listing.title for photo in rows]
+    numbers = (listing.astype(np.int32), category.astype(np.int32))
+    return Sample(np.concatenate(parts), *numbers, titles, names.tolist(), note)
 
 
 def measure_moved(sample: Sample, embedder: Embedder, draws: int) -> None:
@@ -109,12 +114,12 @@ def measure_moved(sample: Sample, embedder: Embedder, draws: int) -> None:
         random = np.random.default_rng(draw)
         assigned, wrong = true.copy(), random.choice(len(true), count, replace=False)
         assigned[wrong] = (assigned[wrong] + random.integers(1, len(sample.categories), count)) % len(sample.categories)
-        for name, suspects in suspects_by_signal(sample, assigned[sample.listing], embedder).items():
+        for name, suspects in suspects_by_voices(sample, assigned[sample.listing], embedder).items():
             listings, suggested, certainty = (np.array(column) for column in zip(*suspects, strict=True))
             is_moved = np.isin(listings, wrong)
             right = suggested == true[listings]
             ranked.setdefault(name, []).append(ranks(is_moved, certainty, count))
-            for threshold in CERTAINTIES if name == BOTH else ():
+            for threshold in CERTAINTIES if name == ALL else ():
                 listed.setdefault(f"{threshold:.2f}", []).append(shares(is_moved, right, certainty >= threshold, count))
     columns = ("ranked by", "average precision", f"of the first {max(1, count // 3)}, moved")
     columns += (f"of the first {count}, moved", f"moved found in the first {2 * count}")
@@ -125,27 +130,30 @@ def measure_moved(sample: Sample, embedder: Embedder, draws: int) -> None:
     publish(Table("Listings moved, by certainty", columns, rows_of(listed), note))
 
 
-def suspects_by_signal(
+def suspects_by_voices(
     sample: Sample, category: NDArray[np.int32], embedder: Embedder
 ) -> dict[str, list[tuple[int, int, float]]]:
-    """Return for each signal every listing, most suspicious first, with the suggested category and the certainty."""
+    """Return for each set of voices every listing, most suspicious first, the suggested category and the certainty."""
     order = np.argsort(category, kind="stable")
     vectors, category, listing = np.ascontiguousarray(sample.vectors[order]), category[order], sample.listing[order]
     graph = neighbour_graph(vectors, category, listing, silent)
-    no_neighbours = Graph(np.full_like(graph.rows, -1), np.full_like(graph.cosines, -1), graph.own)
-    signals = {
-        BOTH: (graph, embedder.classify),
-        HEAD: (no_neighbours, embedder.classify),
-        NEAR: (graph, lambda _: None),
-    }
-    names = embedder.card.categories
-    by_signal = {}
-    for name, (neighbours, classify) in signals.items():
-        suspects = suggestions.suggestions(vectors, category, listing, neighbours, sample.categories, classify, names)
-        by_signal[name] = [
+    titles = [sample.titles[row] for row in order]
+    plain = SimpleNamespace(classify=embedder.classify, card=embedder.card, words=None)
+    deaf = SimpleNamespace(classify=lambda _: None, card=SimpleNamespace(categories=[]), words=None)
+    by_voices = {}
+    for name, model, texts in (
+        (ALL, embedder, titles),
+        (PHOTOS, plain, [""] * len(titles)),
+        (NEAR, deaf, [""] * len(titles)),
+    ):
+        table = pa.table({"listing_id": [str(number) for number in listing], "title": texts})
+        snapshot = Snapshot(table, vectors, sample.categories, category, listing)
+        unknown = np.zeros(len(listing), bool)
+        suspects = suggestions.suggestions(snapshot, graph, model, unknown, (), {}, silent)
+        by_voices[name] = [
             (int(listing[suspect.listing_row]), suspect.suggested, suspect.certainty) for suspect in suspects
         ]
-    return by_signal
+    return by_voices
 
 
 def ranks(is_moved: NDArray[np.bool_], certainty: NDArray[np.float64], count: int) -> tuple[float, ...]:
