@@ -43,7 +43,7 @@ def test_a_build_from_first_to_last(
     export = make_export(listings=6, photos_each=2)
     assert run_here("ingest", export, cwd=tmp_path, **own).returncode == 0
     built = index("build", "--model", second_model)
-    assert "embedding with" in built
+    assert "embedding every photo with" in built
     assert "index promote" in built
     names = [word for word in index("status").split() if word.startswith("photos_")]
     new, old = names

@@ -48,14 +48,16 @@ def post(client: TestClient, path: str, photos: list[bytes], **fields: object) -
 
 
 def test_both_maps_add_up_to_the_score(client: TestClient, photo: bytes) -> None:
-    """The 49 cells of the query's photo and of the hit's each add up to the score, to a thousandth."""
+    """The 49 cells of both photos add up to the score of the photos alone, without the hit's title, to a thousandth."""
     hits = post(client, "/v1/search", [photo], limit=3)["hits"]
     for hit in hits:
         explanation = post(client, "/v1/explain", [photo], hit_photo_id=hit["photo_id"], overlays=True)
-        assert explanation["score"] == pytest.approx(hit["score"], abs=1e-3)
+        (alone,) = post(client, "/v1/embed", [], photo_id=hit["photo_id"])["embeddings"]
+        (asked,) = post(client, "/v1/embed", [photo])["embeddings"]
+        assert explanation["score"] == pytest.approx(np.dot(asked, alone), abs=1e-3)
         for side, photo_id in (("query", None), ("hit", hit["photo_id"])):
             assert explanation[side]["photo_id"] == photo_id
-            assert np.sum(explanation[side]["cells"]) == pytest.approx(hit["score"], abs=1e-3)
+            assert np.sum(explanation[side]["cells"]) == pytest.approx(explanation["score"], abs=1e-3)
             assert np.shape(explanation[side]["cells"]) == (7, 7)
             assert Image.open(io.BytesIO(base64.b64decode(explanation[side]["overlay_png"]))).format == "PNG"
     # By photo_id both photos are in the catalogue, so each explains the other.
@@ -68,7 +70,7 @@ def test_a_search_can_explain_its_hits(client: TestClient, photo: bytes) -> None
     """`include: explain` returns the same maps; a query_id has no pixels, so its map is null."""
     answer = post(client, "/v1/search", [photo], limit=2, include=["explain"])
     for hit in answer["hits"]:
-        assert np.sum(hit["explanation"]["hit"]["cells"]) == pytest.approx(hit["score"], abs=1e-3)
+        assert np.sum(hit["explanation"]["hit"]["cells"]) == pytest.approx(hit["explanation"]["score"], abs=1e-3)
         assert hit["explanation"]["query"]["overlay_png"] is None
     by_id = post(client, "/v1/search", [], query_id=answer["query_id"], limit=2, include=["explain"])
     assert [hit["explanation"]["query"] for hit in by_id["hits"]] == [None, None]
@@ -80,7 +82,7 @@ def test_the_part_that_was_asked_by_is_explained(client: TestClient, photo: byte
     box = {"x": 0.25, "y": 0.25, "width": 0.5, "height": 0.5}
     hit = post(client, "/v1/search", [photo], box=box, limit=1)["hits"][0]
     explanation = post(client, "/v1/explain", [photo], box=box, hit_photo_id=hit["photo_id"], overlays=True)
-    assert np.sum(explanation["query"]["cells"]) == pytest.approx(hit["score"], abs=1e-3)
+    assert np.sum(explanation["query"]["cells"]) == pytest.approx(explanation["score"], abs=1e-3)
     drawn = Image.open(io.BytesIO(base64.b64decode(explanation["query"]["overlay_png"])))
     whole = Image.open(io.BytesIO(photo))
     assert drawn.width / drawn.height == pytest.approx(whole.width / whole.height, rel=0.05)
@@ -96,6 +98,24 @@ def test_categories_are_named_with_probabilities(client: TestClient, photo: byte
     assert post(client, "/v1/search", [photo])["predicted_categories"] == categories
     two = post(client, "/v1/classify", [photo, photo])["categories"]
     assert [category["category"] for category in two] == [category["category"] for category in categories]
+
+
+def test_words_are_explained_on_the_photo_alone(client: TestClient) -> None:
+    """The map of a hit shows where its photo agrees with the words; words have no photo of their own."""
+    hit = post(client, "/v1/search", [], text="mens clothes", limit=1)["hits"][0]
+    explanation = post(client, "/v1/explain", [], text="mens clothes", hit_photo_id=hit["photo_id"])
+    assert explanation["query"] is None
+    assert np.sum(explanation["hit"]["cells"]) == pytest.approx(explanation["score"], abs=1e-3)
+
+
+def test_a_title_decides_a_category(client: TestClient, photo: bytes) -> None:
+    """With the title "iPhone 12, unlocked" any photo is a telephone; with unknown words the photo decides alone."""
+    alone = post(client, "/v1/classify", [photo])["categories"]
+    titled = post(client, "/v1/classify", [photo], text="iPhone 12, unlocked")["categories"]
+    assert titled[0]["category"] == "Phones, Mobile Phones & Telecoms" != alone[0]["category"]
+    assert post(client, "/v1/classify", [photo], text="机机机")["categories"] == alone
+    words = post(client, "/v1/classify", [], text="iPhone 12, unlocked")["categories"]
+    assert words[0]["category"] == "Phones, Mobile Phones & Telecoms"
 
 
 def test_explaining_a_missing_hit(client: TestClient, photo: bytes, export: Path) -> None:
