@@ -69,7 +69,7 @@ def test_engines_agree() -> None:
 
 
 def test_calibration_rises() -> None:
-    """The nearer, the more probable. A stored vector is at most 0.9 near its own photo: it contains the title as well."""
+    """The nearer, the more probable. A stored vector also contains the title, so it is at most 0.9 near its photo."""
     curve = read_card(MODEL).calibration
     assert curve is not None
     unrelated, near, identical = curve.probability(np.array([0.1, 0.75, 1.0], np.float32))
