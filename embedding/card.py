@@ -18,6 +18,9 @@ RESTORE = "The folder was changed after it was saved: restore it or create it ag
 STAGE_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
 """The trunk's stages that a head may read, and their channels."""
 
+GOOD_MATCH = 0.5
+"""The probability from which a hit counts as what was asked for."""
+
 _MAX_CARD_BYTES = 10_000_000  # a card has a few kilobytes; a much larger file is not a card
 
 
@@ -172,6 +175,11 @@ class ModelCard(BaseModel):
     parent: str = Field(description="the start weights")
     licence: str
     fingerprint: str = ""
+
+    def with_figures_of(self, twin: "ModelCard") -> "ModelCard":
+        """Return a copy with the figures and calibrations of a twin."""
+        names = ("metrics", "calibration", "words_calibration", "category_weights")
+        return self.model_copy(update={name: getattr(twin, name) for name in names})
 
     @model_validator(mode="after")
     def _check_category_names(self) -> "ModelCard":

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from catalog.errors import ModelMissing
+from catalog.errors import InvalidQuery, ModelMissing
 from catalog.extras import install_command
 from catalog.listing import Embeddings
 from embedding.card import INT8_ONNX, CategoryWeights, ModelCard, TwoPartHeadConfig
@@ -113,6 +113,15 @@ class Embedder:
         if not np.isfinite(embeddings).all():
             raise FloatingPointError(f"the model {self.card.name} returned embeddings that are not finite")
         return embeddings
+
+    def require_words(self) -> TextTower:
+        """Return the text tower. Raises InvalidQuery, with the command that adds one."""
+        if self.words is None:
+            raise InvalidQuery(
+                f"The model {self.card.name} cannot search by words.",
+                hint="Teach it the words of your titles: marketlens words MODEL EXPORT, then marketlens index build.",
+            )
+        return self.words
 
     def add_titles(self, photos: Embeddings, titles: Sequence[str]) -> Embeddings:
         """Mix photos (n, dim) with their listings' titles, as they are stored. No change without a text tower."""

@@ -5,7 +5,6 @@ together, so that a listing that was posted twice does not vote on its copy eith
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from zlib import crc32
 
@@ -58,13 +57,8 @@ def out_of_fold(
 def _features(titles: Sequence[str]) -> csr_array:
     """Return the tf-idf weights of words and of pieces of words, each group at unit length: (n, features)."""
     extracted = [extract_features(title) for title in titles]
-    frequency: Counter[int] = Counter()
-    for features in extracted:
-        frequency.update(features.words)
-        frequency.update(features.pieces)
-    hashes = np.sort(np.array([feature for feature, n in frequency.items() if n >= _MIN_LISTINGS], np.uint32))
-    counts = np.array([frequency[feature] for feature in hashes.tolist()])
-    if not len(hashes):
+    vocabulary = Vocabulary.of(extracted, at_least=_MIN_LISTINGS)
+    if not len(vocabulary.hashes):
         return csr_array((len(titles), 1), dtype=np.float32)
-    found = Vocabulary(hashes, np.log(1 + len(titles) / counts).astype(np.float32)).look_up(extracted)
-    return csr_array((found.weights, (found.text, found.rows)), shape=(len(titles), len(hashes)))
+    found = vocabulary.look_up(extracted)
+    return csr_array((found.weights, (found.text, found.rows)), shape=(len(titles), len(vocabulary.hashes)))

@@ -51,6 +51,14 @@ class Titles:
     by_title: NDArray[np.float32] | None
     together: NDArray[np.float32] | None
 
+    def at(self, rows: NDArray[np.bool_]) -> "Titles":
+        """Return those of the marked photos."""
+        parts = (self.embeddings, self.stored, self.by_title, self.together)
+        embeddings, stored, by_title, together = (None if part is None else part[rows] for part in parts)
+        assert embeddings is not None  # noqa: S101 - only the probabilities may be missing
+        assert stored is not None  # noqa: S101
+        return Titles(embeddings, stored, by_title, together)
+
 
 def measure(
     photos: pd.DataFrame,

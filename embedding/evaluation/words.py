@@ -1,6 +1,7 @@
 """The figures and calibrations of a model with a text tower, on listings that it was not trained on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -25,35 +26,32 @@ def measure_with_words(
     *,
     calibrate_on: NDArray[np.bool_],
     measure_on: NDArray[np.bool_],
-) -> tuple[ModelCard, Measurement]:
+) -> tuple[ModelCard, Measurement, Embeddings]:
     """Measure a model with this tower; return its card with figures, the curve for words and the category weights.
+
+    The measurement and the stored vectors of all photos (n, dim) are returned as well.
 
     `photos` (listing_id, photo_id, title, category, subcategory) are all photos, with their embeddings (n, dim) and
     `probabilities` (n, categories) by the photo; the masks (n,) mark those to calibrate and to measure on.
     """
-    texts = photos["title"].tolist()
-    weights = None
-    by_title = None if probabilities is None else tower.classify(texts)
+    titles = titles_of(tower, CategoryWeights(), photos["title"].tolist(), embeddings, probabilities)
+    weights, by_title, together = None, titles.by_title, titles.together
     if probabilities is not None and by_title is not None:
         numbers = {name: number for number, name in enumerate(card.categories)}
         own = np.array([numbers.get(name, -1) for name in photos["category"]])
         voices = [probabilities[calibrate_on], by_title[calibrate_on]]
         learned = learn_weights(voices, own[calibrate_on], with_prior=False).voices
         weights = CategoryWeights(photo=float(learned[0]), title=float(learned[1]))
-    rows = np.flatnonzero(measure_on)
-    measured = None if probabilities is None else probabilities[rows]
-    titles = titles_of(
-        tower, weights or CategoryWeights(), [texts[row] for row in rows.tolist()], embeddings[rows], measured
-    )
-    measurement = measure(photos.iloc[rows], embeddings[rows], measured, card.categories, titles)
-    of_titles = tower.embed(texts)
-    stored = add_titles(embeddings, of_titles, tower.config.title_share)
+        together = combine(probabilities, by_title, weights)
+    measured = None if probabilities is None else probabilities[measure_on]
+    of_measured = replace(titles, together=together).at(measure_on)
+    measurement = measure(photos[measure_on], embeddings[measure_on], measured, card.categories, of_measured)
     updates = {
         "metrics": card.metrics | measurement.figures(),
-        "words_calibration": _calibrate(of_titles, stored, photos, calibrate_on),
+        "words_calibration": _calibrate(titles.embeddings, titles.stored, photos, calibrate_on),
         "category_weights": weights,
     }
-    return card.model_copy(update=updates), measurement
+    return card.model_copy(update=updates), measurement, titles.stored
 
 
 def titles_of(

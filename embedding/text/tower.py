@@ -3,6 +3,7 @@
 The layers are learned in `embedding.training.words` and stored in the model folder.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,16 @@ class Vocabulary:
 
     hashes: NDArray[np.uint32]
     idf: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, texts: Sequence[Features], *, at_least: int, at_most: int | None = None) -> "Vocabulary":
+        """Take the features of `at_least` texts, the `at_most` most frequent ones; empty if there is none."""
+        frequency = Counter(feature for text in texts for feature in (*text.words, *text.pieces))
+        # Ordered by hash on ties, so that the same texts give the same vocabulary.
+        frequent = sorted((-count, feature) for feature, count in frequency.items() if count >= at_least)
+        hashes = sorted(feature for _, feature in frequent[:at_most])
+        counts = np.array([frequency[feature] for feature in hashes])
+        return cls(np.array(hashes, np.uint32), np.log(1 + len(texts) / counts).astype(np.float32))
 
     def look_up(self, texts: Sequence[Features]) -> KnownFeatures:
         """Find the features of texts. Words and pieces of a text are weighted by idf, each group to unit length."""

@@ -50,9 +50,8 @@ def balance_model(
         twin_card, plots = _load_twin(card, twin, kind_share)
         files |= plots
         training_changes |= {"calibration_error": twin_card.training["calibration_error"]}
-        copied = ("metrics", "calibration", "words_calibration", "category_weights")
-        card_changes |= {name: getattr(twin_card, name) for name in copied}
         card = card.model_copy(update=card_changes | {"training": card.training | training_changes})
+        card = card.with_figures_of(twin_card)
     else:
         data = read_prepared(prepared)
         embedder = Embedder.load(folder)

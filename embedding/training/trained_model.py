@@ -20,7 +20,6 @@ from embedding.evaluation.measurement import Measurement, measure
 from embedding.evaluation.words import measure_with_words
 from embedding.model import as_arrays
 from embedding.model_import import StartWeights
-from embedding.text.stored_words import add_titles
 from embedding.text.tower import TextTower
 from embedding.training.prepared_dataset import PhotoDataset, PreparedDataset, open_prepared
 from embedding.training.recipes import Trainee
@@ -96,8 +95,7 @@ def save_trained_model(
     )
     if twin:
         facts["calibration_error"] = twin.training["calibration_error"]
-        copied = ("metrics", "calibration", "words_calibration", "category_weights")
-        card = card.model_copy(update={"training": facts} | {name: getattr(twin, name) for name in copied})
+        card = card.model_copy(update={"training": facts}).with_figures_of(twin)
     else:
         trainee.model.load_state_dict(weights)
         with progress("Measuring", len(data.photos)) as advance:
@@ -129,8 +127,7 @@ def add_measurements(
     held_out, validation = ((data.photos["split"] == name).to_numpy() for name in ("test", "val"))
     stored = embeddings
     if tower:
-        stored = add_titles(embeddings, tower.embed(data.photos["title"].tolist()), tower.config.title_share)
-        card, measurement = measure_with_words(
+        card, measurement, stored = measure_with_words(
             card, tower, data.photos, embeddings, probabilities, calibrate_on=validation, measure_on=held_out
         )
     else:

@@ -9,7 +9,6 @@ regression on the features.
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -160,21 +159,13 @@ def half(weights: Weights) -> dict[str, NDArray[Any]]:
 
 
 def _choose_vocabulary(titles: Sequence[Features]) -> Vocabulary:
-    frequency: Counter[int] = Counter()
-    for features in titles:
-        frequency.update(features.words)
-        frequency.update(features.pieces)
-    # Ordered by hash on ties, so that the same data gives the same vocabulary.
-    frequent = sorted((-count, feature) for feature, count in frequency.items() if count >= _MIN_LISTINGS)
-    hashes = sorted(feature for _, feature in frequent[:MAX_FEATURES])
-    if not hashes:
+    vocabulary = Vocabulary.of(titles, at_least=_MIN_LISTINGS, at_most=MAX_FEATURES)
+    if not len(vocabulary.hashes):
         raise ExportUnreadable(
             "No two titles have a word in common: there is nothing to learn.", hint="Use an export with more listings."
         )
-    counts = np.array([frequency[feature] for feature in hashes])
     # In the precision that is stored.
-    idf = np.log(1 + len(titles) / counts).astype(np.float16).astype(np.float32)
-    return Vocabulary(np.array(hashes, np.uint32), idf)
+    return Vocabulary(vocabulary.hashes, vocabulary.idf.astype(np.float16).astype(np.float32))
 
 
 def _matrix(vocabulary: Vocabulary, texts: Sequence[Features]) -> csr_array:

@@ -16,7 +16,7 @@ from catalog.exports.export import Export
 from catalog.listing import Embeddings, Photo
 from catalog.photo_files.hosts import Read
 from catalog.progress import Advance, Progress
-from embedding.card import INT8_ONNX, ArchitectureConfig, Calibration, ModelCard, TwoPartHeadConfig
+from embedding.card import INT8_ONNX, ArchitectureConfig, ModelCard, TwoPartHeadConfig
 from embedding.card_text import CARD_TEXT, describe
 from embedding.checkpoint import (
     TRAINED_ON,
@@ -33,7 +33,6 @@ from embedding.evaluation.words import measure_with_words
 from embedding.int8_weights import Weights, quantize
 from embedding.photos import open_or_none
 from embedding.text.features import words_of
-from embedding.text.stored_words import add_titles
 from embedding.text.tower import TextTower
 from embedding.training.balance import shift
 from embedding.training.words import Lesson, Words, half, learn_words
@@ -76,10 +75,12 @@ def add_words(
     measured = learn_words(lesson, head, title_share, seed=0, progress=progress)
     tower = TextTower(measured.config, measured.weights)
     words = learn_words(Lesson.of(photos, embeddings, card.categories), head, title_share, seed=0, progress=progress)
-    card, _ = measure_with_words(
+    card, _, stored = measure_with_words(
         card, tower, photos, embeddings, probabilities, calibrate_on=held_out, measure_on=held_out
     )
-    card = card.model_copy(update={"calibration": _calibrate_photos(tower, photos, embeddings, held_out)})
+    listing = pd.factorize(photos["listing_id"])[0]
+    pairs = calibration.nearest_pairs(stored, listing, held_out, embeddings)
+    card = card.model_copy(update={"calibration": calibration.fit(*pairs)})
     facts = {
         "listings": int(photos["listing_id"].nunique()),
         "held_out_listings": int(photos["listing_id"][held_out].nunique()),
@@ -156,12 +157,3 @@ def _embed(
         }
     )
     return frame, np.concatenate(parts) if parts else np.empty((0, embedder.dim), np.float32)
-
-
-def _calibrate_photos(
-    tower: TextTower, photos: pd.DataFrame, embeddings: Embeddings, held_out: NDArray[np.bool_]
-) -> Calibration | None:
-    """Fit the probability of the same item on pairs of a held-out photo and one of its nearest stored vectors."""
-    stored = add_titles(embeddings, tower.embed(photos["title"].tolist()), tower.config.title_share)
-    listing = pd.factorize(photos["listing_id"])[0]
-    return calibration.fit(*calibration.nearest_pairs(stored, listing, held_out, embeddings))

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
 
 
-# The probability from which a hit is a good match, as in the API.
-_GOOD_MATCH = 0.5
-
-
 def embed(
     export: ExportArgument,
     out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
@@ -59,6 +55,7 @@ def search(
 ) -> None:
     """Print the listings that look like a photo, or like what the words say."""
     from catalog.store.filters import SearchFilter
+    from embedding.card import GOOD_MATCH
     from marketlens.tables import hits_table
     from marketlens.terminal import out
 
@@ -74,7 +71,7 @@ def search(
     title = f"Listings like {Path(query).name}" if image else f"Listings for “{query}”"
     out.print(hits_table(title, hits) if hits else "No listing passes these filters.")
     curve = embedder.card.calibration if image else embedder.card.words_calibration
-    if hits and curve and hits[0].score < curve.cosine(_GOOD_MATCH):
+    if hits and curve and hits[0].score < curve.cosine(GOOD_MATCH):
         out.print("No good match: these are only the most similar ones.")
 
 
@@ -99,12 +96,7 @@ def _read_photo(path: str, max_bytes: int) -> "Image.Image":
 def _embed_words(query: str, embedder: "Embedder") -> "Embeddings":
     from catalog.errors import InvalidQuery
 
-    if embedder.words is None:
-        raise InvalidQuery(
-            f"The model {embedder.card.name} cannot search by words.",
-            hint="Teach it the words of your titles: marketlens words MODEL EXPORT, then marketlens index build.",
-        )
-    vectors = embedder.words.embed([query])
+    vectors = embedder.require_words().embed([query])
     if not vectors.any():
         raise InvalidQuery(f"The model knows none of these words: {query[:80]!r}.", hint="Try other words, or a photo.")
     return vectors

@@ -169,13 +169,7 @@ class QueryResolver:
         return _Resolved(example.weight, _key(example, listing_id), vectors, None, (listing_id,), pictures=pictures)
 
     def _words(self, example: Example | Negative, text: str) -> _Resolved:
-        words = self._live.embedder.words
-        if words is None:
-            raise InvalidQuery(
-                f"The model {self._live.embedder.card.name} cannot search by words.",
-                hint="Teach it the words of your titles: marketlens words MODEL EXPORT, then marketlens index build.",
-            )
-        vectors = words.embed([text])
+        vectors = self._live.embedder.require_words().embed([text])
         # Words that the tower never saw have no direction: they find nothing.
         found = vectors if vectors.any() else vectors[:0]
         return _Resolved(example.weight, _key(example, text), found, None, (), "words", found[:0], text=text)

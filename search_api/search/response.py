@@ -6,6 +6,7 @@ import numpy as np
 
 from catalog.errors import InvalidQuery
 from catalog.listing import Hit
+from embedding.card import GOOD_MATCH
 from search_api.listings.fields import as_time, listing_fields
 from search_api.schemas import (
     CategoryProbability,
@@ -22,8 +23,6 @@ from search_api.search.query import Query
 from search_api.search.tokens import write_query_id
 from search_api.serving.live_catalogue import LiveBuild
 
-# The probability from which a hit counts as the same item.
-GOOD_MATCH = 0.5
 # Words of which the model knows less than this share of their pieces are answered by chance.
 KNOWN_SHARE = 0.25
 
